@@ -1,0 +1,52 @@
+# Two commands for everybody: `make demo` and `make test`. Each sets up what it needs in .venv and .cache.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+unexport PIP_REQUIRE_VIRTUALENV PYTHONPATH
+
+.PHONY: help setup demo test check unit system bench lock wheel clean
+
+help:
+	@echo "make demo    the whole onboarding against the bundled development WFM"
+	@echo "make test    all checks and tests"
+	@echo "make bench   the budgets of the design beside what is measured here"
+	@echo "make wheel   the package, into dist/"
+	@echo "make lock    pin the newest versions into requirements/*.lock"
+
+setup: $(STAMP)
+
+$(STAMP): requirements/dev.lock pyproject.toml tools/venv.sh
+	@tools/venv.sh "$(PYTHON)" "$(VENV)"
+	@touch $(STAMP)
+
+demo: setup
+	@$(BIN)/margod demo $(ARGS)
+
+test: setup
+	@tools/test-prepare.sh
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest $(ARGS)
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup
+	@$(BIN)/python tools/bench.py $(ARGS)
+
+wheel: setup
+	@$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@ls dist/*.whl
+
+lock:
+	@tools/lock.sh "$(PYTHON)"
+
+clean:
+	rm -rf $(VENV) .cache build dist *.egg-info

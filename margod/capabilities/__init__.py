@@ -1,0 +1,11 @@
+"""What this device is: probes of /proc, /sys and the system, overridden value by value by the configuration.
+
+Reads bounded, never raises for what a device does not say: each value falls back honestly. Knows no generation of
+the specification; imports `model` alone of ours.
+"""
+
+from __future__ import annotations
+
+from margod.capabilities.probe import Overrides, Probed, Source, look, probe
+
+__all__ = ["Overrides", "Probed", "Source", "look", "probe"]

@@ -1,0 +1,58 @@
+"""The command line. Each command is a module here; one that is not asked for is not imported.
+
+Commands that only talk to a socket import neither asyncio, aiohttp, cryptography nor yaml.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Final
+
+from margod import __version__
+from margod.cli.exits import BROKEN_PIPE, INTERRUPTED, error_exit
+from margod.model.errors import MargodError
+
+COMMANDS: Final = ("run", "status", "wait", "retry", "reload", "identity", "config", "devwfm")
+"""The commands, in the order of the help; each is the module of its name with `add_parser(subparsers)`."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code. Prints MargodErrors as what happened and what to do, never a traceback.
+
+    130 after Ctrl-C, 141 when what reads our output has gone.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        try:
+            args = _parser(arguments).parse_args(arguments)
+            code: int = args.run(args)
+        except SystemExit as leave:  # argparse, after a usage error, --help or --version
+            code = leave.code if isinstance(leave.code, int) else 0
+        except MargodError as error:
+            code = error_exit(error)
+            print(f"margod: {error.diagnostics()}", file=sys.stderr)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The interpreter flushes once more at exit and would complain then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    return code
+
+
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="margod",
+        description="Brings this device under the management of a Margo Workload Fleet Manager and keeps it there.",
+    )
+    parser.add_argument("--version", action="version", version=f"margod {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    asked_for = [arguments[0]] if arguments and arguments[0] in COMMANDS else COMMANDS
+    for name in asked_for:
+        import_module(f"margod.cli.{name}").add_parser(subparsers)
+    return parser

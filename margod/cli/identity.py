@@ -1,0 +1,144 @@
+"""`margod identity show|export`: the device's certificate, from the daemon or, with it down, as stored."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import binascii
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from margod.cli.exits import USAGE
+from margod.cli.options import add_socket_options, client
+from margod.cli.words import shown
+from margod.client import IdentityDocument
+from margod.model.errors import DaemonUnreachable, IdentityError, MargodError, StateUnusable
+from margod.model.reasons import IDENTITY_INVALID, NO_IDENTITY, OUTPUT_FAILED, STATE_UNUSABLE
+from margod.model.text import timestamp
+
+if TYPE_CHECKING:
+    from margod.cli.options import Subparsers
+
+_BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the command and its two."""
+    parser = subparsers.add_parser("identity", help="show or export this device's certificate")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    show = actions.add_parser("show", help="show fingerprint, subject and validity", description="Show the identity.")
+    show.add_argument("--json", action="store_true", help="print the identity document")
+    show.set_defaults(run=_show)
+    export = actions.add_parser(
+        "export",
+        help="print the certificate, to upload it by hand",
+        description="Print the certificate: as PEM with its chain, or the device's own as DER or base64 of DER.",
+    )
+    export.add_argument("--format", choices=("pem", "der", "base64"), default="pem", help="default: pem")
+    export.add_argument("--out", metavar="FILE", type=Path, help="write to FILE instead of standard output")
+    export.set_defaults(run=_export)
+    for action in (show, export):
+        add_socket_options(action)
+        action.add_argument(
+            "--state-dir",
+            metavar="DIR",
+            type=Path,
+            help="where to look when the daemon is down (STATE_DIRECTORY, or /var/lib/margod)",
+        )
+
+
+def _show(args: argparse.Namespace) -> int:
+    identity = _identity(args)
+    if args.json:
+        print(json.dumps(identity, indent=2))
+        return 0
+    rows = {
+        "Fingerprint": identity["fingerprint"],
+        "Key id": identity["key_id"],
+        "Algorithm": identity["algorithm"],
+        "Subject": identity["subject"],
+        "Valid from": identity["not_before"],
+        "Valid until": identity["not_after"],
+        "Source": {"minted": "made by margod", "files": "given as files"}.get(identity["source"], identity["source"]),
+    }
+    for label, value in rows.items():
+        print(f"{label:13}{shown(value)}")
+    return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    if args.format == "der" and args.out is None and sys.stdout.isatty():
+        print("margod: DER is not for a terminal; give --out FILE", file=sys.stderr)
+        return USAGE
+    pem = _identity(args)["certificate"]
+    data = pem.encode() if args.format == "pem" else _first_der(pem)
+    if args.format == "base64":
+        data = base64.b64encode(data) + b"\n"
+    if args.out is None:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return 0
+    try:
+        args.out.write_bytes(data)
+    except OSError as error:
+        raise MargodError(OUTPUT_FAILED, f"{args.out} could not be written: {error.strerror}.") from error
+    return 0
+
+
+def _identity(args: argparse.Namespace) -> IdentityDocument:
+    try:
+        found = client(args).identity()
+    except DaemonUnreachable as unreachable:
+        found = _stored(_state_directory(args), unreachable)
+    if found is None:
+        raise IdentityError(NO_IDENTITY)
+    return found
+
+
+def _state_directory(args: argparse.Namespace) -> Path:
+    # systemd gives several directories separated by colons; the first is the daemon's.
+    given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+    return Path(args.state_dir or given or "/var/lib/margod")
+
+
+def _stored(directory: Path, unreachable: DaemonUnreachable) -> IdentityDocument | None:
+    """Return what the state directory holds, without changing it; None if there is no certificate in it."""
+    from margod.identity import load  # heavy: cryptography, and only needed with the daemon down
+    from margod.vault import peek
+
+    try:
+        if not directory.exists():
+            raise MargodError(
+                NO_IDENTITY, f"{unreachable.message} There is no state directory {directory}.", hint=unreachable.hint
+            )
+        records = peek(directory)
+    except PermissionError as error:
+        message = f"{unreachable.message} This user may not read {directory}."
+        raise StateUnusable(STATE_UNUSABLE, message, hint=f"Start margod, or use root. {unreachable.hint}") from error
+    if "identity.crt" not in records:
+        return None
+    identity = load(records)
+    return {
+        "certificate": identity.chain_pem.decode("ascii"),
+        "fingerprint": identity.fingerprint,
+        "key_id": identity.signer.key_id,
+        "algorithm": identity.signer.algorithm,
+        "subject": identity.subject,
+        "not_before": timestamp(identity.not_before),
+        "not_after": timestamp(identity.not_after),
+        "source": identity.source,
+    }
+
+
+def _first_der(pem: str) -> bytes:
+    body = pem.partition(_BEGIN)[2].partition(_END)[0]
+    try:
+        der = base64.b64decode("".join(body.split()), validate=True)
+    except (binascii.Error, ValueError):
+        der = b""
+    if not der:
+        raise IdentityError(IDENTITY_INVALID, "The daemon's certificate is not PEM.")
+    return der

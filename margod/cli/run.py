@@ -1,0 +1,45 @@
+"""`margod run`: the daemon."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command's parser."""
+    parser = subparsers.add_parser("run", help="run the daemon in the foreground")
+    parser.add_argument("--config", metavar="FILE", help="configuration file (default: /etc/margod/margod.yaml)")
+    parser.add_argument("--url", metavar="URL", help="the WFM's root URL, instead of wfm.url")
+    parser.add_argument("--state-dir", metavar="DIR", help="instead of state.directory")
+    parser.add_argument("--runtime-dir", metavar="DIR", help="instead of local.directory")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Load the configuration and run until stopped; 75 another margod runs, 78 the configuration is broken."""
+    import asyncio
+
+    from margod.config import Sources, load_with_last_good
+    from margod.daemon import EXIT_CONFIG, Daemon
+    from margod.model.errors import ConfigError
+    from margod.service import journal
+    from margod.shell.settings import Options
+
+    env = dict(os.environ)
+    options = {"wfm.url": args.url, "state.directory": args.state_dir, "local.directory": args.runtime_dir}
+    overrides = {name: value for name, value in options.items() if value is not None}
+    sources = Sources.find(env, args.config)
+    journal.configure()
+    try:
+        loaded = load_with_last_good(sources, env, overrides)
+    except ConfigError as error:
+        print(error.message, file=sys.stderr)
+        return EXIT_CONFIG
+    journal.configure(loaded.config.log.level, loaded.config.log.format)
+
+    async def main() -> int:
+        return await Daemon(Options(sources, env, overrides), loaded).run()
+
+    return asyncio.run(main())

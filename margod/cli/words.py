@@ -1,0 +1,114 @@
+"""A status document in words, for a person at a terminal of 80 columns."""
+
+from __future__ import annotations
+
+import textwrap
+from datetime import UTC, datetime
+from typing import Final
+
+from margod.client import StatusDocument, exit_code
+from margod.model.text import duration
+
+WIDTH: Final = 80
+_INDENT: Final = 13
+_COLOURS: Final = {0: "32", 3: "36", 4: "33", 5: "31"}
+_SIDES: Final = {"device": "this device", "network": "the network", "wfm": "the WFM"}
+
+
+def describe(status: StatusDocument, *, colour: bool, now: float | None = None) -> str:
+    """Return the status in lines of at most 80 columns, ended by a newline.
+
+    `now` (Unix seconds) adds how long ago and how soon; leave it out where the text stays on the screen and would age.
+    """
+    rows: list[tuple[str, str]] = [
+        ("State", f"{status['state']} since {_time(status['since'], now)}"),
+        ("What", status["message"]),
+    ]
+    if status["detail"]:
+        rows.append(("Said", f'"{status["detail"]}"'))
+    if side := _SIDES.get(status["side"]):
+        rows.append(("Whose side", side))
+    rows.append(("Next", _next(status, now)))
+    if status["hint"]:
+        rows.append(("What to do", status["hint"]))
+    error = status["last_error"]
+    if error is not None and (error["code"], error["detail"]) != (status["reason"], status["detail"]):
+        said = f' "{error["detail"]}"' if error["detail"] else ""
+        rows.append(("Last error", f"{error['code']}, {_time(error['at'], now)}: {error['message']}{said}"))
+    rows += [
+        ("Connection", f"{status['connection']} since {_time(status['connection_since'], now)}"),
+        ("WFM", status["wfm"]["url"] or "none configured"),
+        *_anchors(status),
+        ("Client id", status["client_id"] or "none yet"),
+    ]
+    if status["device_id"] and status["device_id"] != status["client_id"]:
+        rows.append(("Device id", status["device_id"]))
+    identity = status["identity"]
+    rows.append(("Certificate", identity["fingerprint"] if identity else "none yet"))
+    if identity:
+        rows.append(("", f"{identity['subject']}, valid until {identity['not_after'][:10]}"))
+    for warning in status["warnings"]:
+        rows.append(("Warning", f"{warning['code']}: {warning['message']} {warning['hint']}".rstrip()))
+    text = "\n".join(_row(label, words) for label, words in rows) + "\n"
+    if not colour:
+        return text
+    code = _COLOURS[exit_code(status["state"])]
+    return text.replace(status["state"], f"\x1b[1;{code}m{status['state']}\x1b[0m", 1)
+
+
+def line(status: StatusDocument) -> str:
+    """Return the status on one line, without the time at which it is printed."""
+    parts = [status["state"], status["reason"], f"connection={status['connection']}", f"attempt={status['attempt']}"]
+    if status["next_attempt_at"]:
+        parts.append(f"next={status['next_attempt_at']}")
+    parts += [f"warning={warning['code']}" for warning in status["warnings"]]
+    return shown(" ".join(parts))
+
+
+def shown(text: str) -> str:
+    """Return `text` with nothing in it that steers a terminal."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def _next(status: StatusDocument, now: float | None) -> str:
+    at = status["next_attempt_at"]
+    if status["state"] == "enrolled" and at is None:
+        return "nothing to be done"
+    if at is None:
+        return "no attempt is due until something changes" if status["state"] != "starting" else "starting"
+    which = f"attempt {status['attempt'] + 1}"
+    if (seconds := _seconds(at)) is None or now is None:
+        return f"{which} at {_time(at, None)}"
+    return f"{which} in {duration(seconds - now)}, at {_time(at, None)}"
+
+
+def _anchors(status: StatusDocument) -> list[tuple[str, str]]:
+    trust = status["trust"]
+    if not trust["anchors"]:
+        return [("Root CA", "the system's CA store" if trust["source"] == "system" else "none yet")]
+    rows = []
+    for anchor in trust["anchors"]:
+        rows.append(("Root CA", f"{anchor['subject']}, valid until {anchor['not_after'][:10]}"))
+        rows.append(("", anchor["fingerprint"]))
+    return rows
+
+
+def _row(label: str, words: str) -> str:
+    lines = textwrap.wrap(shown(words), WIDTH - _INDENT, break_on_hyphens=False) or [""]
+    return f"\n{'':{_INDENT}}".join([f"{label:{_INDENT}}{lines[0]}", *lines[1:]])
+
+
+def _time(text: str, now: float | None) -> str:
+    """Return `2026-11-21 18:00:00 UTC`, with `(3m ago)` when `now` is given."""
+    seconds = _seconds(text)
+    if seconds is None:
+        return text
+    words = f"{text[:10]} {text[11:19]} UTC"
+    return words if now is None else f"{words} ({duration(now - seconds)} ago)"
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC).timestamp()
+    except ValueError:
+        return None

@@ -1,0 +1,213 @@
+"""The local API as Python calls: blocking HTTP over a Unix socket, one connection a call."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any, Final, cast
+
+from margod.client.documents import HealthDocument, IdentityDocument, ReloadDocument, RetryDocument, StatusDocument
+from margod.model.errors import DaemonUnreachable, MargodError
+from margod.model.reasons import DAEMON_UNREACHABLE, NOT_PERMITTED, REASONS, Reason, Side
+
+DEFAULT_DIRECTORY: Final = "/run/margod"
+"""Where the daemon's unit puts its sockets."""
+ANSWER_LIMIT: Final = 1_048_576
+"""Bytes of an answer, or of one line of a stream."""
+TIMEOUT: Final = 10.0
+"""Seconds for connecting and for each read, unless told otherwise."""
+POST_TIMEOUT: Final = 40.0
+"""Seconds at least for what the daemon is asked to do: it answers within 30."""
+
+
+class RequestRefused(MargodError):
+    """The daemon answered with an error. `status` is the HTTP status."""
+
+    def __init__(self, status: int, reason: Reason, message: str, hint: str) -> None:
+        """Take the daemon's words."""
+        self.status = status
+        super().__init__(reason, message, hint=hint)
+
+
+class Client:
+    """The API behind one socket.
+
+    Every call raises DaemonUnreachable if no margod answers there (reason `not-permitted` if this user may not use the
+    socket) and RequestRefused if it answers with an error.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, timeout: float = TIMEOUT) -> None:
+        """Talk to the socket at `path`, waiting at most `timeout` seconds for each read."""
+        self._path = os.fspath(path)
+        self._timeout = timeout
+
+    def status(self) -> StatusDocument:
+        """Return the status document."""
+        return cast("StatusDocument", self._ask("GET", "/v1/status"))
+
+    def health(self) -> HealthDocument:
+        """Return whether the daemon itself works; an unhealthy one answers too."""
+        return cast("HealthDocument", self._ask("GET", "/v1/health", also=503))
+
+    def identity(self) -> IdentityDocument | None:
+        """Return the device's identity, or None if it has none yet."""
+        try:
+            return cast("IdentityDocument", self._ask("GET", "/v1/identity"))
+        except RequestRefused as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def retry(self) -> RetryDocument:
+        """Bring the next attempt forward (admin socket)."""
+        return cast("RetryDocument", self._ask("POST", "/v1/retry"))
+
+    def reload(self) -> ReloadDocument:
+        """Have the configuration read anew (admin socket)."""
+        return cast("ReloadDocument", self._ask("POST", "/v1/reload"))
+
+    def events(self, timeout: float | None = None) -> Iterator[StatusDocument]:
+        """Yield the status document now and at every change.
+
+        Ends after `timeout` seconds (None: never). Raises DaemonUnreachable when the daemon goes away.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        connection = _UnixConnection(self._path, self._bounded(deadline))
+        try:
+            response = self._send(connection, "GET", "/v1/events")
+            if response.status != 200:
+                raise self._refusal(response.status, self._read(response))
+            while True:
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    return
+                connection.wait_for(left)
+                try:
+                    data = _next_event(response)
+                except TimeoutError:
+                    return
+                except (OSError, http.client.HTTPException, ValueError) as error:
+                    raise self._unreachable(error) from error
+                if data is None:
+                    message = f"The margod behind {self._path} went away."
+                    raise DaemonUnreachable(DAEMON_UNREACHABLE, message)
+                yield cast("StatusDocument", self._parse(data))
+        finally:
+            connection.close()
+
+    def _ask(self, method: str, target: str, *, also: int = 0) -> dict[str, Any]:
+        timeout = self._timeout if method == "GET" else max(self._timeout, POST_TIMEOUT)
+        connection = _UnixConnection(self._path, timeout)
+        try:
+            response = self._send(connection, method, target)
+            body = self._read(response)
+            if response.status >= 300 and response.status != also:
+                raise self._refusal(response.status, body)
+            return self._parse(body)
+        finally:
+            connection.close()
+
+    def _send(self, connection: _UnixConnection, method: str, target: str) -> http.client.HTTPResponse:
+        try:
+            connection.request(method, target)
+            return connection.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            raise self._unreachable(error) from error
+
+    def _read(self, response: http.client.HTTPResponse) -> bytes:
+        try:
+            body = response.read(ANSWER_LIMIT + 1)
+        except (OSError, http.client.HTTPException) as error:
+            raise self._unreachable(error) from error
+        if len(body) > ANSWER_LIMIT:
+            raise self._unreachable(ValueError("its answer is too large"))
+        return body
+
+    def _parse(self, body: bytes) -> dict[str, Any]:
+        try:
+            parsed = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise self._unreachable(ValueError("its answer is not JSON")) from error
+        if not isinstance(parsed, dict):
+            raise self._unreachable(ValueError("its answer is not a JSON object"))
+        return parsed
+
+    def _refusal(self, status: int, body: bytes) -> RequestRefused:
+        error = self._parse(body).get("error")
+        said = error if isinstance(error, dict) else {}
+        code, message, hint = (str(said.get(key) or "") for key in ("code", "message", "hint"))
+        message = message or f"The daemon answered with HTTP status {status}."
+        reason = REASONS.get(code) or Reason(code or "request-refused", Side.DEVICE, message)
+        return RequestRefused(status, reason, message, hint)
+
+    def _unreachable(self, error: Exception) -> DaemonUnreachable:
+        if isinstance(error, PermissionError):
+            return DaemonUnreachable(NOT_PERMITTED, f"This user may not use the socket {self._path}.")
+        what = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return DaemonUnreachable(DAEMON_UNREACHABLE, f"No margod answers on {self._path}: {what}.")
+
+    def _bounded(self, deadline: float | None) -> float:
+        if deadline is None:
+            return self._timeout
+        return max(0.01, min(self._timeout, deadline - time.monotonic()))
+
+
+def runtime_directory(option: str | None = None) -> str:
+    """Return where the sockets are: `option`, MARGOD_RUNTIME_DIR, or /run/margod."""
+    return option or os.environ.get("MARGOD_RUNTIME_DIR") or DEFAULT_DIRECTORY
+
+
+def status_socket(directory: str) -> str:
+    """Return the path of the socket for reading."""
+    return f"{directory.rstrip('/')}/status.sock"
+
+
+def admin_socket(directory: str) -> str:
+    """Return the path of the socket for administering."""
+    return f"{directory.rstrip('/')}/admin/admin.sock"
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """An HTTP connection to a socket file. Keeps the socket at hand: http.client drops it for a stream without end."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+        self._timeout = timeout
+        self._unix: socket.socket | None = None
+
+    def connect(self) -> None:
+        self._unix = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._unix.settimeout(self._timeout)
+        self.sock = self._unix
+        self._unix.connect(self._path)
+
+    def wait_for(self, seconds: float | None) -> None:
+        """Let later reads wait for `seconds` (None: for ever)."""
+        assert self._unix is not None
+        self._unix.settimeout(seconds)
+
+    def close(self) -> None:
+        super().close()
+        if self._unix is not None:
+            self._unix.close()
+
+
+def _next_event(response: http.client.HTTPResponse) -> bytes | None:
+    """Return the next event's data, None at the end (HTML standard, 9.2.6: lines of fields, ended by an empty one)."""
+    data: list[bytes] = []
+    size = 0
+    while line := response.readline(ANSWER_LIMIT + 1):
+        size += len(line)
+        if size > ANSWER_LIMIT:
+            raise ValueError("an event is too large")
+        stripped = line.rstrip(b"\r\n")
+        if not stripped and data:
+            return b"\n".join(data)
+        if stripped.startswith(b"data:"):
+            data.append(stripped[5:].removeprefix(b" "))
+    return None

@@ -1,0 +1,110 @@
+"""The documents of the local API as types (schema 1; openapi.yaml of the local room has the meaning of each field)."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+
+class LastErrorDocument(TypedDict):
+    """What went wrong last."""
+
+    code: str
+    message: str
+    hint: str
+    detail: str
+    at: str
+
+
+class WfmDocument(TypedDict):
+    """The configured WFM."""
+
+    url: str | None
+    protocol: str
+
+
+class IdentitySummary(TypedDict):
+    """The device's identity without the certificate itself."""
+
+    fingerprint: str
+    key_id: str
+    algorithm: str
+    subject: str
+    not_before: str
+    not_after: str
+    source: str
+
+
+class IdentityDocument(IdentitySummary):
+    """The device's identity; `certificate` is PEM text, the device's own first."""
+
+    certificate: str
+
+
+class AnchorDocument(TypedDict):
+    """One root CA that the WFM is verified with."""
+
+    subject: str
+    fingerprint: str
+    not_after: str
+
+
+class TrustDocument(TypedDict):
+    """Where the root CAs come from, and which they are."""
+
+    source: str
+    anchors: list[AnchorDocument]
+
+
+class WarningDocument(TypedDict):
+    """Something that does not stop margod but should be looked at."""
+
+    code: str
+    message: str
+    hint: str
+
+
+class StatusDocument(TypedDict):
+    """What margod is doing. Times are RFC 3339 in UTC with whole seconds."""
+
+    schema: int
+    version: str
+    state: str
+    reason: str
+    message: str
+    hint: str
+    detail: str
+    side: str
+    since: str
+    attempt: int
+    next_attempt_at: str | None
+    last_error: LastErrorDocument | None
+    connection: str
+    connection_since: str
+    wfm: WfmDocument
+    client_id: str | None
+    device_id: str | None
+    identity: IdentitySummary | None
+    trust: TrustDocument
+    warnings: list[WarningDocument]
+    started_at: str
+
+
+class HealthDocument(TypedDict):
+    """Whether the daemon itself works."""
+
+    healthy: bool
+    state: str
+
+
+class RetryDocument(TypedDict):
+    """What came of asking for an attempt now."""
+
+    next_attempt_at: str | None
+    message: str
+
+
+class ReloadDocument(TypedDict):
+    """What came of reading the configuration anew: `reloaded`, `unchanged` or `kept` (it has problems)."""
+
+    result: str
+    problems: list[str]

@@ -1,0 +1,278 @@
+"""The composition root: builds the rooms, runs the engine's loop, and stops in good order.
+
+    event ──> engine.handle ──> commands ──> Actions.perform (a task each) ──> event ──> ...
+                  │ due                                                        ^
+                  └──────────────── timer, signals, local API ─────────────────┘
+
+The loop wakes for events, for the engine's `due` and for half the watchdog's interval, and for nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, Final
+
+import structlog
+
+from margod import __version__
+from margod.config import Loaded
+from margod.engine.enrolment import Enrolment
+from margod.engine.messages import Cause, Command, Due, Event, Examine, Keep, Now, Send, Woken
+from margod.local import LocalServer
+from margod.model import reasons
+from margod.model.errors import MargodError, StateInUse
+from margod.model.outcome import Step
+from margod.model.text import duration, timestamp
+from margod.service import journal, notify, signals
+from margod.shell import status
+from margod.shell.actions import Actions
+from margod.shell.disk import Disk
+from margod.shell.ground import Ground, Warned
+from margod.shell.settings import Options, Settings
+
+log: Final = structlog.get_logger()
+
+EXIT_CONFIG: Final = 78
+EXIT_IN_USE: Final = 75
+GROUP: Final = "margod"
+RUNTIME_INTERVAL: Final = 900.0
+"""Seconds between two writes of runtime.json, the stop apart: it is disposable, the flash is not."""
+DRAIN: Final = 1.0
+"""Seconds that an enrolment under way is given at a stop: an answer that was read is an identity kept."""
+PATIENCE: Final = 0.5
+"""Seconds that the disk is given after that."""
+STUCK: Final = 60.0
+"""Seconds by which the loop may be late before it no longer counts as healthy."""
+
+
+class Daemon:
+    """One margod. `run` returns the exit code; the rest is what the local sockets ask for (local.Controller)."""
+
+    def __init__(self, options: Options, loaded: Loaded) -> None:
+        """Take the configuration that was loaded; nothing is opened yet."""
+        self._settings = Settings(options, loaded)
+        self._started_at = time.time()
+        self._ground = Ground(loaded.config, time.time)
+        self._disk = Disk()
+        self._actions = Actions(self._ground, self._disk)
+        self._engine = Enrolment(self._settings.policy, random.Random(), _now())  # noqa: S311 - jitter, no secret
+        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self._tasks: dict[asyncio.Task[None], Command | None] = {}
+        self._stopping = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._notifier = notify.notifier(options.env)
+        self._watchdog = notify.watchdog_interval(options.env)
+        self._said = ""
+        self._remembered: object = None
+        self._remembered_at = -RUNTIME_INTERVAL
+        self._server = LocalServer(loaded.config.local.directory, self, group=GROUP)
+
+    async def run(self) -> int:
+        """Run until a signal asks to stop; return 0, or 75 or 78 if it cannot begin."""
+        refused = await self._begin()
+        if refused is not None:
+            return refused
+        with signals.handled(stop=self._stopping.set, reload=lambda: self._start(self._reload_quietly(), None)):
+            files = [str(file) for file in self._settings.loaded.files]
+            log.info("started", version=__version__, pid=os.getpid(), configuration=files or "defaults")
+            self._settings.say_problems()
+            self._notifier.ready(self._line())
+            await self._keep_configuration()
+            self._start(self._perform(Examine()), Examine())
+            try:
+                await self._loop()
+            finally:
+                await self._stop()
+        return 0
+
+    def status(self) -> dict[str, object]:
+        """Return the status document."""
+        situation = self._actions.situation
+        warnings = [*self._settings.warnings(), *(situation.warnings if situation else ())]
+        if not self._actions.state_writable:
+            warnings.append(Warned(reasons.STATE_NOT_WRITABLE, reasons.STATE_NOT_WRITABLE.says))
+        return status.document(self._engine.condition(_now()), situation, tuple(warnings), self._started_at)
+
+    def healthy(self) -> bool:
+        """Return whether the loop makes progress and what must be remembered can be written."""
+        due = self._engine.due
+        on_time = due is None or time.monotonic() - due < STUCK
+        return on_time and self._actions.state_writable and self._ground.vault is not None
+
+    def identity(self) -> dict[str, object] | None:
+        """Return the identity document."""
+        situation = self._actions.situation
+        return None if situation is None or situation.identity is None else status.identity_document(situation.identity)
+
+    async def retry(self) -> dict[str, object]:
+        """End the engine's wait early, as far as the WFM allows."""
+        before = self._engine.due
+        self._handle(Woken(Cause.OPERATOR))
+        condition, due = self._engine.condition(_now()), self._engine.due
+        at = None if condition.next_attempt_at is None else timestamp(condition.next_attempt_at)
+        if before is None:
+            message = f"nothing waits: {condition.reason.says}"
+        elif due is None:
+            message = "trying now"
+        else:
+            message = (
+                f"the next attempt is in {duration(due - time.monotonic())}: "
+                "early ones are made once a minute at most, and never before the WFM allows it"
+            )
+        return {"next_attempt_at": at, "message": message}
+
+    async def reload(self) -> dict[str, object]:
+        """Read the configuration again; what is broken leaves the one in force as it is."""
+        self._notifier.reloading()
+        try:
+            result, problems = await self._disk.run(self._settings.load)
+            log.info("configuration-read", result=result, problems=len(problems))
+            if result != "kept":
+                loaded = self._settings.loaded
+                self._ground.config, self._engine.rules = loaded.config, self._settings.policy
+                journal.configure(loaded.config.log.level, loaded.config.log.format)
+                await self._keep_configuration()
+                self._handle(await self._actions.examine())
+            return {"result": result, "problems": problems}
+        finally:
+            self._tell()
+            self._notifier.ready(self._line())
+
+    async def changes(self) -> AsyncIterator[dict[str, object]]:
+        """Yield the status document now and after every change; a slow reader gets the latest only."""
+        while True:
+            changed = self._changed
+            yield self.status()
+            await changed.wait()
+
+    async def _begin(self) -> int | None:
+        """Lock the state directory and bind the sockets; return the exit code if another margod has them."""
+        try:
+            await self._disk.run(self._ground.open)
+        except StateInUse as error:
+            log.error("state-in-use", message=error.message, hint=error.hint)
+            return EXIT_IN_USE
+        except MargodError:
+            pass  # the first look meets it again and makes it a state that is shown
+        try:
+            await self._server.start()
+        except MargodError as error:
+            log.error("socket-unusable", code=error.code, message=error.message, hint=error.hint)
+            return EXIT_IN_USE if isinstance(error, StateInUse) else EXIT_CONFIG
+        return None
+
+    async def _loop(self) -> None:
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            while not self._stopping.is_set():
+                getting = asyncio.ensure_future(self._events.get())
+                await asyncio.wait({getting, stopping}, timeout=self._patience(), return_when=asyncio.FIRST_COMPLETED)
+                self._handle(getting.result() if getting.done() else Due())
+                getting.cancel()
+                self._notifier.watchdog()
+        finally:
+            stopping.cancel()
+
+    def _patience(self) -> float | None:
+        """Return how long the loop may sleep, seconds; None for as long as nothing happens."""
+        due, limit = self._engine.due, None if self._watchdog is None else self._watchdog / 2
+        if due is None:
+            return limit
+        wait = max(0.0, due - time.monotonic())
+        return wait if limit is None else min(wait, limit)
+
+    def _handle(self, event: Event) -> None:
+        """Give the engine an event, start what it asks for, tell the world what changed."""
+        for command in self._engine.handle(event, _now()):
+            self._start(self._perform(command), command)
+        self._tell()
+        self._remember_now_and_then()
+
+    async def _perform(self, command: Command) -> None:
+        try:
+            event = await self._actions.perform(command)
+        except Exception as error:
+            log.error("internal-error", command=type(command).__name__, exc_info=error)
+            event = self._actions.failed(command, error)
+        if event is not None:
+            self._events.put_nowait(event)
+
+    def _start(self, work: Coroutine[Any, Any, None], command: Command | None) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks[task] = command
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(task, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("internal-error", exc_info=error)
+
+    async def _reload_quietly(self) -> None:
+        await self.reload()
+
+    async def _keep_configuration(self) -> None:
+        if self._ground.vault is not None and not self._ground.vault.read_only:
+            await self._disk.run(self._settings.keep)
+
+    def _tell(self) -> None:
+        line = self._line()
+        if line != self._said:
+            self._said = line
+            self._notifier.status(line)
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    def _line(self) -> str:
+        return status.systemd_line(self._engine.condition(_now()), time.time())
+
+    def _remember_now_and_then(self) -> None:
+        """Write runtime.json when the state is another one than it says, but not too often."""
+        memory = self._engine.memory(_now())
+        if memory is None or (memory.state, memory.reason) == self._remembered:
+            return
+        if time.monotonic() - self._remembered_at < RUNTIME_INTERVAL:
+            return
+        self._remembered, self._remembered_at = (memory.state, memory.reason), time.monotonic()
+        self._start(self._disk.run(lambda: self._ground.remember(memory)), None)
+
+    async def _stop(self) -> None:
+        """Stop within 2 s: let an enrolment end, close what is open, write down where it stands."""
+        log.info("stopping")
+        self._notifier.stopping("stopping")
+        await self._drain()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(self._server.stop(), self._actions.close(), return_exceptions=True)
+        memory = self._engine.memory(_now())
+        try:
+            async with asyncio.timeout(PATIENCE):
+                if memory is not None:
+                    await self._disk.run(lambda: self._ground.remember(memory))
+                await self._disk.run(self._ground.close)
+        except TimeoutError:
+            log.warning("disk-slow", message="The state directory did not answer in time; nothing was half written.")
+        self._disk.close(0.1)
+        log.info("stopped")
+
+    async def _drain(self) -> None:
+        """Give a request or write whose loss would cost the identity the time to end."""
+        deadline = time.monotonic() + DRAIN
+        while (left := deadline - time.monotonic()) > 0:
+            precious = [task for task, command in self._tasks.items() if _is_precious(command)]
+            if not precious:
+                break
+            await asyncio.wait(precious, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            while not self._events.empty():
+                self._handle(self._events.get_nowait())
+
+
+def _is_precious(command: Command | None) -> bool:
+    return isinstance(command, Keep) or (isinstance(command, Send) and command.step is Step.ENROL)
+
+
+def _now() -> Now:
+    return Now(time.monotonic(), time.time())

@@ -1,0 +1,262 @@
+"""What the development WFM decides about one request: verification, approval, the record. No HTTP library here.
+
+`Wfm.decide` takes a request as it came over the wire and returns a `Decision`; what it changes is committed by then.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import unquote
+
+from margod.devwfm import certificates
+from margod.devwfm.dialects import Dialect
+from margod.devwfm.keys import PublicKey
+from margod.devwfm.registry import Client, Registry
+from margod.devwfm.schema import SchemaError, check_capabilities
+from margod.devwfm.verifier import DigestRefused, Message, Refused, verify
+from margod.model.capabilities import DEVICE_ID
+
+APPROVALS: Final = ("auto", "manual", "deny")
+PENDING: Final = (202, 403)
+
+_CAPABILITIES: Final = re.compile(r"/api/v1/clients/([^/]+)/capabilities(?:/(.*))?", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a request goes: `certificate`, `onboarding`, `capabilities` or `other`. `device_id` is raw."""
+
+    name: str
+    client_id: str = ""
+    device_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The answer: `document` None for none. `verdict` is for the record and the person who watches."""
+
+    status: int
+    verdict: str
+    document: Mapping[str, object] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    fingerprint: str | None = None
+    client_id: str | None = None
+
+
+class _Denied(Exception):
+    """A request ends here: the status of the specification and what is said."""
+
+    def __init__(self, status: int, says: str) -> None:
+        super().__init__(says)
+        self.status = status
+
+
+def route_of(prefix: str, target: str) -> Route:
+    """Match the raw request target against the routes under `prefix`; nothing is normalised."""
+    path = target.partition("?")[0]
+    if not path.startswith(prefix):
+        return Route("other")
+    path = path[len(prefix) :]
+    if path == "/api/v1/onboarding/certificate":
+        return Route("certificate")
+    if path == "/api/v1/onboarding":
+        return Route("onboarding")
+    if match := _CAPABILITIES.fullmatch(path):
+        return Route("capabilities", unquote(match.group(1)), match.group(2))
+    return Route("other")
+
+
+class Wfm:
+    """The WFM's mind: its registry, its dialect and how it approves."""
+
+    def __init__(
+        self, registry: Registry, root_der: bytes, dialect: Dialect, *, approval: str, pending: int, retry_after: int
+    ) -> None:
+        """`root_der` is the CA for download; `retry_after` is said with 202, in seconds."""
+        self._registry = registry
+        self._root_der = root_der
+        self._dialect = dialect
+        self._approval = approval
+        self._pending = pending
+        self._retry_after = retry_after
+
+    def decide(self, route: Route, message: Message, body: bytes, now: float) -> Decision:
+        """Decide about one request. `now` is Unix seconds. Never raises for anything that a device can send."""
+        methods = self._methods(route)
+        try:
+            if not methods:
+                return Decision(404, "no such route", self._says("no such route"))
+            if message.method not in methods:
+                return Decision(
+                    405, "method not allowed", self._says("method not allowed"), {"Allow": ", ".join(methods)}
+                )
+            if route.name == "certificate":
+                return Decision(200, "root CA given", {"certificate": self._ca_text()})
+            if route.name == "onboarding":
+                return self._onboard(message, body, now)
+            return self._capabilities(route, message, body, now)
+        except _Denied as denied:
+            status = denied.status
+            if self._dialect.plain_errors and status in {401, 404, 422}:
+                status = 400
+            return Decision(status, str(denied), self._says(str(denied)), client_id=route.client_id or None)
+
+    # Onboarding
+
+    def _onboard(self, message: Message, body: bytes, now: float) -> Decision:
+        text = self._certificate_text(_json_object(body))
+        if not self._dialect.checks_certificate:
+            return self._accept_anything(text)
+        try:
+            certificate = certificates.decode(text, encodings=self._dialect.encodings)
+            key = certificates.public_key(certificate.der)
+            if self._dialect.onboarding_is_signed:
+                self._verify(message, body, key, now)
+            certificates.check(certificate.der, now)
+        except certificates.CertificateInvalid as error:
+            raise _Denied(400, str(error)) from None
+        except certificates.CertificateUnacceptable as error:
+            raise _Denied(422, str(error)) from None
+        client = self._registry.by_identity(certificate.fingerprint)
+        if client is None:
+            state = {"auto": "approved", "manual": "pending", "deny": "rejected"}[self._approval]
+            client = self._registry.add(
+                certificate.fingerprint, certificate.fingerprint, certificate.der, certificate.subject, state
+            )
+        return self._judge(client)
+
+    def _judge(self, client: Client) -> Decision:
+        fingerprint = client.fingerprint
+        if client.state == "rejected":
+            return Decision(403, "rejected", self._says("client rejected"), fingerprint=fingerprint)
+        if client.state == "onboarded":
+            says = "this certificate was onboarded before"
+            return Decision(409, says, self._says(says), fingerprint=fingerprint)
+        if client.state == "pending" and self._approval != "auto":
+            if self._pending == 202:
+                waits = {"Retry-After": str(self._retry_after)}
+                return Decision(202, "waits for approval", {"status": "pending"}, waits, fingerprint)
+            return Decision(403, "waits for approval", self._says("client not approved"), fingerprint=fingerprint)
+        return self._accept(client)
+
+    def _accept(self, client: Client) -> Decision:
+        client_id = str(uuid.uuid4())
+        if self._dialect.plain_errors:
+            client_id = f"client-{uuid.uuid4().hex[:8]}-{int(time.time())}"
+        self._registry.onboard(client, client_id)
+        document: dict[str, object] = {"clientId": client_id}
+        if self._dialect.old_names:
+            document = {"client_id": client_id, "endpoint_list": []}
+        return Decision(201, "onboarded", document, fingerprint=client.fingerprint, client_id=client_id)
+
+    def _accept_anything(self, text: str) -> Decision:
+        identity = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        client = self._registry.by_identity(identity)
+        if client is None:
+            try:
+                parsed = certificates.decode(text)
+                fingerprint, der, subject = parsed.fingerprint, parsed.der, parsed.subject
+            except certificates.CertificateInvalid:
+                fingerprint, der, subject = identity, None, "(not a certificate)"
+            client = self._registry.add(identity, fingerprint, der, subject, "approved")
+        return self._judge(client)
+
+    def _certificate_text(self, document: dict[str, object]) -> str:
+        name = "public_certificate" if self._dialect.old_names else "certificate"
+        if not self._dialect.plain_errors:
+            if not isinstance(document.get("apiVersion"), str):
+                raise _Denied(400, "apiVersion is missing")
+            if document.get("kind") != "OnboardingRequest":
+                raise _Denied(400, "kind is not OnboardingRequest")
+        text = document.get(name)
+        if not isinstance(text, str) or not text:
+            raise _Denied(400, f"{name} is missing")
+        return text
+
+    # Capabilities
+
+    def _capabilities(self, route: Route, message: Message, body: bytes, now: float) -> Decision:
+        client = self._registry.by_client_id(route.client_id)
+        if client is None:
+            raise _Denied(404, "no such client")
+        self._verify(message, body, self._key_of(client), now)
+        if client.state == "rejected":
+            raise _Denied(403, "the client's certificate is not trusted any more")
+        device_id = route.client_id if route.device_id is None else route.device_id
+        if not DEVICE_ID.fullmatch(device_id):
+            raise _Denied(400, "the device id in the path breaks the grammar")
+        if message.method == "DELETE":
+            if not self._registry.unregister(route.client_id, device_id):
+                raise _Denied(404, "no such device")
+            return Decision(204, f"{device_id} unregistered", None, {}, client.fingerprint, route.client_id)
+        document = _json_object(body)
+        try:
+            check_capabilities(document)
+        except SchemaError as error:
+            raise _Denied(422, str(error)) from None
+        properties = document["properties"]
+        if not isinstance(properties, dict) or properties.get("id") != device_id:
+            raise _Denied(
+                422, f"properties.id: not {'the device id in the path' if route.device_id else 'the client id'}"
+            )
+        parent = device_id.rpartition("/")[0]
+        if parent and not self._registry.knows_device(route.client_id, parent):
+            raise _Denied(404, f"the gateway {parent} is not known")
+        self._registry.report(route.client_id, device_id, json.dumps(document))
+        return Decision(201, f"{device_id} reported", None, {}, client.fingerprint, route.client_id)
+
+    def _key_of(self, client: Client) -> PublicKey:
+        try:
+            if client.certificate is None:
+                raise _Denied(401, "the client has no key")
+            return certificates.public_key(client.certificate)
+        except certificates.CertificateUnacceptable as error:
+            raise _Denied(401, str(error)) from None
+
+    # Helpers
+
+    def _methods(self, route: Route) -> tuple[str, ...]:
+        if route.name == "certificate":
+            return ("GET",)
+        if route.name == "onboarding":
+            return ("POST",)
+        if route.name == "capabilities" and (route.device_id is not None) == self._dialect.device_in_path:
+            return ("POST", "PUT", "DELETE") if self._dialect.device_in_path else ("POST", "PUT")
+        return ()
+
+    def _verify(self, message: Message, body: bytes, key: PublicKey, now: float) -> None:
+        try:
+            verify(message, body, key, self._dialect.policy, now)
+        except DigestRefused as error:
+            raise _Denied(400, str(error)) from None
+        except Refused as error:
+            raise _Denied(401, str(error)) from None
+
+    def _says(self, text: str) -> dict[str, object]:
+        return {"Error" if self._dialect.plain_errors else "error": text}
+
+    def _ca_text(self) -> str:
+        data = self._root_der
+        if self._dialect.plain_errors:
+            pem = base64.encodebytes(data).replace(b"\n", b"")
+            lines = b"\n".join(pem[at : at + 64] for at in range(0, len(pem), 64))
+            data = b"-----BEGIN CERTIFICATE-----\n" + lines + b"\n-----END CERTIFICATE-----\n"
+        return base64.b64encode(data).decode()
+
+
+def _json_object(body: bytes) -> dict[str, object]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        raise _Denied(400, "the body is not JSON") from None
+    if not isinstance(document, dict):
+        raise _Denied(400, "the body is not a JSON object")
+    return document

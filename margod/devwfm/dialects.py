@@ -1,0 +1,50 @@
+"""How the development WFM deviates from the specification: `--like spec|sandbox-2025|sandbox-2026`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from margod.devwfm.verifier import LIKE_GO, STRICT, Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One way of speaking `signed` that was met. The fields say where it leaves the specification."""
+
+    name: str
+    policy: Policy = STRICT
+    onboarding_is_signed: bool = True
+    checks_certificate: bool = True
+    """False: any text is a certificate, nobody approves, and the text itself is what is known again."""
+    old_names: bool = False
+    """True: `public_certificate` in, `client_id` and `endpoint_list` out."""
+    encodings: tuple[str, ...] = ("der", "pem")
+    device_in_path: bool = True
+    """False: `/capabilities` alone, with properties.id equal to the client id, and nothing to unregister."""
+    plain_errors: bool = False
+    """True: `{"Error": ...}` as text/plain, 400 also for a bad signature and an unknown client."""
+
+
+DIALECTS: Final = {
+    dialect.name: dialect
+    for dialect in (
+        Dialect("spec"),
+        Dialect(
+            "sandbox-2025",
+            policy=LIKE_GO,
+            onboarding_is_signed=False,
+            old_names=True,
+            encodings=("pem",),
+            device_in_path=False,
+            plain_errors=True,
+        ),
+        Dialect(
+            "sandbox-2026",
+            policy=LIKE_GO,
+            onboarding_is_signed=False,
+            checks_certificate=False,
+            plain_errors=True,
+        ),
+    )
+}

@@ -1,0 +1,60 @@
+"""How loud a failure is: the first of a kind is a warning, repeats are debug, once an hour a summary, then recovery."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from margod.engine.messages import Level, Note, Now
+from margod.model.reasons import Reason
+from margod.model.text import duration
+
+SUMMARY_INTERVAL: Final = 3_600.0
+"""Seconds between two lines about a failure that goes on."""
+
+
+class FailureLog:
+    """Counts failures of one kind in a row and decides which of them the journal hears about at which level."""
+
+    def __init__(self) -> None:
+        """Begin with nothing wrong."""
+        self._reason: Reason | None = None
+        self._began = 0.0
+        self._spoke = 0.0
+        self._count = 0
+
+    def failed(self, reason: Reason, detail: str, wait: float, now: Now) -> Note:
+        """Return the line for one more failure, after which the next attempt is `wait` seconds away."""
+        if reason is not self._reason:
+            if self._reason is None:
+                self._began = now.mono
+            self._reason, self._count, self._spoke = reason, 0, now.mono
+        self._count += 1
+        data: dict[str, str | int | float] = {
+            "code": reason.code,
+            "count": self._count,
+            "message": reason.says,
+            "next_in": duration(wait),
+        }
+        if detail:
+            data["detail"] = detail
+        if self._count == 1:
+            if reason.hint:
+                data["hint"] = reason.hint
+            return Note(Level.WARNING, "attempt-failed", data)
+        if now.mono - self._spoke >= SUMMARY_INTERVAL:
+            self._spoke = now.mono
+            data["for"] = duration(now.mono - self._began)
+            return Note(Level.WARNING, "still-failing", data)
+        return Note(Level.DEBUG, "attempt-failed", data)
+
+    def recovered(self, now: Now) -> Note | None:
+        """Return the line that says that it works again and how long it did not, or None if nothing was wrong."""
+        if self._reason is None:
+            return None
+        data: dict[str, str | int | float] = {
+            "code": self._reason.code,
+            "after": duration(now.mono - self._began),
+            "count": self._count,
+        }
+        self._reason, self._count = None, 0
+        return Note(Level.INFO, "recovered", data)

@@ -1,0 +1,227 @@
+"""The engine's vocabulary: what the shell tells it (events) and what it asks the shell for (commands).
+
+The words are neutral: an *enrolment record* is whatever a generation of the specification leaves behind when a WFM has
+accepted a device (a client id, a secret, a certificate chain). The engine never looks inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TypeAlias
+
+from margod.model.outcome import Outcome, Step
+from margod.model.reasons import Reason
+from margod.model.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """One moment on both clocks, in seconds: `mono` never jumps, `wall` is Unix time and may."""
+
+    mono: float
+    wall: float
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Something on this device that has to be mended before any request can leave it."""
+
+    state: State
+    reason: Reason
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What configuration and vault say at one moment.
+
+    `binding` names this identity at this WFM; nothing remembered under another binding counts. `enrolled` means that
+    the enrolment record of this binding is stored. `reported` and `report` are digests of the last accepted report
+    ("" if none) and of the one that holds now. `forms` lists the dialect forms a step may take, the specification's
+    first.
+    """
+
+    obstacle: Obstacle | None
+    binding: str
+    trusted: bool
+    enrols: bool
+    enrolled: bool
+    reported: str
+    report: str
+    can_reissue: bool
+    forms: Mapping[Step, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """What has to be the same for a remembered wait to hold on; otherwise the next attempt is made at once."""
+        forms = ";".join(f"{step.value}={','.join(names)}" for step, names in sorted(self.forms.items(), key=str))
+        return f"{self.binding}|{forms}"
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What survives a restart: where the machine stood at `at` (Unix seconds) under the facts named by `key`."""
+
+    at: float
+    key: str
+    state: State
+    reason: Reason
+    detail: str
+    since: float
+    attempt: int
+    streak: int
+    next_at: float | None
+    """None: an attempt was under way and nobody knows what came of it."""
+    floor_at: float = 0.0
+    """No request before this, because the WFM said so (Retry-After)."""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What was recorded under the present binding.
+
+    `unanswered`: an enrolment request may have reached the WFM and its answer was lost. `settled`: the WFM has
+    answered in a way (202, 403, 409, or not at all) after which another dialect form could register a second time.
+    """
+
+    unanswered: bool = False
+    reissued: bool = False
+    settled: bool = False
+    form: Mapping[Step, str] = field(default_factory=dict)
+    tried: tuple[str, ...] = ()
+    memory: Memory | None = None
+
+
+# Events.
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """Configuration and vault were read: at start, at a reload, after `Examine` and after `Reissue`."""
+
+    facts: Facts
+    history: History
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """The time that `Enrolment.due` named has come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The intent is durable."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFailed:
+    """The intent could not be made durable."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A request has ended, one way or the other."""
+
+    step: Step
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The records of an accepted step are durable."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeepFailed:
+    """The records of an accepted step could not be made durable; they are still in memory."""
+
+    detail: str
+
+
+class Cause(Enum):
+    """Who asks for a wait to end early."""
+
+    OPERATOR = "operator"
+    NETWORK = "network"
+
+
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """Something happened that makes it worth trying again now."""
+
+    cause: Cause
+
+
+Event: TypeAlias = Examined | Due | Recorded | RecordFailed | Done | Kept | KeepFailed | Woken
+
+
+# Commands.
+
+
+@dataclass(frozen=True, slots=True)
+class Examine:
+    """Read the files and the vault again; answer with `Examined`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordIntent:
+    """Make it durable that an enrolment request is about to leave; answer with `Recorded` or `RecordFailed`."""
+
+    form: str
+    tried: tuple[str, ...]
+    attempt: int
+    streak: int
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Make the request of `step` in this form; answer with `Done`."""
+
+    step: Step
+    form: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordAnswer:
+    """Make the enrolment answer durable, best effort: nothing waits for it."""
+
+    outcome: Outcome
+    memory: Memory
+    settled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Make the records of an accepted step durable; answer with `Kept` or `KeepFailed`."""
+
+    step: Step
+    records: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Reissue:
+    """Make a new certificate over the same key; answer with `Examined`."""
+
+
+class Level(Enum):
+    """How loud a line in the journal is."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One line for the journal: a fixed word and its data."""
+
+    level: Level
+    event: str
+    data: Mapping[str, str | int | float]
+
+
+Command: TypeAlias = Examine | RecordIntent | Send | RecordAnswer | Keep | Reissue | Note

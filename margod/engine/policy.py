@@ -1,0 +1,132 @@
+"""What each outcome means for the state, and how long to wait: the table of the design, complete, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from margod.model.outcome import Kind, Step
+from margod.model.state import State
+
+DAY: Final = 86_400.0
+RETRY_AFTER_CEILING: Final = DAY
+"""The longest Retry-After that is obeyed, seconds. Every channel is verified, so a day (design, Retries)."""
+RETRY_AFTER_JITTER: Final = 60.0
+"""At most so many seconds are added to a Retry-After, never more than the Retry-After itself."""
+WAKE_INTERVAL: Final = 60.0
+"""At most one early wake in so many seconds; a wake that reaches a whole fleet is spread over as many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Exponential backoff with jitter: the n-th wait in a row is drawn from (floor * w, w), w = min(first * 2^n, cap).
+
+    Seconds. `floor` (0 to 1) keeps a draw near zero from becoming a busy loop.
+    """
+
+    first: float
+    cap: float
+    floor: float = 0.1
+
+    def delay(self, streak: int, rng: Random) -> float:
+        """Return the wait after `streak` (>= 0) earlier waits in a row."""
+        window = self.cap if streak > 32 else min(self.cap, self.first * 2.0**streak)
+        return rng.uniform(self.floor * window, window)
+
+
+TRYING: Final = Schedule(1.0, 300.0)
+CALLS: Final = Schedule(60.0, 600.0)
+PENDING: Final = Schedule(10.0, 600.0)
+REJECTED: Final = Schedule(60.0, 3_600.0)
+BLOCKED: Final = Schedule(6 * 3_600.0, 6 * 3_600.0, floor=0.9)
+UNTRUSTED: Final = Schedule(60.0, 3_600.0)
+LOCAL: Final = Schedule(10.0, 300.0)
+"""For what costs no request: looking at files again, writing to a disk that was full."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The state that an outcome leads to, and the schedule of the next attempt.
+
+    `state` None: the state stays what it was if the WFM has spoken before (pending, rejected, blocked), because a
+    network that fails takes nothing back; otherwise it is `onboarding`.
+    """
+
+    state: State | None
+    schedule: Schedule
+
+
+ENROL: Final[dict[Kind, Verdict]] = {
+    Kind.PENDING: Verdict(State.PENDING_APPROVAL, PENDING),
+    Kind.FORBIDDEN: Verdict(State.REJECTED, REJECTED),
+    Kind.INVALID: Verdict(State.BLOCKED, BLOCKED),
+    Kind.UNAUTHORIZED: Verdict(State.BLOCKED, BLOCKED),
+    Kind.CONFLICT: Verdict(State.BLOCKED, BLOCKED),
+    Kind.WRONG_ADDRESS: Verdict(State.BLOCKED, BLOCKED),
+    Kind.BAD_ANSWER: Verdict(None, TRYING),
+    Kind.BUSY: Verdict(None, TRYING),
+    Kind.UNREACHABLE: Verdict(None, TRYING),
+    Kind.UNTRUSTED: Verdict(State.UNTRUSTED, UNTRUSTED),
+}
+"""Everything but ACCEPTED, for the enrolment request."""
+
+FETCH_TRUST: Final[dict[Kind, Verdict]] = {
+    Kind.PENDING: Verdict(State.UNTRUSTED, UNTRUSTED),
+    Kind.FORBIDDEN: Verdict(State.UNTRUSTED, UNTRUSTED),
+    Kind.INVALID: Verdict(State.UNTRUSTED, UNTRUSTED),
+    Kind.UNAUTHORIZED: Verdict(State.UNTRUSTED, UNTRUSTED),
+    Kind.CONFLICT: Verdict(State.UNTRUSTED, UNTRUSTED),
+    Kind.WRONG_ADDRESS: Verdict(State.UNTRUSTED, UNTRUSTED),
+    Kind.BAD_ANSWER: Verdict(State.UNTRUSTED, UNTRUSTED),
+    Kind.BUSY: Verdict(None, TRYING),
+    Kind.UNREACHABLE: Verdict(None, TRYING),
+    Kind.UNTRUSTED: Verdict(State.UNTRUSTED, UNTRUSTED),
+}
+"""The same for the download of the root CA: without one there is no trust, whatever the refusal was."""
+
+REPORT: Final[dict[Kind, Schedule]] = {
+    Kind.PENDING: REJECTED,
+    Kind.FORBIDDEN: REJECTED,
+    Kind.INVALID: BLOCKED,
+    Kind.UNAUTHORIZED: REJECTED,
+    Kind.CONFLICT: REJECTED,
+    Kind.WRONG_ADDRESS: REJECTED,
+    Kind.BAD_ANSWER: CALLS,
+    Kind.BUSY: TRYING,
+    Kind.UNREACHABLE: TRYING,
+    Kind.UNTRUSTED: UNTRUSTED,
+}
+"""For the report of an onboarded device only the schedule differs: no outcome takes the enrolment back."""
+
+CAP: Final[dict[State, float]] = {
+    State.PENDING_APPROVAL: PENDING.cap,
+    State.REJECTED: REJECTED.cap,
+    State.BLOCKED: BLOCKED.cap,
+    State.UNTRUSTED: UNTRUSTED.cap,
+    State.ONBOARDED: BLOCKED.cap,
+    State.ENROLLED: BLOCKED.cap,
+}
+"""The longest wait that a restart takes over in each state, seconds (others: TRYING's), whatever the clock says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The owner's settings that decide what an outcome means."""
+
+    forbidden_is_pending: bool = False
+    reissue_on_conflict: bool = True
+
+    def verdict(self, step: Step, kind: Kind, *, enrolled: bool) -> Verdict:
+        """Return what `kind` (not ACCEPTED) at `step` leads to. `enrolled`: an earlier report was accepted."""
+        if step is Step.FETCH_TRUST:
+            return FETCH_TRUST[kind]
+        if step is Step.REPORT:
+            schedule = CALLS if enrolled and REPORT[kind] is TRYING else REPORT[kind]
+            return Verdict(State.ENROLLED if enrolled else State.ONBOARDED, schedule)
+        return ENROL[kind]
+
+
+def floor(retry_after: float | None) -> float:
+    """Return the seconds before which no request may leave, from a Retry-After as the WFM gave it."""
+    return min(max(retry_after or 0.0, 0.0), RETRY_AFTER_CEILING)

@@ -1,0 +1,28 @@
+"""What the local sockets need of the daemon."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+
+class Controller(Protocol):
+    """The daemon, seen from its sockets. Documents are JSON-ready, of the shapes in openapi.yaml, without secrets."""
+
+    def status(self) -> dict[str, object]:
+        """Return the status document as of now."""
+
+    def healthy(self) -> bool:
+        """Return True if the engine's loop makes progress; truthful, never a constant."""
+
+    def identity(self) -> dict[str, object] | None:
+        """Return the identity document, or None if there is no certificate yet."""
+
+    async def retry(self) -> dict[str, object]:
+        """Bring the next attempt forward; return its answer. Raises MargodError if that cannot be done now."""
+
+    async def reload(self) -> dict[str, object]:
+        """Read the configuration anew; return what came of it. Raises MargodError if that cannot be done now."""
+
+    def changes(self) -> AsyncIterator[dict[str, object]]:
+        """Yield the status document now and at every change; a slow consumer may get the latest only."""

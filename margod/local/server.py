@@ -1,0 +1,117 @@
+"""The server of both local sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import grp
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import structlog
+from aiohttp import web
+
+from margod.local.connection import Connection
+from margod.local.controller import Controller
+from margod.local.events import EventStreams
+from margod.local.guard import Guard
+from margod.local.routes import application
+from margod.local.sockets import Listener, listen, private_directory
+from margod.model.errors import MargodError
+from margod.model.reasons import LOCAL_SOCKET_FAILED
+
+STATUS_SOCKET: Final = "status.sock"
+"""Read: mode 0660, group margod."""
+ADMIN_SOCKET: Final = "admin/admin.sock"
+"""Read and administer: mode 0600 in a directory of mode 0700."""
+
+_ACCEPT_AT_ONCE: Final = 16
+"""Connections accepted in one turn of the loop, well under the guard's bound per user: a new caller's request is read
+before so many others have come that it would count as the oldest idle one."""
+_STOP_TIMEOUT: Final = 1.0
+"""Seconds that answers under way get when the server stops."""
+
+log = structlog.get_logger()
+
+
+class LocalServer:
+    """Serves `directory`/status.sock and `directory`/admin/admin.sock from `start` to `stop`."""
+
+    def __init__(self, directory: Path, controller: Controller, *, group: str | None) -> None:
+        """Serve `controller`; the status socket goes to `group` if the system has it, else to the owner alone."""
+        self._directory = directory
+        self._controller = controller
+        self._group = group
+        self._guard = Guard()
+        self._streams: EventStreams | None = None
+        self._runners: list[web.AppRunner] = []
+        self._servers: list[asyncio.Server] = []
+        self._listeners: list[Listener] = []
+
+    async def start(self) -> None:
+        """Open both sockets; the caller holds the state directory's lock, so what is found there is stale.
+
+        Raises MargodError (local-socket-failed); nothing stays open then.
+        """
+        self._streams = EventStreams(self._controller)
+        try:
+            self._make_directory()
+            await self._serve(self._status_listener(), admin=False)
+            admin = self._directory / ADMIN_SOCKET
+            private_directory(admin.parent)
+            await self._serve(listen(admin, mode=0o600, gid=None), admin=True)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Take no more callers, remove the sockets, end what is under way within about a second. Idempotent."""
+        if self._streams is not None:
+            self._streams.stop()
+        for server in self._servers:
+            server.close()
+        for listener in self._listeners:
+            listener.remove()
+        await asyncio.gather(*(runner.cleanup() for runner in self._runners))
+        self._listeners, self._servers, self._runners, self._streams = [], [], [], None
+
+    async def _serve(self, listener: Listener, *, admin: bool) -> None:
+        self._listeners.append(listener)
+        assert self._streams is not None
+        app = application(self._controller, self._streams, admin=admin)
+        runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=_STOP_TIMEOUT)
+        await runner.setup()
+        self._runners.append(runner)
+        assert runner.server is not None
+        loop = asyncio.get_running_loop()
+        connect = partial(Connection, runner.server, self._guard)
+        server = await loop.create_unix_server(connect, sock=listener.socket, backlog=_ACCEPT_AT_ONCE)
+        self._servers.append(server)
+        listener.socket.listen(128)
+
+    def _make_directory(self) -> None:
+        try:
+            self._directory.mkdir(mode=0o755, exist_ok=True)
+        except OSError as error:
+            message = f"The directory {self._directory} could not be made: {error.strerror or error}."
+            raise MargodError(LOCAL_SOCKET_FAILED, message) from error
+
+    def _status_listener(self) -> Listener:
+        path = self._directory / STATUS_SOCKET
+        if (gid := _gid(self._group)) is not None:
+            try:
+                return listen(path, mode=0o660, gid=gid)
+            except MargodError as error:
+                if not isinstance(error.__cause__, PermissionError):
+                    raise
+                log.warning("status-socket-group", group=self._group, error="not a member of this group")
+        return listen(path, mode=0o600, gid=None)
+
+
+def _gid(group: str | None) -> int | None:
+    if group is None:
+        return None
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        return None

@@ -1,0 +1,385 @@
+"""Why margod is in the state that it is in: one table of stable codes, in the words that every surface shows.
+
+A reason says what happened, whose side it is on, and what a person can do. The journal, `margod status`, systemd's
+STATUS line and the README's troubleshooting table all take their words from here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+
+class Side(Enum):
+    """Where the cause lies, so that nobody looks in the wrong place."""
+
+    DEVICE = "device"
+    NETWORK = "network"
+    WFM = "wfm"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A stable `code` (lower-case, hyphens), whose side it is on, our sentence, and what to do (may be empty)."""
+
+    code: str
+    side: Side
+    says: str
+    hint: str = ""
+
+
+REASONS: Final[dict[str, Reason]] = {}
+"""Every reason by its code."""
+
+
+def _reason(code: str, side: Side, says: str, hint: str = "") -> Reason:
+    assert code not in REASONS, code
+    REASONS[code] = Reason(code, side, says, hint)
+    return REASONS[code]
+
+
+# Well and working.
+STARTING = _reason("starting", Side.NONE, "Reading the configuration and the stored state.")
+ASKING = _reason("asking", Side.NONE, "Asking the WFM to onboard this device.")
+FETCHING_CA = _reason("fetching-ca", Side.NONE, "Downloading the WFM's root CA over a channel the system trusts.")
+REPORTING = _reason("reporting", Side.NONE, "The WFM has accepted this device; reporting its capabilities.")
+ENROLLED = _reason("enrolled", Side.NONE, "This device is enrolled.")
+
+# Waiting for a person at the WFM.
+PENDING_APPROVAL = _reason(
+    "pending-approval",
+    Side.WFM,
+    "The WFM has the request and waits for a person to approve this device.",
+    "Approve the device in the WFM; compare the certificate's fingerprint with `margod identity show`.",
+)
+NOT_APPROVED_YET = _reason(
+    "not-approved-yet",
+    Side.WFM,
+    "The WFM answers 403, which onboarding.forbidden_means: pending reads as not approved yet.",
+    "Approve the device in the WFM; compare the certificate's fingerprint with `margod identity show`.",
+)
+REJECTED = _reason(
+    "rejected",
+    Side.WFM,
+    "The WFM refuses this device: not trusted, rejected, or not approved yet.",
+    "Approve the device or upload its certificate (`margod identity export`) in the WFM; margod keeps asking.",
+)
+
+# The configuration.
+NO_URL = _reason(
+    "no-url",
+    Side.DEVICE,
+    "No WFM is configured.",
+    "Set wfm.url in /etc/margod/margod.yaml and run `margod reload`, or start with --url or MARGOD_WFM_URL.",
+)
+CONFIG_INVALID = _reason(
+    "config-invalid",
+    Side.DEVICE,
+    "The configuration has errors.",
+    "Run `margod config check`, mend what it names, then `margod reload`.",
+)
+CONFIG_LAST_GOOD = _reason(
+    "config-last-good",
+    Side.DEVICE,
+    "The configuration has errors; margod runs on the last good one.",
+    "Run `margod config check`, mend what it names, then `margod reload`.",
+)
+WFM_CHANGED = _reason(
+    "wfm-changed",
+    Side.DEVICE,
+    "The configured WFM is not the one that this device is enrolled with; nothing is sent to either.",
+    "Set wfm.url back to the WFM named here.",
+)
+
+# Trust in the WFM.
+NO_ANCHOR = _reason(
+    "no-anchor",
+    Side.DEVICE,
+    "The WFM's root CA is not known, so nothing is sent.",
+    "Put the root CA into a file and name it in trust.ca_file, or set trust.system: true if the WFM's certificate "
+    "is vouched for by the system's CA store.",
+)
+CA_FILE_UNREADABLE = _reason(
+    "ca-file-unreadable",
+    Side.DEVICE,
+    "The file named in trust.ca_file cannot be read.",
+    "Check the path in trust.ca_file and that the user margod may read it.",
+)
+CA_FILE_INVALID = _reason(
+    "ca-file-invalid",
+    Side.DEVICE,
+    "The file named in trust.ca_file holds no usable root CA.",
+    "Put the WFM's root CA certificate (PEM or DER) into the file named in trust.ca_file.",
+)
+CA_NOT_OFFERED = _reason(
+    "ca-not-offered",
+    Side.WFM,
+    "The WFM does not offer its root CA for download.",
+    "Get the root CA from the WFM's operator and name the file in trust.ca_file; also check wfm.url.",
+)
+CA_ANSWER_INVALID = _reason(
+    "ca-answer-invalid",
+    Side.WFM,
+    "The WFM's certificate download holds no usable root CA.",
+    "Get the root CA from the WFM's operator and name the file in trust.ca_file.",
+)
+TLS_UNKNOWN_ISSUER = _reason(
+    "tls-unknown-issuer",
+    Side.WFM,
+    "The WFM's certificate was not issued by the trusted root CA; nothing was sent.",
+    "Compare the root CA in trust.ca_file with the WFM's; a proxy that inspects TLS also looks like this.",
+)
+TLS_WRONG_HOST = _reason(
+    "tls-wrong-host",
+    Side.WFM,
+    "The WFM's certificate is for another host name; nothing was sent.",
+    "Write the host name of the certificate into wfm.url, or have the certificate issued for this one.",
+)
+TLS_EXPIRED = _reason(
+    "tls-expired",
+    Side.WFM,
+    "The WFM's certificate has expired by this device's clock; nothing was sent.",
+    "Check this device's clock (`date`), then have the WFM's certificate renewed.",
+)
+TLS_NOT_YET_VALID = _reason(
+    "tls-not-yet-valid",
+    Side.DEVICE,
+    "The WFM's certificate is not valid yet by this device's clock; nothing was sent.",
+    "Check this device's clock (`date`), then the WFM's certificate.",
+)
+TLS_UNVERIFIED = _reason(
+    "tls-unverified",
+    Side.WFM,
+    "The WFM's certificate could not be verified; nothing was sent.",
+    "See the detail; with tls.strict_x509: true the certificate has to follow RFC 5280 to the letter.",
+)
+TLS_VERSION = _reason(
+    "tls-version",
+    Side.WFM,
+    "The WFM and this device have no TLS version in common; nothing was sent.",
+    "Compare tls.minimum_version and tls.maximum_version with what the WFM speaks.",
+)
+
+# The network and the server's answers.
+DNS_FAILED = _reason(
+    "dns-failed",
+    Side.NETWORK,
+    "The WFM's host name cannot be resolved.",
+    "Check the host in wfm.url, the network cable and the name servers (`resolvectl status`, /etc/resolv.conf).",
+)
+CONNECT_REFUSED = _reason(
+    "connect-refused",
+    Side.NETWORK,
+    "The WFM's host refuses the connection.",
+    "Check the port in wfm.url and that the WFM runs.",
+)
+CONNECT_FAILED = _reason(
+    "connect-failed",
+    Side.NETWORK,
+    "The WFM's host cannot be reached.",
+    "Check the network, the route and the firewall between this device and the WFM.",
+)
+TIMED_OUT = _reason(
+    "timed-out",
+    Side.NETWORK,
+    "The WFM did not answer in time.",
+    "Check the network and the firewall between this device and the WFM; see wfm.timeout.",
+)
+CONNECTION_LOST = _reason(
+    "connection-lost",
+    Side.NETWORK,
+    "The connection broke before the answer was complete.",
+    "Check the network, and any proxy or firewall on the way to the WFM.",
+)
+TLS_FAILED = _reason(
+    "tls-failed",
+    Side.NETWORK,
+    "The TLS handshake failed.",
+    "Check that the port in wfm.url speaks TLS, and any proxy on the way.",
+)
+ANSWER_TOO_LARGE = _reason(
+    "answer-too-large",
+    Side.WFM,
+    "The answer was larger than margod reads, and was dropped.",
+    "Check wfm.url; what answers there does not look like a WFM.",
+)
+ANSWER_MALFORMED = _reason(
+    "answer-malformed",
+    Side.WFM,
+    "What answered does not speak HTTP as it should.",
+    "Check wfm.url and any proxy on the way.",
+)
+ANSWER_INVALID = _reason(
+    "answer-invalid",
+    Side.WFM,
+    "The WFM's answer counts as success but holds no usable client id.",
+    "Check wfm.url; a captive portal or a proxy's own page looks like this.",
+)
+REDIRECTED = _reason(
+    "redirected",
+    Side.WFM,
+    "The WFM's address answers with a redirect, which margod does not follow.",
+    "Write the final address into wfm.url; a captive portal also looks like this.",
+)
+WFM_BUSY = _reason("wfm-busy", Side.WFM, "The WFM is busy and asks to come again later.")
+WFM_ERROR = _reason("wfm-error", Side.WFM, "The WFM reports an error of its own.", "Look at the WFM's log.")
+ANSWER_UNEXPECTED = _reason(
+    "answer-unexpected",
+    Side.WFM,
+    "The WFM answered in a way that the specification does not know.",
+    "See what the server said; check wfm.url and wfm.protocol.",
+)
+
+# The WFM says no.
+CERTIFICATE_REFUSED = _reason(
+    "certificate-refused",
+    Side.WFM,
+    "The WFM calls this device's certificate or request invalid.",
+    "See what the server said; compare `margod identity show` with what the WFM demands, or set wfm.dialect.",
+)
+SIGNATURE_REFUSED = _reason(
+    "signature-refused",
+    Side.WFM,
+    "The WFM does not accept this device's signature.",
+    "Compare this device's clock (`date`) with the WFM's; a balancer that rewrites the address also does this.",
+)
+WRONG_ADDRESS = _reason(
+    "wrong-address",
+    Side.DEVICE,
+    "There is no onboarding at this address: a wrong URL, or a WFM of another generation.",
+    "Compare wfm.url, with its path prefix, with the address that the WFM's operator gives.",
+)
+REGISTERED_BY_OTHER = _reason(
+    "registered-by-other",
+    Side.WFM,
+    "The WFM says that this certificate is registered, but this device never got a client id for it.",
+    "In the WFM, look who registered this certificate; remove that entry, or give this device another key.",
+)
+CLIENT_UNKNOWN = _reason(
+    "client-unknown",
+    Side.WFM,
+    "The WFM does not know this device's client id, or has no such route.",
+    "Look for the client id of `margod status` in the WFM.",
+)
+CLIENT_REFUSED = _reason(
+    "client-refused",
+    Side.WFM,
+    "The WFM does not trust this device any more.",
+    "Look for the client id of `margod status` in the WFM: it may have been revoked.",
+)
+CAPABILITIES_REFUSED = _reason(
+    "capabilities-refused",
+    Side.WFM,
+    "The WFM does not accept the capabilities that this device reports.",
+    "See what the server said and set the device.* value it names in /etc/margod/margod.yaml.",
+)
+
+# This device: state directory and identity.
+STATE_NOT_WRITABLE = _reason(
+    "state-not-writable",
+    Side.DEVICE,
+    "The state directory cannot be written, so nothing that must be remembered is asked for.",
+    "Make room or mend the file system that holds the state directory (`df -h`, `journalctl -k`).",
+)
+STATE_UNUSABLE = _reason(
+    "state-unusable",
+    Side.DEVICE,
+    "The state directory cannot be used.",
+    "Mend what the message names, then `systemctl restart margod`.",
+)
+STATE_IN_USE = _reason(
+    "state-in-use",
+    Side.DEVICE,
+    "Another margod is using this state directory.",
+    "Stop the other one, or give this one another state.directory.",
+)
+STATE_NEWER = _reason(
+    "state-newer",
+    Side.DEVICE,
+    "The state directory was written by a newer margod; it is left untouched.",
+    "Install the newer margod again.",
+)
+STATE_DAMAGED = _reason(
+    "state-damaged",
+    Side.DEVICE,
+    "Part of the stored state was damaged; it was set aside in quarantine/.",
+    "Check the disk (`journalctl -k`); keep quarantine/ for the analysis.",
+)
+IDENTITY_FILE_UNREADABLE = _reason(
+    "identity-file-unreadable",
+    Side.DEVICE,
+    "The key or certificate file that the configuration names cannot be read.",
+    "Check identity.key_file and identity.certificate_file and that the user margod may read them.",
+)
+IDENTITY_INVALID = _reason(
+    "identity-invalid",
+    Side.DEVICE,
+    "The device's key or certificate cannot be used.",
+    "Give a PEM key (P-256, P-384, Ed25519, RSA of 2048 bits or more) without a password and its certificate.",
+)
+KEY_EXPOSED = _reason(
+    "key-exposed",
+    Side.DEVICE,
+    "Others than the owner may read the key file, so it is not used.",
+    "chmod 600 the file named in identity.key_file.",
+)
+KEY_MISMATCH = _reason(
+    "key-mismatch",
+    Side.DEVICE,
+    "The key does not belong to the certificate.",
+    "Give the key that the certificate in identity.certificate_file was made for.",
+)
+CERTIFICATE_EXPIRED = _reason(
+    "certificate-expired",
+    Side.DEVICE,
+    "The device's certificate has expired by this device's clock.",
+    "Check this device's clock (`date`), then give a valid certificate in identity.certificate_file.",
+)
+IDENTITY_FILES_IGNORED = _reason(
+    "identity-files-ignored",
+    Side.DEVICE,
+    "identity.key_file and identity.certificate_file name another identity than the one this device enrolled with.",
+    "Set them back; the stored identity stays in use.",
+)
+
+INTERNAL_ERROR = _reason(
+    "internal-error",
+    Side.DEVICE,
+    "margod met an error of its own; it goes on and tries again.",
+    "Report what `journalctl -u margod` says about internal-error to the makers of margod.",
+)
+
+# The client side of the local sockets.
+DAEMON_UNREACHABLE = _reason(
+    "daemon-unreachable",
+    Side.DEVICE,
+    "No margod answers on the local socket.",
+    "Start it with `systemctl start margod`, and look at `journalctl -u margod`.",
+)
+NOT_PERMITTED = _reason(
+    "not-permitted",
+    Side.DEVICE,
+    "This user may not use the local socket.",
+    "Join the group margod to read the status; use root to administer.",
+)
+NO_IDENTITY = _reason(
+    "no-identity",
+    Side.DEVICE,
+    "This device has no certificate yet.",
+    "Start margod: it makes one on first start, or takes the one named in identity.certificate_file.",
+)
+OUTPUT_FAILED = _reason("output-failed", Side.DEVICE, "The output file could not be written.", "Check the path of --out.")
+LOCAL_SOCKET_FAILED = _reason(
+    "local-socket-failed",
+    Side.DEVICE,
+    "The local sockets could not be opened.",
+    "Check local.directory and its owner, or start with `systemctl start margod`, which makes it.",
+)
+CERTIFICATE_NOT_YET_VALID = _reason(
+    "certificate-not-yet-valid",
+    Side.DEVICE,
+    "The device's certificate is not valid yet by this device's clock.",
+    "Check this device's clock (`date`), then the certificate in identity.certificate_file.",
+)

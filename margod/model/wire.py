@@ -1,0 +1,82 @@
+"""A request and what comes back, in a form that knows no HTTP library.
+
+`protocols` build a `Request`, `wfm` sends it and returns an `Answer` or a `TransportFailure`, `protocols` turn that
+into an `Outcome`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+from margod.model.reasons import Reason
+
+
+class Auth(Enum):
+    """How a request proves who sends it."""
+
+    NONE = "none"
+    SIGNATURE = "signature"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, relative to the WFM's root URL.
+
+    `path` begins with a slash and is sent raw: it is already percent-encoded. `limit` bounds the answer's body, bytes.
+    """
+
+    method: str
+    path: str
+    auth: Auth
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    limit: int = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """A request as it goes on the wire: absolute URL, every header that margod sets itself, body."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a WFM said. Header names are lower-case; `body` is complete and within the request's limit."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    at: float
+    """Unix seconds when it was complete, by the local clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransportFailure:
+    """No usable answer. `sent` is True if the server may have seen the request and acted on it."""
+
+    reason: Reason
+    detail: str
+    sent: bool
+
+
+class Signer(Protocol):
+    """The device's key, as far as a protocol needs it. The private key itself never comes out."""
+
+    @property
+    def algorithm(self) -> str:
+        """A name of the HTTP Signature Algorithms registry: `ecdsa-p256-sha256` and the like (RFC 9421, 6.2)."""
+
+    @property
+    def key_id(self) -> str:
+        """Lower-case hex SHA-256 of the DER SubjectPublicKeyInfo."""
+
+    def sign(self, data: bytes) -> bytes:
+        """Return the signature in the form RFC 9421 section 3.3 gives for `algorithm` (ECDSA: raw r||s)."""

@@ -1,0 +1,56 @@
+"""What the generations of the specification say on the wire. Pure: values in, values out; imports `model` only.
+
+`Generation` is the boundary: `signed/` implements it; so do the tests' throw-away `token`-like and `mtls`-like ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from margod.model.capabilities import Capabilities
+from margod.model.outcome import Outcome, Step
+from margod.model.wire import Answer, Request, SignedRequest, Signer, TransportFailure
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a request can be built from: our certificate (DER), the vault's records, and the device."""
+
+    certificate: bytes
+    records: Mapping[str, bytes]
+    capabilities: Capabilities
+
+
+class Generation(Protocol):
+    """One generation of the specification, as far as an engine and a shell need to know it."""
+
+    @property
+    def name(self) -> str:
+        """The value of `wfm.protocol`."""
+
+    @property
+    def enrols(self) -> bool:
+        """Whether there is an enrolment request at all."""
+
+    def forms(self, step: Step) -> tuple[str, ...]:
+        """Return the dialect forms that a step may take, the specification's (or the owner's choice) first."""
+
+    def client_id(self, records: Mapping[str, bytes]) -> str | None:
+        """Return the id that the WFM knows this device by, or None without a valid enrolment record."""
+
+    def report_digest(self, context: Context) -> str:
+        """Return a digest of what a report would say now: hexadecimal, never empty."""
+
+    def reported(self, records: Mapping[str, bytes]) -> tuple[str, str]:
+        """Return digest and dialect form of the last accepted report, both "" if there is none."""
+
+    def request(self, step: Step, form: str, context: Context) -> Request:
+        """Build the request of a step."""
+
+    def outcome(self, step: Step, form: str, context: Context, result: Answer | TransportFailure) -> Outcome:
+        """Say what came of it. An accepted step's `records` are what the vault has to keep."""
+
+    def authenticate(self, request: Request, base: str, signer: Signer, created: int) -> SignedRequest:
+        """Make the request ready for the wire: absolute, and proven as its `auth` says. `created`: Unix seconds."""

@@ -1,0 +1,96 @@
+"""Reading what a WFM answered: JSON whatever the media type says, error texts in every known form, Retry-After."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+from margod.model.text import clean
+from margod.model.wire import Answer
+
+CLIENT_ID: Final = re.compile(r"[A-Za-z0-9._~=+:@-]{1,512}")
+"""RFC 3986 unreserved characters plus `=`, `+`, `:`, `@`, to be matched whole; `.` and `..` are no ids (wire 1.3)."""
+
+_TITLE: Final = re.compile(rb"<title[^>]*>([^<]{1,300})", re.IGNORECASE)
+_DIGITS: Final = re.compile(r"[0-9]{1,15}")
+
+
+def read_object(answer: Answer) -> dict[str, object]:
+    """Return the body's JSON object, or an empty one for anything else. Depth and number bombs end as empty too."""
+    try:
+        value = json.loads(answer.body)
+    except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError; huge integers raise one as well
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def read_client_id(answer: Answer) -> str | None:
+    """Return the id of an accepted onboarding, under either of its names, or None if there is no valid one."""
+    body = read_object(answer)
+    for name in ("clientId", "client_id"):
+        value = body.get(name)
+        if isinstance(value, str) and CLIENT_ID.fullmatch(value) and value not in (".", ".."):
+            return value
+    return None
+
+
+def error_text(answer: Answer) -> str:
+    """Return what the server says went wrong, on one line, at most 200 characters; "" if it says nothing.
+
+    Knows `{"error"}`, `{"Error"}`, `{"message"}`, RFC 9457 problems with their `errors[]`, HTML pages and plain text.
+    """
+    body = read_object(answer)
+    if not body:
+        title = _TITLE.search(answer.body)
+        if title:
+            return clean(b"an HTML page: " + title.group(1))
+        return "" if answer.body[:1] in (b"{", b"[") else clean(answer.body)
+    found: list[str] = []
+    for name in ("error", "Error", "message", "message ", "error_description", "title", "detail"):
+        value = body.get(name)
+        if isinstance(value, dict):
+            value = value.get("message")
+        if isinstance(value, str) and value.strip() and value not in found:
+            found.append(value)
+    errors = body.get("errors")
+    for entry in errors[:5] if isinstance(errors, list) else ():
+        if isinstance(entry, dict):
+            parts = [str(entry[name])[:200] for name in ("field", "message") if isinstance(entry.get(name), str)]
+            found.append(": ".join(parts))
+    return clean("; ".join(part for part in found if part))
+
+
+def retry_after(answer: Answer) -> float | None:
+    """Return the seconds >= 0 that the WFM asks to wait (RFC 9110 10.2.3, or `retryAfterSeconds` of a problem body).
+
+    A date is measured against the answer's own `Date` where there is one, so that a wrong local clock does not count.
+    """
+    value = answer.headers.get("retry-after", "").strip()
+    if _DIGITS.fullmatch(value):
+        return float(value)
+    if value:
+        then, now = _http_date(value), _http_date(answer.headers.get("date", ""))
+        if then is not None:
+            return max(0.0, then - (answer.at if now is None else now))
+    seconds = read_object(answer).get("retryAfterSeconds")
+    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and math.isfinite(seconds):
+        return min(max(0.0, float(seconds)), 1e15)
+    return None
+
+
+def clock_offset(answer: Answer) -> float | None:
+    """Return by how many seconds the WFM's clock is ahead of ours (negative: behind), by `Date`; None if unknown."""
+    date = _http_date(answer.headers.get("date", ""))
+    return None if date is None or "age" in answer.headers else date - answer.at
+
+
+def _http_date(value: str) -> float | None:
+    if not value or len(value) > 64:
+        return None
+    try:
+        return parsedate_to_datetime(value).timestamp()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None

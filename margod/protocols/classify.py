@@ -1,0 +1,103 @@
+"""What an answer or a failure means: the design's table, complete, in one place, for every step and generation.
+
+A generation decides what it accepts (which answer carries a usable record) and which dialect form a refusal asks for;
+everything else an HTTP status or a failure can mean is decided here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from margod.model import reasons
+from margod.model.outcome import Kind, Outcome, Step
+from margod.model.reasons import Reason
+from margod.model.text import clean, duration
+from margod.model.wire import Answer, TransportFailure
+from margod.protocols.answers import clock_offset, error_text, retry_after
+
+OFFSET_WORTH_SAYING: Final = 60.0
+"""Seconds by which two clocks have to differ before a refused signature is explained by it."""
+
+_UNTRUSTED: Final = frozenset(
+    {
+        reasons.TLS_UNKNOWN_ISSUER,
+        reasons.TLS_WRONG_HOST,
+        reasons.TLS_EXPIRED,
+        reasons.TLS_NOT_YET_VALID,
+        reasons.TLS_UNVERIFIED,
+        reasons.TLS_VERSION,
+    }
+)
+
+_BUSY: Final = frozenset({408, 425, 429, 503})
+
+_REFUSED: Final[dict[Step, dict[int, tuple[Kind, Reason]]]] = {
+    Step.FETCH_TRUST: {},
+    Step.ENROL: {
+        400: (Kind.INVALID, reasons.CERTIFICATE_REFUSED),
+        401: (Kind.UNAUTHORIZED, reasons.SIGNATURE_REFUSED),
+        403: (Kind.FORBIDDEN, reasons.REJECTED),
+        404: (Kind.WRONG_ADDRESS, reasons.WRONG_ADDRESS),
+        405: (Kind.WRONG_ADDRESS, reasons.WRONG_ADDRESS),
+        409: (Kind.CONFLICT, reasons.REGISTERED_BY_OTHER),
+        410: (Kind.WRONG_ADDRESS, reasons.WRONG_ADDRESS),
+        415: (Kind.INVALID, reasons.CERTIFICATE_REFUSED),
+        422: (Kind.INVALID, reasons.CERTIFICATE_REFUSED),
+    },
+    Step.REPORT: {
+        400: (Kind.UNAUTHORIZED, reasons.CAPABILITIES_REFUSED),
+        401: (Kind.UNAUTHORIZED, reasons.SIGNATURE_REFUSED),
+        403: (Kind.FORBIDDEN, reasons.CLIENT_REFUSED),
+        404: (Kind.WRONG_ADDRESS, reasons.CLIENT_UNKNOWN),
+        405: (Kind.WRONG_ADDRESS, reasons.CLIENT_UNKNOWN),
+        410: (Kind.WRONG_ADDRESS, reasons.CLIENT_UNKNOWN),
+        415: (Kind.INVALID, reasons.CAPABILITIES_REFUSED),
+        422: (Kind.INVALID, reasons.CAPABILITIES_REFUSED),
+    },
+}
+
+
+def refusal(step: Step, result: Answer | TransportFailure) -> Outcome:
+    """Return the meaning of whatever is not acceptance. Never returns ACCEPTED."""
+    if isinstance(result, TransportFailure):
+        kind = Kind.UNTRUSTED if result.reason in _UNTRUSTED else Kind.UNREACHABLE
+        return Outcome(kind, result.reason, result.detail, sent=result.sent, lost=result.sent)
+    outcome = _by_status(step, result)
+    return replace(outcome, detail=_detail(result, outcome), retry_after=retry_after(result))
+
+
+def _by_status(step: Step, answer: Answer) -> Outcome:
+    status = answer.status
+    if status == 202:
+        return Outcome(Kind.PENDING, reasons.PENDING_APPROVAL)
+    if 200 <= status < 300:
+        if step is Step.FETCH_TRUST:
+            return Outcome(Kind.BAD_ANSWER, reasons.CA_ANSWER_INVALID)
+        return Outcome(Kind.BAD_ANSWER, reasons.ANSWER_INVALID, lost=True)
+    if 300 <= status < 400:
+        return Outcome(Kind.BAD_ANSWER, reasons.REDIRECTED)
+    if status in _BUSY:
+        return Outcome(Kind.BUSY, reasons.WFM_BUSY)
+    if status >= 500:
+        return Outcome(Kind.BUSY, reasons.WFM_ERROR, lost=True)
+    if status in _REFUSED[step]:
+        return Outcome(*_REFUSED[step][status])
+    if status >= 400 and step is Step.FETCH_TRUST:
+        return Outcome(Kind.WRONG_ADDRESS, reasons.CA_NOT_OFFERED)
+    return Outcome(Kind.BUSY, reasons.ANSWER_UNEXPECTED)
+
+
+def _detail(answer: Answer, outcome: Outcome) -> str:
+    """Return the status and what the server said, with the clocks' difference where that may be the cause."""
+    said = f"HTTP {answer.status}"
+    if outcome.reason is reasons.REDIRECTED:
+        said += f", to {answer.headers.get('location', 'nowhere')}"
+    elif text := error_text(answer):
+        said += f": {text}"
+    if outcome.kind is Kind.UNAUTHORIZED:
+        offset = clock_offset(answer)
+        if offset is not None and abs(offset) > OFFSET_WORTH_SAYING:
+            side = "behind" if offset > 0 else "ahead of"
+            return clean(f"this device's clock is {duration(abs(offset))} {side} the WFM's; {said}")
+    return clean(said)

@@ -1,0 +1,5 @@
+"""The `signed` generation: 1.0.0-rc.1 and rc.2, server TLS and RFC 9421 HTTP Message Signatures."""
+
+from margod.protocols.signed.generation import Dialect, Signed
+
+__all__ = ["Dialect", "Signed"]

@@ -1,0 +1,170 @@
+"""The `signed` generation at the protocol boundary: its steps, its dialect forms, what it accepts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Final, assert_never
+from urllib.parse import quote
+
+from margod import __version__
+from margod.model import reasons
+from margod.model.outcome import Kind, Outcome, Step
+from margod.model.wire import Answer, Auth, Request, SignedRequest, Signer, TransportFailure
+from margod.protocols import Context, classify
+from margod.protocols.answers import CLIENT_ID, error_text, read_client_id
+from margod.protocols.signed import bodies, signature
+
+ENROLMENT: Final = "enrolment.json"
+REPORT: Final = "report.json"
+CA_ANSWER: Final = "certificate.json"
+"""The Certificate API's body as it came: the trust room reads it before anything is kept."""
+
+DEVICE_ROUTE, CLIENT_ROUTE = "device", "client"
+_PLAIN: Final = {"Accept": "application/json", "User-Agent": f"margod/{__version__}"}
+_JSON: Final = {**_PLAIN, "Content-Type": "application/json"}
+_FORMS: Final = (
+    ("certificate", "der"),
+    ("certificate", "pem"),
+    ("public_certificate", "pem"),
+    ("public_certificate", "der"),
+)
+_ABOUT_THE_CERTIFICATE: Final = re.compile(
+    r"expired|not.?yet.?valid|validity|revoked|too (weak|short|small)|key.?(size|length)|\brsa\b|curve|subject",
+    re.IGNORECASE,
+)
+_ABOUT_THE_FORM: Final = re.compile(r"public_certificate|required|missing|field", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """The owner's knobs: `auto`, or one of the values that the deviations of real servers gave rise to."""
+
+    mode: str = "auto"
+    certificate_field: str = "auto"
+    certificate_encoding: str = "auto"
+    capabilities_route: str = "auto"
+
+
+class Signed:
+    """Requests and outcomes of 1.0.0-rc.1 and rc.2."""
+
+    name = "signed"
+    enrols = True
+
+    def __init__(self, dialect: Dialect) -> None:
+        """Take the knobs; a knob that is set by hand is the only form there is."""
+        self._dialect = dialect
+
+    def forms(self, step: Step) -> tuple[str, ...]:
+        """Return the forms a step may take; `spec` and knobs set by hand leave less to choose from."""
+        knobs = self._dialect
+        if step is Step.ENROL:
+            field, encoding = knobs.certificate_field, knobs.certificate_encoding
+            found = [f"{f}-{e}" for f, e in _FORMS if field in ("auto", f) and encoding in ("auto", e)]
+            if field == "auto" and encoding == "auto":
+                found.remove("public_certificate-der")
+        elif step is Step.REPORT:
+            found = [r for r in (DEVICE_ROUTE, CLIENT_ROUTE) if knobs.capabilities_route in ("auto", r)]
+        else:
+            found = ["spec"]
+        return tuple(found[:1] if knobs.mode == "spec" else found)
+
+    def client_id(self, records: Mapping[str, bytes]) -> str | None:
+        """Return the stored client id, or None if there is no valid record of one."""
+        value = _stored(records, ENROLMENT).get("clientId")
+        return value if isinstance(value, str) and CLIENT_ID.fullmatch(value) else None
+
+    def report_digest(self, context: Context) -> str:
+        """Return the SHA-256 of what the device says of itself, hexadecimal."""
+        return hashlib.sha256(json.dumps(asdict(context.capabilities), sort_keys=True).encode()).hexdigest()
+
+    def reported(self, records: Mapping[str, bytes]) -> tuple[str, str]:
+        """Return digest and form of the last accepted report."""
+        stored = _stored(records, REPORT)
+        digest, form = stored.get("digest"), stored.get("form")
+        return (digest, form) if isinstance(digest, str) and isinstance(form, str) else ("", "")
+
+    def request(self, step: Step, form: str, context: Context) -> Request:
+        """Build the request of a step in one of its forms."""
+        match step:
+            case Step.FETCH_TRUST:
+                return Request("GET", "/api/v1/onboarding/certificate", Auth.NONE, _PLAIN, limit=262_144)
+            case Step.ENROL:
+                field, _, encoding = form.partition("-")
+                body = bodies.onboarding(context.certificate, field, encoding)
+                return Request("POST", "/api/v1/onboarding", Auth.SIGNATURE, _JSON, body)
+            case Step.REPORT:
+                return self._report(form, context)
+            case _:
+                assert_never(step)
+
+    def outcome(self, step: Step, form: str, context: Context, result: Answer | TransportFailure) -> Outcome:
+        """Say what an answer or failure means."""
+        if isinstance(result, Answer):
+            records = self._accepted(step, form, context, result)
+            if records is not None:
+                return Outcome(Kind.ACCEPTED, reasons.ENROLLED, records=records)
+        outcome = classify.refusal(step, result)
+        if isinstance(result, Answer):
+            return replace(outcome, other_form=self._other_form(step, form, result))
+        return outcome
+
+    def authenticate(self, request: Request, base: str, signer: Signer, created: int) -> SignedRequest:
+        """Make the request ready for the wire."""
+        match request.auth:
+            case Auth.NONE:
+                return signature.unsigned(request, base)
+            case Auth.SIGNATURE:
+                return signature.sign(request, base, signer, created)
+            case _:
+                assert_never(request.auth)
+
+    def _report(self, form: str, context: Context) -> Request:
+        client_id = self.client_id(context.records)
+        assert client_id is not None, "a report is only asked for once the enrolment record is stored"
+        route = f"/api/v1/clients/{quote(client_id, safe='')}/capabilities"
+        device_id = client_id
+        if form == DEVICE_ROUTE:
+            device_id = context.capabilities.device_id or client_id
+            route += "/" + "/".join(quote(segment, safe="") for segment in device_id.split("/"))
+        method = "PUT" if self.reported(context.records)[0] else "POST"
+        return Request(method, route, Auth.SIGNATURE, _JSON, bodies.capabilities(context.capabilities, device_id))
+
+    def _accepted(self, step: Step, form: str, context: Context, answer: Answer) -> dict[str, bytes] | None:
+        """Return the records that this answer leaves if it is an acceptance, else None."""
+        if step is Step.ENROL and answer.status in (200, 201):
+            client_id = read_client_id(answer)
+            return None if client_id is None else {ENROLMENT: json.dumps({"clientId": client_id}).encode()}
+        if step is Step.REPORT and answer.status in (200, 201, 204):
+            return {REPORT: json.dumps({"digest": self.report_digest(context), "form": form}).encode()}
+        if step is Step.FETCH_TRUST and answer.status == 200:
+            return {CA_ANSWER: answer.body}
+        return None
+
+    def _other_form(self, step: Step, form: str, answer: Answer) -> str | None:
+        """Return the older form that this refusal asks for, if it looks like one of the known deviations."""
+        forms, said = self.forms(step), error_text(answer)
+        later = forms[forms.index(form) + 1 :] if form in forms else ()
+        if not later:
+            return None
+        if step is Step.REPORT:
+            return later[0] if answer.status in (400, 404, 405) else None
+        if step is not Step.ENROL or answer.status not in (400, 415, 422):
+            return None
+        if "public_certificate" in said:
+            return next((other for other in later if other.startswith("public_certificate")), None)
+        if answer.status == 422:
+            return later[0] if _ABOUT_THE_FORM.search(said) else None
+        return None if _ABOUT_THE_CERTIFICATE.search(said) else later[0]
+
+
+def _stored(records: Mapping[str, bytes], name: str) -> dict[str, object]:
+    try:
+        value = json.loads(records.get(name, b"{}"))
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

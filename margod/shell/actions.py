@@ -1,0 +1,210 @@
+"""Carries out the engine's commands: each one ends in the event that the engine waits for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+import structlog
+
+from margod import trust
+from margod.engine import messages as m
+from margod.model import reasons
+from margod.model.errors import MargodError, TrustError
+from margod.model.outcome import Kind, Outcome, Step
+from margod.model.reasons import Reason
+from margod.model.wire import Answer, SignedRequest, TransportFailure
+from margod.protocols.signed.generation import CA_ANSWER
+from margod.shell.disk import Disk
+from margod.shell.ground import ANCHORS, Ground, Situation, blocked_by
+from margod.vault import ledger
+from margod.wfm import WfmClient
+
+log: Final = structlog.get_logger()
+
+
+class Actions:
+    """The shell around the engine. Holds the present situation and the one connection to the WFM."""
+
+    def __init__(self, ground: Ground, disk: Disk, wall: Callable[[], float] = time.time) -> None:
+        """Work on `ground`, through `disk`."""
+        self.ground = ground
+        self.situation: Situation | None = None
+        self.state_writable = True
+        self._disk = disk
+        self._wall = wall
+        self._client: WfmClient | None = None
+        self._client_for: object = None
+
+    async def perform(self, command: m.Command) -> m.Event | None:
+        """Carry out one command; None for those that nothing waits for. Raises nothing but CancelledError."""
+        match command:
+            case m.Note():
+                getattr(log, command.level.value)(command.event, **command.data)
+                return None
+            case m.Examine():
+                return await self.examine()
+            case m.RecordIntent():
+                return await self._record_intent(command)
+            case m.RecordAnswer():
+                await self._record_answer(command)
+                return None
+            case m.Send():
+                return m.Done(command.step, await self._send(command.step, command.form))
+            case m.Keep():
+                return await self._keep(command)
+            case m.Reissue():
+                return await self._reissue()
+
+    def failed(self, command: m.Command, error: Exception) -> m.Event | None:
+        """Return the event that keeps the engine going after an error that nobody foresaw."""
+        detail = type(error).__name__
+        match command:
+            case m.Examine():
+                return m.Examined(blocked_by(reasons.INTERNAL_ERROR, detail), m.History())
+            case m.RecordIntent():
+                return m.RecordFailed(detail)
+            case m.Send():
+                return m.Done(command.step, Outcome(Kind.UNREACHABLE, reasons.INTERNAL_ERROR, detail, lost=True))
+            case m.Keep() | m.Reissue():
+                return m.KeepFailed(detail)
+            case m.Note() | m.RecordAnswer():
+                return None
+
+    async def examine(self) -> m.Examined:
+        """Look at configuration and vault again."""
+        situation = await self._disk.run(self.ground.examine)
+        await self._take(situation)
+        return m.Examined(situation.facts, situation.history)
+
+    async def close(self) -> None:
+        """Close the connection to the WFM."""
+        if self._client is not None:
+            await self._client.close()
+
+    async def _take(self, situation: Situation) -> None:
+        """Make `situation` the present one; a connection made under another trust is closed."""
+        before = self.situation.warnings if self.situation else ()
+        self.situation = situation
+        for warned in situation.warnings:
+            if warned not in before:
+                log.warning("needs-attention", code=warned.reason.code, message=warned.message, hint=warned.reason.hint)
+        wanted = (situation.policy, situation.url, self.ground.config.wfm.timeout)
+        if self._client is not None and wanted != self._client_for:
+            await self._client.close()
+            self._client = None
+        self._client_for = wanted
+
+    async def _record_intent(self, command: m.RecordIntent) -> m.Event:
+        facts = self.situation.facts if self.situation else None
+        entry = ledger.intent(command, facts.key if facts else "", self._wall())
+        vault = self.ground.vault
+        if vault is None:
+            return m.RecordFailed(reasons.STATE_UNUSABLE.says)
+        try:
+            await self._disk.run(lambda: vault.append(entry))
+        except MargodError as error:
+            self.state_writable = False
+            return m.RecordFailed(error.message)
+        self.state_writable = True
+        return m.Recorded()
+
+    async def _record_answer(self, command: m.RecordAnswer) -> None:
+        vault = self.ground.vault
+        if vault is None:
+            return
+        try:
+            await self._disk.run(lambda: vault.append(ledger.answer(command)))
+        except MargodError as error:
+            self.state_writable = False
+            log.warning("answer-not-recorded", code=error.code, message=error.message, hint=error.hint)
+
+    async def _send(self, step: Step, form: str) -> Outcome:
+        """Build, sign and send the request of a step, and say what came of it."""
+        situation = self.situation
+        if situation is None or situation.identity is None or situation.context is None or not situation.url:
+            return _unsent(reasons.NO_URL)
+        generation, context, identity, url = (
+            self.ground.generation,
+            situation.context,
+            situation.identity,
+            situation.url,
+        )
+
+        def build() -> SignedRequest:  # in the disk thread: the first signature imports the signing library
+            request = generation.request(step, form, context)
+            return generation.authenticate(request, url, identity.signer, int(self._wall()))
+
+        request = await self._disk.run(build)
+        try:
+            client = self._opened(situation)
+        except TrustError as error:
+            return Outcome(Kind.UNTRUSTED, error.reason, error.message, sent=False)
+        log.debug("request", step=step.value, form=form, method=request.method, url=request.url)
+        result = await client.send(request)
+        _log_result(step, result)
+        outcome = generation.outcome(step, form, context, result)
+        if step is Step.FETCH_TRUST and outcome.kind is Kind.ACCEPTED:
+            return self._read_anchors(outcome)
+        return outcome
+
+    def _read_anchors(self, outcome: Outcome) -> Outcome:
+        """Turn the Certificate API's answer into the anchors that are kept."""
+        try:
+            anchors = trust.decode_answer(outcome.records[CA_ANSWER], self._wall())
+        except TrustError as error:
+            return replace(outcome, kind=Kind.BAD_ANSWER, reason=error.reason, detail=error.message, records={})
+        for anchor in anchors:
+            log.info("root-ca-taken", fingerprint=anchor.fingerprint, subject=anchor.subject)
+        return replace(outcome, records={ANCHORS: trust.to_pem(anchors)})
+
+    def _opened(self, situation: Situation) -> WfmClient:
+        if self._client is None:
+            if situation.policy is None:
+                raise TrustError(reasons.NO_ANCHOR)
+            self._client = WfmClient(situation.policy.ssl_context(), timeout=self.ground.config.wfm.timeout)
+        return self._client
+
+    async def _keep(self, command: m.Keep) -> m.Event:
+        """Make an accepted step's records durable: an enrolment by one fsynced line, everything else by a commit."""
+        vault = self.ground.vault
+        if vault is None:
+            return m.KeepFailed(reasons.STATE_UNUSABLE.says)
+        entry = ledger.accepted(command.records, self._wall())
+
+        def keep() -> Situation:
+            if command.step is Step.ENROL:
+                vault.append(entry)
+            else:
+                self.ground.keep(command.records)
+            return self.ground.examine()
+
+        try:
+            situation = await self._disk.run(keep)
+        except MargodError as error:
+            self.state_writable = False
+            return m.KeepFailed(error.message)
+        self.state_writable = True
+        await self._take(situation)
+        log.info("accepted", step=command.step.value, client_id=situation.client_id or "", wfm=situation.url or "")
+        return m.Kept()
+
+    async def _reissue(self) -> m.Event:
+        try:
+            await self._disk.run(self.ground.reissue)
+        except MargodError as error:
+            return m.KeepFailed(error.message)
+        return await self.examine()
+
+
+def _unsent(reason: Reason) -> Outcome:
+    return Outcome(Kind.UNREACHABLE, reason, sent=False)
+
+
+def _log_result(step: Step, result: Answer | TransportFailure) -> None:
+    if isinstance(result, Answer):
+        log.debug("answer", step=step.value, status=result.status, bytes=len(result.body))
+    else:
+        log.debug("no-answer", step=step.value, code=result.reason.code, detail=result.detail, sent=result.sent)

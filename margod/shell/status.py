@@ -1,0 +1,99 @@
+"""The words that the local sockets and systemd show: one document, made from the engine's condition."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from margod import __version__
+from margod.identity import Identity
+from margod.model.reasons import Reason
+from margod.model.state import Condition, State
+from margod.model.text import duration, timestamp
+from margod.shell.ground import Situation, Warned
+
+SCHEMA: Final = 1
+
+Document = dict[str, object]
+
+
+def document(
+    condition: Condition, situation: Situation | None, warnings: tuple[Warned, ...], started_at: float
+) -> Document:
+    """Return the status document (local/openapi.yaml, `Status`)."""
+    error = condition.last_error
+    known = situation or None
+    identity = known.identity if known else None
+    return {
+        "schema": SCHEMA,
+        "version": __version__,
+        "state": condition.state.value,
+        "reason": condition.reason.code,
+        "message": condition.reason.says,
+        "hint": condition.reason.hint,
+        "detail": condition.detail,
+        "side": condition.reason.side.value,
+        "since": timestamp(condition.since),
+        "attempt": condition.attempt,
+        "next_attempt_at": None if condition.next_attempt_at is None else timestamp(condition.next_attempt_at),
+        "last_error": None
+        if error is None
+        else {
+            "code": error.reason.code,
+            "message": error.reason.says,
+            "hint": error.reason.hint,
+            "detail": error.detail,
+            "at": timestamp(error.at),
+        },
+        "connection": condition.connection.value,
+        "connection_since": timestamp(condition.connection_since),
+        "wfm": {"url": known.url if known else None, "protocol": "signed"},
+        "client_id": known.client_id if known else None,
+        "device_id": known.device_id if known else None,
+        "identity": None if identity is None else _identity(identity),
+        "trust": {
+            "source": known.trust_source if known else "none",
+            "anchors": [
+                {
+                    "subject": anchor.subject,
+                    "fingerprint": anchor.fingerprint,
+                    "not_after": timestamp(anchor.not_after),
+                }
+                for anchor in (known.anchors if known else ())
+            ],
+        },
+        "warnings": [
+            {"code": warned.reason.code, "message": warned.message, "hint": warned.reason.hint} for warned in warnings
+        ],
+        "started_at": timestamp(started_at),
+    }
+
+
+def identity_document(identity: Identity) -> Document:
+    """Return what is public of the identity, with the certificate (local/openapi.yaml, `Identity`)."""
+    return {"certificate": identity.chain_pem.decode("ascii"), **_identity(identity)}
+
+
+def systemd_line(condition: Condition, now: float) -> str:
+    """Return the line of `systemctl status`: our own words and codes only, never the server's."""
+    if condition.state is State.ENROLLED:
+        return f"enrolled, {condition.connection.value}"
+    line = f"{condition.state.value} ({condition.reason.code}): {_plain(condition.reason)}"
+    if condition.next_attempt_at is not None:
+        line += f" Next attempt in {duration(condition.next_attempt_at - now)}."
+    return line
+
+
+def _identity(identity: Identity) -> Document:
+    return {
+        "fingerprint": identity.fingerprint,
+        "key_id": identity.signer.key_id,
+        "algorithm": identity.signer.algorithm,
+        "subject": identity.subject,
+        "not_before": timestamp(identity.not_before),
+        "not_after": timestamp(identity.not_after),
+        "source": identity.source,
+    }
+
+
+def _plain(reason: Reason) -> str:
+    return reason.says

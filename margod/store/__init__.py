@@ -1,0 +1,21 @@
+"""Putting bytes on disk so that a power cut leaves the old or the new, never a mixture.
+
+Files and whole directories are written aside, synced, renamed once, and the parent synced. Knows nothing of what the
+bytes mean. Every system call goes through the functions of `os`; a failed write becomes a `StateNotWritable`.
+"""
+
+from __future__ import annotations
+
+from margod.store.directories import commit_directory, move, remove_tree, sync_directory
+from margod.store.files import append_line, read_regular, sync_file, write_file
+
+__all__ = [
+    "append_line",
+    "commit_directory",
+    "move",
+    "read_regular",
+    "remove_tree",
+    "sync_directory",
+    "sync_file",
+    "write_file",
+]

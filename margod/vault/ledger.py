@@ -1,0 +1,130 @@
+"""What the answer log tells the engine: attempts, the dialect form, answers that were lost, where it stood.
+
+Reads and writes `vault.Entry` values and the record `ledger.json`, into which the log is folded at a commit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Final
+
+from margod.engine.messages import History, Memory, RecordAnswer, RecordIntent
+from margod.model import reasons
+from margod.model.outcome import Step
+from margod.model.reasons import REASONS
+from margod.model.state import State
+from margod.vault.answerlog import Entry
+
+LEDGER: Final = "ledger.json"
+
+
+def intent(command: RecordIntent, key: str, at: float) -> Entry:
+    """Return the entry that says that an enrolment request is about to leave."""
+    memory = Memory(
+        at=at,
+        key=key,
+        state=State.ONBOARDING,
+        reason=reasons.ASKING,
+        detail="",
+        since=at,
+        attempt=command.attempt,
+        streak=command.streak,
+        next_at=None,
+    )
+    return Entry("intent", at, {"form": command.form, "tried": ",".join(command.tried)} | to_text(memory), {})
+
+
+def answer(command: RecordAnswer) -> Entry:
+    """Return the entry that says what came of an enrolment request that was not accepted."""
+    about = {"settled": str(int(command.settled)), "lost": str(int(command.outcome.lost))}
+    return Entry("answer", command.memory.at, about | to_text(command.memory), {})
+
+
+def accepted(records: Mapping[str, bytes], at: float) -> Entry:
+    """Return the entry that holds the records of an accepted enrolment request."""
+    return Entry("answer", at, {"accepted": "1"}, records)
+
+
+def summarise(records: Mapping[str, bytes], entries: Iterable[Entry], reissued: bool) -> History:
+    """Return what was recorded under the vault's present binding: the folded ledger, then the log on top of it."""
+    history, is_open = _folded(records.get(LEDGER, b"")), False
+    for entry in entries:
+        about, memory = entry.about, from_text(entry.about)
+        if entry.kind == "intent":
+            is_open = True
+            form = {Step.ENROL: about.get("form", "")}
+            history = replace(history, form=form, tried=tuple(about.get("tried", "").split(",")), memory=memory)
+            continue
+        is_open = False
+        history = replace(
+            history,
+            settled=history.settled or about.get("settled") == "1",
+            unanswered=history.unanswered or about.get("lost") == "1",
+            memory=memory or history.memory,
+        )
+    return replace(history, unanswered=history.unanswered or is_open, reissued=reissued)
+
+
+def fold(history: History) -> bytes:
+    """Return the record that carries a history over a commit, after which the log starts anew."""
+    value = {
+        "unanswered": history.unanswered,
+        "settled": history.settled,
+        "form": history.form.get(Step.ENROL, ""),
+        "tried": list(history.tried),
+        "memory": to_text(history.memory) if history.memory else None,
+    }
+    return json.dumps(value, sort_keys=True).encode()
+
+
+def to_text(memory: Memory) -> dict[str, str]:
+    """Return a memory as text fields."""
+    return {
+        "at": repr(memory.at),
+        "key": memory.key,
+        "state": memory.state.value,
+        "reason": memory.reason.code,
+        "detail": memory.detail,
+        "since": repr(memory.since),
+        "attempt": str(memory.attempt),
+        "streak": str(memory.streak),
+        "next_at": "" if memory.next_at is None else repr(memory.next_at),
+        "floor_at": repr(memory.floor_at),
+    }
+
+
+def from_text(about: Mapping[str, str]) -> Memory | None:
+    """Read what `to_text` wrote; None for anything else (an older or damaged form: it is disposable)."""
+    try:
+        next_at = about["next_at"]
+        return Memory(
+            at=float(about["at"]),
+            key=about["key"],
+            state=State(about["state"]),
+            reason=REASONS[about["reason"]],
+            detail=about["detail"],
+            since=float(about["since"]),
+            attempt=int(about["attempt"]),
+            streak=int(about["streak"]),
+            next_at=float(next_at) if next_at else None,
+            floor_at=float(about["floor_at"]),
+        )
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return None
+
+
+def _folded(data: bytes) -> History:
+    try:
+        value = json.loads(data)
+        form = value["form"]
+        return History(
+            unanswered=value["unanswered"] is True,
+            settled=value["settled"] is True,
+            form={Step.ENROL: str(form)} if form else {},
+            tried=tuple(str(name) for name in value["tried"]),
+            memory=from_text(value["memory"]) if value["memory"] else None,
+        )
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return History()

@@ -1,0 +1,11 @@
+"""The HTTP client to the WFM: a `SignedRequest` goes in, an `Answer` or a `TransportFailure` comes out.
+
+Bounds every exchange in time and size, follows nothing, stores nothing, decides nothing about what an answer means.
+The only room that knows aiohttp's client; imports `model` alone of ours.
+"""
+
+from __future__ import annotations
+
+from margod.wfm.client import WfmClient
+
+__all__ = ["WfmClient"]

@@ -1,0 +1,265 @@
+"""The session with the WFM: sends a request as it was signed, byte for byte, and brings back a bounded answer."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import ssl
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+from yarl import URL
+
+from margod.model import reasons
+from margod.model.text import clean
+from margod.model.wire import Answer, SignedRequest, TransportFailure
+from margod.wfm.failures import AnswerMalformed, AnswerTooLarge, NotResent, failure
+from margod.wfm.resolver import Resolver
+
+if TYPE_CHECKING:
+    from types import SimpleNamespace
+
+    from aiohttp.client_middlewares import ClientHandlerType
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
+
+HEADERS_LIMIT: Final = 64
+"""Header fields of an answer."""
+HEADER_LIMIT: Final = 8_192
+"""Bytes of one header field of an answer, and of its status line."""
+IDLE_LIMIT: Final = 15.0
+"""Seconds for which an unused connection is kept: shorter than servers and firewalls keep theirs, so that our next
+request seldom races with their close."""
+
+_CLOSE_LIMIT: Final = 1.0  # seconds; a stop waits for no peer
+_SETTLE_TURNS: Final = 6  # turns of the event loop that asyncio's TLS needs to notice a close that lies in the socket
+
+_URL: Final = re.compile(r"https://(?P<authority>[!-\"$-.0->@-~]+)(?P<target>/[!-\"$-~]*)")  # visible ASCII, no "#"
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
+_FIELD_VALUE: Final = re.compile(r"[\t -~]*")
+
+_OWN_HEADERS_ONLY: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")  # aiohttp would add these
+
+
+class WfmClient:
+    """Sends one request at a time over one kept-alive connection; further calls wait for their turn.
+
+    Follows no redirect, keeps no cookie, decompresses nothing, reads no environment (proxies, netrc) and never sends
+    a request twice: aiohttp's own retry of idempotent requests is switched off, a connection that the server closed
+    while it was idle is noticed before it is used. Use it in one event loop.
+    """
+
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        *,
+        timeout: float,
+        connect_timeout: float | None = None,
+        resolver: Resolver | None = None,
+    ) -> None:
+        """Verify servers by `context`. `timeout` bounds a whole exchange (name lookup to last byte), in seconds > 0;
+        `connect_timeout` its part up to the end of the TLS handshake, by default the smaller of 10 s and `timeout`.
+        """
+        self._context = context
+        self._timeout = timeout
+        self._connect_timeout = min(10.0, timeout) if connect_timeout is None else connect_timeout
+        self._resolver = resolver or Resolver()
+        self._session: aiohttp.ClientSession | None = None
+        self._turn = asyncio.Lock()
+        self._deadline: asyncio.Timeout | None = None
+        self._sockets: list[socket.socket] = []
+        self._closed = asyncio.Event()
+
+    async def send(self, request: SignedRequest) -> Answer | TransportFailure:
+        """Send `request` and return what came of it. Raises nothing but CancelledError.
+
+        The URL goes out verbatim, its authority as the Host header (unless `request.headers` has one). Only https is
+        spoken. Waiting for the turn does not count into the timeout.
+        """
+        if refusal := _unfit(request):
+            return TransportFailure(reasons.CONNECT_FAILED, clean(refusal), sent=False)
+        async with self._turn:
+            if self._closed.is_set():
+                return TransportFailure(reasons.CONNECT_FAILED, "the client is closed", sent=False)
+            progress = _Progress()
+            try:
+                async with asyncio.timeout(self._timeout) as self._deadline:
+                    await self._settle()
+                    return await self._exchange(request, progress)
+            except Exception as error:  # the boundary: each foreign exception is translated here, once
+                self._cut()
+                if self._closed.is_set():
+                    return TransportFailure(reasons.CONNECTION_LOST, "the client was closed", progress.sent)
+                return failure(error, sent=progress.sent)
+            except asyncio.CancelledError:
+                self._cut()
+                raise
+            finally:
+                self._deadline = None
+
+    async def close(self) -> None:
+        """End an exchange under way, cut the connection, and return within about a second. May be called twice."""
+        self._closed.set()
+        if self._deadline is not None:
+            self._deadline.reschedule(asyncio.get_running_loop().time())
+        await self._resolver.close()
+        if self._session is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_LIMIT):
+                    await self._session.close()
+        self._cut()
+        await self._settle()
+
+    async def _exchange(self, request: SignedRequest, progress: _Progress) -> Answer:
+        url, headers = _verbatim(request)
+        async with self._opened().request(
+            request.method,
+            url,
+            headers=headers,
+            data=request.body or None,
+            allow_redirects=False,
+            trace_request_ctx=progress,
+        ) as response:
+            if response.status < 200:
+                # 101: nobody asked to switch; other 1xx are skipped by aiohttp; below 100 there are no statuses.
+                raise AnswerMalformed(f"the server answered with the status {response.status}")
+            body = await _bounded_body(response, request.limit)
+            return Answer(response.status, _headers(response), body, time.time())
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            trace = aiohttp.TraceConfig()
+            trace.on_connection_create_end.append(_connected)
+            trace.on_connection_reuseconn.append(_connected)
+            self._session = aiohttp.ClientSession(
+                connector=_Connector(
+                    ssl=self._context,
+                    resolver=self._resolver,
+                    use_dns_cache=False,
+                    limit=1,
+                    keepalive_timeout=IDLE_LIMIT,
+                    socket_factory=self._new_socket,
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                skip_auto_headers=_OWN_HEADERS_ONLY,
+                auto_decompress=False,
+                trust_env=False,
+                timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_timeout),
+                max_line_size=HEADER_LIMIT,
+                max_field_size=HEADER_LIMIT,
+                max_headers=HEADERS_LIMIT,
+                middlewares=(_once,),
+                trace_configs=[trace],
+            )
+        return self._session
+
+    def _new_socket(self, info: tuple[Any, ...]) -> socket.socket:
+        family, kind, protocol, *_ = info
+        self._sockets = [s for s in self._sockets if s.fileno() != -1]
+        self._sockets.append(socket.socket(family, kind, protocol))
+        return self._sockets[-1]
+
+    def _cut(self) -> None:
+        """End every connection at once: a polite TLS close would wait up to 30 s for a peer that just misbehaved."""
+        for each in self._sockets:
+            with suppress(OSError):  # already closed, or never connected
+                each.shutdown(socket.SHUT_RDWR)
+
+    async def _settle(self) -> None:
+        """Let the loop take in a close by the server that is waiting in the socket, before the connection is used."""
+        for _ in range(_SETTLE_TURNS):
+            if not any(each.fileno() != -1 for each in self._sockets):
+                break
+            await asyncio.sleep(0)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Hands out no kept-alive connection on which the server spoke unasked: that would pass for the next answer."""
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's own signature
+    ) -> Connection:
+        connection = await super().connect(req, traces, timeout)
+        while connection.protocol is not None and connection.protocol.should_close:
+            connection.close()
+            connection = await super().connect(req, traces, timeout)
+        return connection
+
+
+class _Progress:
+    """How far one exchange has come."""
+
+    def __init__(self) -> None:
+        self.sent = False
+
+
+async def _connected(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
+    """From here on bytes of the request may reach the server."""
+    context.trace_request_ctx.sent = True
+
+
+async def _once(request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
+    """Keep aiohttp from resending: it does so, for idempotent methods, on exactly these two exceptions."""
+    try:
+        return await handler(request)
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise NotResent from error
+
+
+def _unfit(request: SignedRequest) -> str:
+    """Return why the request cannot go out as it stands, or nothing; keeps line breaks off the wire."""
+    match = _URL.fullmatch(request.url)
+    if match is None:
+        return "not a plain absolute https URL"
+    try:
+        url = URL(request.url, encoded=True)
+        if url.raw_path_qs != match["target"] or url.port is None or url.raw_user is not None:
+            return "not a URL that can be sent verbatim"
+    except ValueError as error:
+        return f"not a URL: {error}"
+    if not _TOKEN.fullmatch(request.method) or request.method != request.method.upper():
+        return "not a method"
+    for name, value in request.headers.items():
+        if not _TOKEN.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
+            return f"not a header field: {name}"
+    return ""
+
+
+def _verbatim(request: SignedRequest) -> tuple[URL, dict[str, str]]:
+    match = _URL.fullmatch(request.url)
+    assert match is not None, "checked by _unfit"
+    given = {name.lower() for name in request.headers}
+    headers = dict(request.headers)
+    if "host" not in given:
+        headers["Host"] = match["authority"]  # aiohttp would leave out :443
+    if "accept-encoding" not in given:
+        headers["Accept-Encoding"] = "identity"
+    return URL(request.url, encoded=True), headers
+
+
+async def _bounded_body(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    announced = response.content_length
+    if announced is not None and announced > limit and not response.content.at_eof():
+        raise AnswerTooLarge(f"{announced} bytes announced, {limit} are read")
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > limit:
+            raise AnswerTooLarge(f"more than {limit} bytes")
+    return bytes(body)
+
+
+def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
+    """Return the fields with lower-case names; repeated ones are joined by commas (RFC 9110, 5.3)."""
+    joined: dict[str, str] = {}
+    for name, value in response.headers.items():
+        text = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        key = name.lower()
+        joined[key] = f"{joined[key]}, {text}" if key in joined else text
+    return joined

@@ -1,0 +1,115 @@
+"""The command line as a whole: usage, errors, interruption, start-up."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from margod import __version__
+from margod.cli import COMMANDS, main
+from margod.cli.exits import error_exit
+from margod.local import LocalServer
+from margod.model.errors import ConfigError, MargodError, StateInUse
+from margod.model.reasons import CONFIG_INVALID, STATE_IN_USE, STATE_UNUSABLE
+from tests.support.local_api import SteeredController, run_margod, start_margod
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """Pins `--version`."""
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"margod {__version__}\n"
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """Pins that the help is whole though a command loads only itself."""
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"    {name} " in out for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["no-such-command"],
+        ["status", "--no-such-option"],
+        ["status", "--socket", "a", "--runtime-dir", "b"],
+        ["wait"],
+        ["wait", "--for", "happiness"],
+        ["wait", "--for", "enrolled", "--timeout", "soon"],
+        ["wait", "--for", "enrolled", "--timeout", "-5s"],
+        ["identity"],
+        ["identity", "export", "--format", "pdf"],
+    ],
+)
+def test_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Pins exit code 2 and the usage on standard error."""
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "usage: margod" in captured.err
+
+
+def test_errors_have_their_codes() -> None:
+    """Pins the exit codes that are not a command's own."""
+    assert error_exit(ConfigError(CONFIG_INVALID, ())) == 78
+    assert error_exit(StateInUse(STATE_IN_USE)) == 75
+    assert error_exit(MargodError(STATE_UNUSABLE)) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["status"], ["status", "--json"], ["wait", "--for", "enrolled", "--timeout", "1s"], ["retry"], ["reload"]],
+)
+async def test_no_daemon(arguments: list[str], directory: Path) -> None:
+    """Pins exit code 1, what happened and what to do on standard error, and no traceback."""
+    code, out, err = await run_margod(*arguments, "--runtime-dir", str(directory))
+    assert (code, out) == (1, "")
+    first, second = err.splitlines()
+    assert first.startswith("margod: No margod answers on ")
+    assert "systemctl start margod" in second
+
+
+async def test_ctrl_c(server: LocalServer, controller: SteeredController, directory: Path) -> None:
+    """Pins 130 without a word."""
+    process = await start_margod("wait", "--for", "enrolled", env={"MARGOD_RUNTIME_DIR": str(directory)})
+    await controller.until_listeners(1)
+    process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(10):
+        out, err = await process.communicate()
+    assert (process.returncode, out, err) == (130, b"", b"")
+
+
+async def test_broken_pipe(server: LocalServer, directory: Path) -> None:
+    """Pins that a reader who has gone is no reason for a traceback."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "margod", "status", "--runtime-dir", str(directory)),
+        stdout=writing,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    os.close(writing)
+    async with asyncio.timeout(10):
+        _, err = await process.communicate()
+    assert (process.returncode, err) == (141, b"")
+
+
+@pytest.mark.parametrize("command", ["status", "wait", "retry", "reload", "identity"])
+def test_start_up_is_light(command: str) -> None:
+    """Pins what a command for the socket may not import: it would cost more than the command itself."""
+    code = f"from margod.cli import main; main(['{command}', '--help'])"
+    run = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, timeout=20, check=True
+    )
+    imported = {line.rpartition("|")[2].strip().split(".")[0] for line in run.stderr.splitlines()}
+    assert "argparse" in imported
+    assert imported & {"aiohttp", "cryptography", "yaml", "asyncio", "structlog", "attr", "cattrs"} == set()
+    others = set(COMMANDS) - {command}
+    assert not [line for line in run.stderr.splitlines() if line.rpartition("margod.cli.")[2] in others]

@@ -1,0 +1,22 @@
+"""The exit codes by state."""
+
+from __future__ import annotations
+
+from margod.client import EXIT_CODES, exit_code
+from margod.model.state import State
+
+
+def test_every_state_has_its_code() -> None:
+    """Pins that the table names exactly the states of the model."""
+    assert set(EXIT_CODES) == {state.value for state in State}
+
+
+def test_the_contract() -> None:
+    """Pins the numbers that scripts rely on, and that an unknown state counts as under way."""
+    assert {state: exit_code(state) for state in ("enrolled", "onboarding", "pending-approval", "blocked")} == {
+        "enrolled": 0,
+        "onboarding": 3,
+        "pending-approval": 4,
+        "blocked": 5,
+    }
+    assert exit_code("of-a-later-margod") == 3

@@ -1,0 +1,56 @@
+"""What holds for every test: a clean environment, no loop left over, and in CI no skip."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Generator
+
+import pytest
+
+_FOREIGN = (
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "STATE_DIRECTORY",
+    "RUNTIME_DIRECTORY",
+    "MARGOD_CONFIG",
+    "MARGOD_WFM_URL",
+    "MARGOD_RUNTIME_DIR",
+    "NO_COLOR",
+    "FORCE_COLOR",
+)
+
+
+def pytest_configure() -> None:
+    """Clear what the caller's environment would bring into the tests and the processes that they start."""
+    for name in _FOREIGN:
+        os.environ.pop(name, None)
+    asyncio.set_event_loop(None)  # pytest-asyncio would otherwise open a loop of its own that nobody closes
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run what boots a system last, so that a plain mistake shows early."""
+    items.sort(key=lambda item: item.get_closest_marker("system") is not None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip into a failure in CI: there, everything that a test needs can be installed."""
+    report = yield
+    if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid}: skipped, which CI does not allow: {report.longrepr}"
+    return report

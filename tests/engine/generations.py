@@ -1,0 +1,67 @@
+"""Two throw-away generations, one like `token` and one like `mtls`, that prove the engine's vocabulary neutral."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from margod.model import reasons
+from margod.model.outcome import Kind, Outcome, Step
+from margod.model.wire import Answer, Auth, Request, SignedRequest, Signer, TransportFailure
+from margod.protocols import Context, classify
+from margod.protocols.answers import read_object
+
+
+class TokenLike:
+    """Enrols into an id, a secret and Git access, which it keeps in two records of its own; has one form only."""
+
+    name = "token-like"
+    enrols = True
+
+    def forms(self, step: Step) -> tuple[str, ...]:
+        """Return the one form."""
+        return ("only",)
+
+    def client_id(self, records: Mapping[str, bytes]) -> str | None:
+        """Return the id if its secret is there as well."""
+        return records["token.id"].decode() if "token.id" in records and "token.secret" in records else None
+
+    def report_digest(self, context: Context) -> str:
+        """Return a digest of the device's serial number."""
+        return f"digest-{context.capabilities.serial_number}"
+
+    def reported(self, records: Mapping[str, bytes]) -> tuple[str, str]:
+        """Return what was stored."""
+        return (records["report.json"].decode(), "only") if "report.json" in records else ("", "")
+
+    def request(self, step: Step, form: str, context: Context) -> Request:
+        """Build a request on the routes of that generation."""
+        path = {Step.ENROL: "/onboarding/", Step.REPORT: "/device/d/capabilities"}.get(step, "/onboarding/certificate")
+        return Request("POST", path, Auth.NONE, {}, b"{}")
+
+    def outcome(self, step: Step, form: str, context: Context, result: Answer | TransportFailure) -> Outcome:
+        """Take id and secret from an acceptance."""
+        if isinstance(result, Answer) and result.status in (200, 201):
+            return Outcome(Kind.ACCEPTED, reasons.ENROLLED, records=self._records(step, context, read_object(result)))
+        return classify.refusal(step, result)
+
+    def authenticate(self, request: Request, base: str, signer: Signer, created: int) -> SignedRequest:
+        """Send it as it is."""
+        return SignedRequest(request.method, base + request.path, request.headers, request.body, request.limit)
+
+    def _records(self, step: Step, context: Context, body: dict[str, object]) -> dict[str, bytes]:
+        if step is Step.ENROL:
+            access = json.dumps(body["gitRepository"]).encode()
+            return {"token.id": b"id", "token.secret": str(body["clientSecret"]).encode(), "token.git": access}
+        return {"report.json": self.report_digest(context).encode()} if step is Step.REPORT else {}
+
+
+class MtlsLike(TokenLike):
+    """Has no enrolment request: the operator installed an SVID, and the first accepted report proves it."""
+
+    name = "mtls-like"
+    enrols = False
+
+    def client_id(self, records: Mapping[str, bytes]) -> str | None:
+        """Return nothing: the id is in the certificate."""
+        return None

@@ -1,0 +1,140 @@
+"""The real answers of a real server against openapi.yaml."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from margod.local import LocalServer
+from margod.local.events import EventStreams
+from margod.local.routes import application
+from margod.model.errors import MargodError
+from margod.model.reasons import STATE_NOT_WRITABLE
+from margod.model.state import Connection, State
+from tests.support.local_api import SteeredController, connected, exchange, get, head_and_json
+
+pytestmark = pytest.mark.usefixtures("server")
+
+FILE = Path(__file__).parents[2] / "margod" / "local" / "openapi.yaml"
+SPEC: dict[str, Any] = yaml.safe_load(FILE.read_text())
+
+
+def check(schema: dict[str, Any], document: Any) -> None:
+    """Validate with the file's own components in reach of $ref."""
+    jsonschema.Draft202012Validator({**schema, "components": SPEC["components"]}).validate(document)
+
+
+def answer_schema(path: str, method: str, status: int) -> dict[str, Any]:
+    content = SPEC["paths"][path][method]["responses"][str(status)]["content"]
+    return dict(content["application/json"]["schema"])
+
+
+async def ask(socket: Path, path: str, method: str, status: int) -> Any:
+    got, headers, document = head_and_json(await exchange(socket, get(path, method.upper())))
+    assert got == status
+    assert headers["content-type"] == "application/json; charset=utf-8"
+    check(answer_schema(path, method, status), document)
+    return document
+
+
+async def test_routes_are_those_of_the_file(controller: SteeredController) -> None:
+    """Pins that code and openapi.yaml name the same routes, socket by socket."""
+    for name, admin in (("status", False), ("admin", True)):
+        app = application(controller, EventStreams(controller), admin=admin)
+        served = {(r.resource.canonical, r.method) for r in app.router.routes() if r.resource and r.method != "HEAD"}
+        described = {
+            (path, method.upper())
+            for path, methods in SPEC["paths"].items()
+            for method, operation in methods.items()
+            if name in operation["x-sockets"]
+        }
+        assert served == described
+
+
+def test_the_file_knows_every_state_and_connection() -> None:
+    """Pins that openapi.yaml lists exactly the states and connections of the model."""
+    schemas = SPEC["components"]["schemas"]
+    assert set(schemas["State"]["enum"]) == {state.value for state in State}
+    assert set(schemas["Status"]["properties"]["connection"]["enum"]) == {c.value for c in Connection}
+
+
+@pytest.mark.parametrize("socket", ["status.sock", "admin/admin.sock"])
+async def test_reading(directory: Path, controller: SteeredController, socket: str) -> None:
+    """Pins that every document that is read keeps to its schema, on both sockets."""
+    path = directory / socket
+    assert await ask(path, "/v1/status", "get", 200) == controller.document
+    assert (await ask(path, "/v1/health", "get", 200))["healthy"] is True
+    assert "certificate" in await ask(path, "/v1/identity", "get", 200)
+    controller.is_healthy, controller.certificate = False, None
+    assert (await ask(path, "/v1/health", "get", 503))["healthy"] is False
+    assert (await ask(path, "/v1/identity", "get", 404))["error"]["code"] == "no-identity"
+
+
+async def test_acting(directory: Path, controller: SteeredController) -> None:
+    """Pins the answers of the admin socket's actions, done and not done."""
+    path = directory / "admin/admin.sock"
+    await ask(path, "/v1/retry", "post", 202)
+    assert controller.retries == 1
+    await ask(path, "/v1/reload", "post", 200)
+    controller.failure = MargodError(STATE_NOT_WRITABLE)
+    assert (await ask(path, "/v1/retry", "post", 409))["error"]["code"] == "state-not-writable"
+
+
+async def test_events(directory: Path, controller: SteeredController) -> None:
+    """Pins that the stream gives the document at once and at a change, each in the schema of the status."""
+    schema = SPEC["paths"]["/v1/events"]["get"]["responses"]["200"]["content"]["text/event-stream"]["x-event-data"]
+    async with asyncio.timeout(5), connected(directory / "status.sock") as (reader, writer):
+        writer.write(get("/v1/events", headers=""))
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"content-type: text/event-stream" in head.lower()
+        for state in ("onboarding", "enrolled"):
+            await controller.set(state=state)
+            event = await reader.readuntil(b"\n\n")
+            data = next(line for line in event.split(b"\n") if line.startswith(b"data: "))
+            document = json.loads(data.removeprefix(b"data: "))
+            check(schema, document)
+            assert document["state"] == state
+
+
+async def test_the_file_itself_is_served(directory: Path) -> None:
+    """Pins that /v1/openapi is the file of the package."""
+    answer = await exchange(directory / "status.sock", get("/v1/openapi"))
+    assert yaml.safe_load(answer.partition(b"\r\n\r\n")[2]) == SPEC
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "status", "code"),
+    [
+        ("GET", "/", 404, "not-found"),
+        ("GET", "/v1/../../etc/passwd", 404, "not-found"),
+        ("POST", "/v1/retry", 404, "not-found"),
+        ("DELETE", "/v1/status", 405, "method-not-allowed"),
+        ("PATCH", "/v1/status", 405, "method-not-allowed"),
+    ],
+)
+async def test_what_is_not_there(directory: Path, method: str, target: str, status: int, code: str) -> None:
+    """Pins that errors of the API are JSON errors too, and that the status socket cannot act."""
+    got, headers, document = head_and_json(await exchange(directory / "status.sock", get(target, method)))
+    assert (got, document["error"]["code"]) == (status, code)
+    assert ("allow" in headers) == (status == 405)
+    check(SPEC["components"]["schemas"]["Error"], document)
+
+
+async def test_curl(server: LocalServer, directory: Path, controller: SteeredController) -> None:
+    """Pins that curl, another implementation of HTTP, reads the status over the socket."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        *("curl", "-sS", "--max-time", "5", "--unix-socket", str(directory / "status.sock")),
+        "http://localhost/v1/status",
+        stdout=pipe,
+        stderr=pipe,
+    )
+    out, err = await process.communicate()
+    assert (process.returncode, err) == (0, b"")
+    assert json.loads(out) == controller.document

@@ -1,0 +1,160 @@
+"""margod as a real process, for the end-to-end tests.
+
+async with Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file) as daemon:
+    await daemon.until("enrolled")
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+TIMEOUT: Final = 30.0
+"""Seconds that anything may take on a busy machine; most of it takes a tenth of one."""
+
+
+class Daemon:
+    """One margod in `directory`: `m.yaml`, `state/`, `run/`, and what it wrote in `journal`."""
+
+    def __init__(self, directory: Path, *, url: str | None = None, ca_file: Path | None = None, yaml: str = "") -> None:
+        """Write the configuration; nothing is started before `start`. `yaml` is added to it as it is."""
+        self.directory = directory
+        self.state = directory / "state"
+        self.runtime = directory / "run"
+        self.config = directory / "m.yaml"
+        lines = ["log: {level: debug}"]
+        lines += [f'wfm: {{url: "{url}", timeout: 5s}}'] if url else []
+        lines += [f"trust: {{ca_file: {ca_file}}}"] if ca_file else []
+        self.config.write_text("\n".join([*lines, yaml, ""]))
+        self.process: asyncio.subprocess.Process | None = None
+        self.journal: list[str] = []
+        self._reading: asyncio.Task[None] | None = None
+        self._new_line = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        """Start it and wait for its socket."""
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop it, and see that it never showed a traceback."""
+        await self.stop()
+        if error is None:
+            assert not [line for line in self.journal if "Traceback" in line or "internal-error" in line]
+
+    async def start(self, *arguments: str, env: dict[str, str] | None = None, wait: bool = True) -> None:
+        """Start the process; with `wait` until it says that it has started."""
+        self.process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "margod", "run", "--config", str(self.config)),
+            *("--state-dir", str(self.state), "--runtime-dir", str(self.runtime)),
+            *arguments,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, **(env or {})},
+        )
+        self._reading = asyncio.ensure_future(self._read(self.process))
+        if wait:
+            await self.journal_line("started", since=len(self.journal))
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal, wait for the end, return the exit code (negative: the signal)."""
+        assert self.process is not None
+        if self.process.returncode is None:
+            self.process.send_signal(number)
+        return await self.ended()
+
+    async def ended(self) -> int:
+        """Wait for the process to end by itself and return its exit code."""
+        assert self.process is not None
+        assert self._reading is not None
+        async with asyncio.timeout(TIMEOUT):
+            code = await self.process.wait()
+            await self._reading
+        return code
+
+    async def command(self, *arguments: str) -> tuple[int, str, str]:
+        """Run `margod ARGUMENTS` against this daemon; return exit code, output and error output."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "margod", *arguments),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "MARGOD_RUNTIME_DIR": str(self.runtime), "MARGOD_CONFIG": str(self.config)},
+        )
+        async with asyncio.timeout(TIMEOUT):
+            out, error = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, out.decode(), error.decode()
+
+    async def status(self) -> dict[str, Any]:
+        """Return the status document, over the real socket."""
+        return await self.get("/v1/status")
+
+    async def get(self, path: str) -> dict[str, Any]:
+        """GET a document from the status socket."""
+        reader, writer = await asyncio.open_unix_connection(self.runtime / "status.sock")
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: margod\r\nConnection: close\r\n\r\n".encode())
+        async with asyncio.timeout(TIMEOUT):
+            answer = await reader.read()
+        writer.close()
+        document = json.loads(answer.split(b"\r\n\r\n", 1)[1])
+        assert isinstance(document, dict)
+        return document
+
+    async def until(self, state: str, reason: str | None = None) -> dict[str, Any]:
+        """Wait until the daemon is in this state (for this reason) and return the status document."""
+
+        def reached(status: dict[str, Any]) -> bool:
+            return status["state"] == state and reason in (None, status["reason"])
+
+        return await self.until_status(reached, f"{state} {reason or ''}")
+
+    async def until_status(self, reached: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
+        """Wait on /v1/events until a status document is as wanted, and return it."""
+        reader, writer = await asyncio.open_unix_connection(self.runtime / "status.sock", limit=1 << 20)
+        writer.write(b"GET /v1/events HTTP/1.1\r\nHost: margod\r\n\r\n")
+        seen: dict[str, Any] = {}
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                while line := await reader.readline():
+                    if line.startswith(b"data:"):
+                        seen = json.loads(line[5:])
+                        if reached(seen):
+                            return seen
+        except TimeoutError:
+            pass
+        finally:
+            writer.close()
+        raise AssertionError(f"never {what}; last: {seen}; journal:\n" + "\n".join(self.journal[-20:]))
+
+    async def journal_line(self, event: str, since: int = 0) -> str:
+        """Wait until the journal has a line of this event after line `since`, and return it."""
+        assert self.process is not None
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                while True:
+                    for line in self.journal[since:]:
+                        if line.split(">", 1)[-1].split(" ", 1)[0] == event:
+                            return line
+                    if self._reading is None or self._reading.done():
+                        break
+                    self._new_line.clear()
+                    await self._new_line.wait()
+        except TimeoutError:
+            pass
+        raise AssertionError(f"no {event!r} in the journal:\n" + "\n".join(self.journal))
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stderr is not None
+        while line := await process.stderr.readline():
+            self.journal.append(line.decode("utf-8", "replace").rstrip("\n"))
+            self._new_line.set()
+        self._new_line.set()

@@ -1,0 +1,201 @@
+"""A daemon as the local sockets see it, steered by a test, behind the real server on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+from margod.local import LocalServer
+from margod.model.errors import MargodError
+
+FINGERPRINT = "ab" * 32
+IDENTITY: dict[str, object] = {
+    "fingerprint": FINGERPRINT,
+    "key_id": "cd" * 32,
+    "algorithm": "ecdsa-p256-sha256",
+    "subject": "CN=gateway-7",
+    "not_before": "2026-01-01T00:00:00Z",
+    "not_after": "2046-01-01T00:00:00Z",
+    "source": "minted",
+}
+PEM = "-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n"
+STATUS: dict[str, object] = {
+    "schema": 1,
+    "version": "0.1.0",
+    "state": "onboarding",
+    "reason": "dns-failed",
+    "message": "The WFM's host name cannot be resolved.",
+    "hint": "Check the host in wfm.url, the network cable and the name servers (`resolvectl status`).",
+    "detail": "Name or service not known",
+    "side": "network",
+    "since": "2026-11-21T18:00:00Z",
+    "attempt": 3,
+    "next_attempt_at": "2026-11-21T18:05:00Z",
+    "last_error": {
+        "code": "timed-out",
+        "message": "The WFM did not answer in time.",
+        "hint": "Check the network.",
+        "detail": "",
+        "at": "2026-11-21T18:01:00Z",
+    },
+    "connection": "offline",
+    "connection_since": "2026-11-21T18:00:00Z",
+    "wfm": {"url": "https://wfm.example/prefix", "protocol": "signed"},
+    "client_id": None,
+    "device_id": None,
+    "identity": IDENTITY,
+    "trust": {
+        "source": "ca_file",
+        "anchors": [{"subject": "CN=Plant Root", "fingerprint": "ef" * 32, "not_after": "2040-01-01T00:00:00Z"}],
+    },
+    "warnings": [{"code": "config-last-good", "message": "The configuration has errors.", "hint": "Mend it."}],
+    "started_at": "2026-11-21T17:59:00Z",
+}
+
+
+class SteeredController:
+    """A Controller whose answers a test sets; `set` is a change that subscribers hear of."""
+
+    def __init__(self) -> None:
+        self.document = copy.deepcopy(STATUS)
+        self.is_healthy = True
+        self.certificate: dict[str, object] | None = {**IDENTITY, "certificate": PEM}
+        self.reloaded: dict[str, object] = {"result": "reloaded", "problems": []}
+        self.failure: Exception | None = None
+        self.retries = 0
+        self.listeners = 0
+        self._changed = asyncio.Condition()
+
+    async def set(self, **changes: object) -> None:
+        async with self._changed:
+            self.document |= changes
+            self._changed.notify_all()
+
+    async def until_listeners(self, count: int) -> None:
+        async with asyncio.timeout(5), self._changed:
+            await self._changed.wait_for(lambda: self.listeners == count)
+
+    def status(self) -> dict[str, object]:
+        if self.failure is not None:
+            raise self.failure
+        return dict(self.document)
+
+    def healthy(self) -> bool:
+        return self.is_healthy
+
+    def identity(self) -> dict[str, object] | None:
+        return self.certificate
+
+    async def retry(self) -> dict[str, object]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        self.retries += 1
+        return {"next_attempt_at": "2026-11-21T18:00:30Z", "message": "The next attempt is brought forward."}
+
+    async def reload(self) -> dict[str, object]:
+        return self.reloaded
+
+    async def changes(self) -> AsyncIterator[dict[str, object]]:
+        await self._count(1)
+        try:
+            seen: dict[str, object] = {}
+            while True:
+                async with self._changed:
+                    await self._changed.wait_for(lambda seen=seen: self.document != seen)  # type: ignore[misc]  # mypy cannot infer a default's type
+                    seen = dict(self.document)
+                yield seen
+        finally:
+            await self._count(-1)
+
+    async def _count(self, by: int) -> None:
+        async with self._changed:
+            self.listeners += by
+            self._changed.notify_all()
+
+
+@contextlib.contextmanager
+def short_directory() -> Iterator[Path]:
+    """A directory whose sockets' paths fit into 107 bytes, whatever the test is called."""
+    path = Path(tempfile.mkdtemp(prefix="margod-", dir="/tmp"))
+    try:
+        yield path / "run"
+    finally:
+        shutil.rmtree(path)
+
+
+@contextlib.asynccontextmanager
+async def serving(directory: Path, controller: SteeredController) -> AsyncIterator[LocalServer]:
+    server = LocalServer(directory, controller, group=None)
+    await server.start()
+    try:
+        yield server
+    finally:
+        async with asyncio.timeout(5):
+            await server.stop()
+
+
+async def run_margod(*arguments: str, env: dict[str, str] | None = None, timeout: float = 20) -> tuple[int, str, str]:
+    """Run the command line in a process of its own; return exit code, output and errors."""
+    process = await start_margod(*arguments, env=env)
+    async with asyncio.timeout(timeout):
+        out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def start_margod(*arguments: str, env: dict[str, str] | None = None) -> asyncio.subprocess.Process:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("MARGOD_", "STATE_", "SSL_"))}
+    pipe = asyncio.subprocess.PIPE
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "margod", *arguments, stdout=pipe, stderr=pipe, env=clean | (env or {})
+    )
+
+
+async def exchange(path: Path, data: bytes, *, half_close: bool = False, timeout: float = 15) -> bytes:
+    """Send bytes as they are and return everything that comes back until the other side hangs up."""
+    received = b""
+    async with asyncio.timeout(timeout), connected(path) as (reader, writer):
+        with contextlib.suppress(ConnectionError):
+            writer.write(data)
+            await writer.drain()
+            if half_close:
+                writer.write_eof()
+        with contextlib.suppress(ConnectionError):
+            while chunk := await reader.read(65_536):
+                received += chunk
+    return received
+
+
+@contextlib.asynccontextmanager
+async def connected(path: Path) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection to a socket, closed at the end whatever the other side has done."""
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+def get(target: str, method: str = "GET", headers: str = "Connection: close\r\n") -> bytes:
+    """A plain request that asks for the connection to be closed after it."""
+    return f"{method} {target} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n".encode()
+
+
+def head_and_json(answer: bytes) -> tuple[int, dict[str, str], Any]:
+    """Status, lower-case headers and parsed body of a raw answer with a Content-Length."""
+    import json
+
+    head, _, body = answer.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return int(first.split()[1]), headers, json.loads(body) if body else None

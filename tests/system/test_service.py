@@ -1,0 +1,235 @@
+"""margod.service on a real systemd: what systemctl, journalctl and the sockets show of a running daemon."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.system.box import Box
+from tests.system.service import Service
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]  # the first test of all installs and boots
+
+
+@pytest.fixture
+def service(installed_box: Box) -> Iterator[Service]:
+    """Give margod.service of a fresh device: not started, nothing stored, no configuration of the operator's."""
+    fresh = Service(installed_box)
+    fresh.reset()
+    yield fresh
+    said = fresh.journal()
+    assert "Traceback" not in said
+    assert '\n  File "' not in said
+
+
+def test_it_starts_and_says_so_in_words(service: Service) -> None:
+    """READY makes the unit active, STATUS says the state, and nobody has to have configured anything."""
+    service.start()
+    assert service.show("ActiveState") == "active"
+    assert service.show("SubState") == "running"
+    status = service.status()
+    assert status["state"] == "discovering"
+    assert status["state"] in service.show("StatusText")
+    assert service.show("NRestarts") == "0"
+
+
+def test_sockets_and_directories_have_their_rights(service: Service) -> None:
+    """Rights are files: the state is the daemon's alone, status is the group's, administration is the owner's."""
+    service.start()
+    assert service.rights("/var/lib/margod") == "700 margod:margod directory"
+    assert service.rights("/run/margod") == "755 margod:margod directory"
+    assert service.rights("/run/margod/status.sock") == "660 margod:margod socket"
+    assert service.rights("/run/margod/admin") == "700 margod:margod directory"
+    assert service.rights("/run/margod/admin/admin.sock") == "600 margod:margod socket"
+    assert service.rights("/etc/margod") == "750 root:margod directory"
+    assert service.rights("/etc/margod/margod.yaml") == "640 root:margod regular file"
+    loose = service.box.shell("find /var/lib/margod -perm /077").stdout
+    assert loose == ""
+
+
+def test_the_group_reads_and_others_are_refused(service: Service) -> None:
+    """A member of the group margod sees the status and administers nothing; another user sees nothing, in words."""
+    service.start()
+    member = service.as_user("member", "margod", "status", "--json")
+    assert json.loads(member.stdout)["state"] == "discovering"
+    for user, command in (("stranger", "status"), ("member", "retry"), ("member", "reload")):
+        refused = service.as_user(user, "margod", command)
+        assert refused.returncode == 1
+        assert "Traceback" not in refused.stderr
+        assert "group margod" in refused.stderr or "root" in refused.stderr
+    assert service.box.run("/opt/margod/bin/margod", "reload", check=False).returncode == 0
+
+
+def test_a_good_configuration_is_taken_over_by_a_reload(service: Service) -> None:
+    """`systemctl reload` is SIGHUP: the same process, the new URL, active again."""
+    service.start()
+    before = service.show("MainPID")
+    service.configure("wfm:\n  url: https://127.0.0.1:9\n")
+    service.box.run("systemctl", "reload", "margod.service")
+    service.await_status(lambda status: status["wfm"]["url"] == "https://127.0.0.1:9")
+    service.await_show("ActiveState", "active")
+    assert service.show("MainPID") == before
+
+
+def test_a_bad_configuration_is_refused_by_a_reload(service: Service) -> None:
+    """The daemon stays on what it has, says so in status and journal, and is not restarted."""
+    service.configure("wfm:\n  url: https://127.0.0.1:9\n")
+    service.start()
+    before = service.show("MainPID")
+    service.configure("wfm:\n  url: https://127.0.0.1:10\n  ulr: twice\n")
+    service.box.run("systemctl", "reload", "margod.service")
+    status = service.await_status(lambda status: status["warnings"])
+    assert status["wfm"]["url"] == "https://127.0.0.1:9"
+    service.await_show("ActiveState", "active")
+    assert service.show("MainPID") == before
+    assert "margod.yaml" in service.journal()
+
+
+def test_a_bad_configuration_at_boot_keeps_the_last_good_one(service: Service) -> None:
+    """A typing error in the plant does not take a device down that has worked before."""
+    service.configure("wfm:\n  url: https://127.0.0.1:9\n")
+    service.start()
+    service.stop()
+    service.configure("wfm: [\n")
+    service.start()
+    status = service.status()
+    assert status["wfm"]["url"] == "https://127.0.0.1:9"
+    assert status["warnings"]
+
+
+def test_a_bad_configuration_without_a_last_good_one_is_the_end(service: Service) -> None:
+    """Exit 78, said in the journal with file and line, and systemd does not try again."""
+    service.configure("wfm:\n  ulr: https://127.0.0.1:9\n")
+    assert service.start(check=False).returncode != 0
+    service.await_show("ActiveState", "failed")
+    assert service.show("ExecMainStatus") == "78"
+    assert service.show("NRestarts") == "0"
+    assert "/etc/margod/margod.yaml:2" in service.journal()
+
+
+@pytest.mark.parametrize("state", ["idle", "retrying", "hanging"])
+def test_it_stops_within_two_seconds(service: Service, state: str) -> None:
+    """Also while it waits for its next attempt, and amid a request that is never answered, with somebody watching."""
+    if state == "retrying":
+        service.point_at("127.0.0.1:9")
+    if state == "hanging":
+        service.listen_and_say_nothing()
+        service.point_at("127.0.0.1:8442")
+    service.start()
+    if state == "retrying":
+        service.await_status(lambda status: status["reason"] == "connect-refused")
+    if state == "hanging":
+        service.await_connection(8442)
+        service.watch()
+    begun = time.monotonic()
+    service.stop()
+    assert time.monotonic() - begun < 2
+    assert service.show("Result") == "success"
+    assert service.show("ExecMainStatus") == "0"
+    assert service.box.run("test", "-e", "/run/margod/status.sock", check=False).returncode == 1
+
+
+def test_a_killed_daemon_comes_back(service: Service) -> None:
+    """SIGKILL leaves stale sockets and a lock behind: the next process serves status all the same."""
+    service.drop_in("RestartSec=100ms")
+    service.start()
+    before = service.show("MainPID")
+    service.box.run("systemctl", "kill", "--signal=KILL", "--kill-who=main", "margod.service")
+    service.await_show("NRestarts", "1")
+    service.await_show("ActiveState", "active")
+    assert service.show("MainPID") != before
+    assert service.status()["state"] == "discovering"
+
+
+def test_a_frozen_daemon_is_restarted_by_the_watchdog(service: Service) -> None:
+    """A process that makes no progress is killed and started anew; one that does is left alone."""
+    service.drop_in("WatchdogSec=2s\nRestartSec=100ms\nWatchdogSignal=SIGKILL")
+    service.start()
+    time.sleep(3)  # one interval and a half: a daemon that did not speak would have been killed
+    assert service.show("NRestarts") == "0"
+    service.box.run("systemctl", "kill", "--signal=STOP", "--kill-who=main", "margod.service")
+    service.await_show("NRestarts", "1")
+    service.await_show("ActiveState", "active")
+    assert "Watchdog timeout" in service.journal()
+
+
+def test_a_second_daemon_ends_with_75(service: Service) -> None:
+    """The state directory has one daemon; the second says so, and the first is not disturbed."""
+    service.start()
+    second = service.as_user(
+        "margod",
+        "env", "STATE_DIRECTORY=/var/lib/margod", "RUNTIME_DIRECTORY=/tmp/second", "margod", "run",
+    )  # fmt: skip
+    assert second.returncode == 75
+    assert "Traceback" not in second.stderr
+    assert "/var/lib/margod" in second.stderr
+    assert service.status()["state"] == "discovering"
+
+
+def test_the_target_is_reached_by_enrolment_and_not_before(service: Service) -> None:
+    """A unit ordered after margod-enrolled.target waits for the approval, through a restart of the daemon."""
+    wfm = service.start_wfm("manual")
+    service.point_at(wfm, trusted=True)
+    service.box.run("systemctl", "start", "--no-block", "margod-enrolled.target")
+    service.await_status(lambda status: status["state"] == "pending-approval")
+    service.box.run("systemctl", "restart", "margod.service")
+    service.await_status(lambda status: status["state"] == "pending-approval")
+    assert service.show("ActiveState", unit="margod-enrolled.target") == "inactive"
+    assert service.show("ActiveState", unit="margod-wait-enrolled.service") == "activating"
+    service.approve()
+    service.box.run("/opt/margod/bin/margod", "retry")
+    service.await_show("ActiveState", "active", unit="margod-enrolled.target")
+    status = service.status()
+    assert status["state"] == "enrolled"
+    assert "enrolled" in service.show("StatusText")
+    # It stays reached, and a restart finds the enrolment: nothing is asked of the WFM a second time.
+    service.box.run("systemctl", "stop", "devwfm.service")
+    service.box.run("systemctl", "restart", "margod.service")
+    assert service.await_status(lambda status: status["state"] == "enrolled")["client_id"] == status["client_id"]
+    assert service.show("ActiveState", unit="margod-enrolled.target") == "active"
+
+
+def test_the_sandbox_takes_effect_and_leaves_what_is_needed(service: Service) -> None:
+    """No directive is silently ignored: no capability, a filter, nothing foreign written, nothing stored executed."""
+    service.start()
+    pid = service.show("MainPID")
+    kernel = service.box.run("cat", f"/proc/{pid}/status").stdout.split("\n")
+    assert {"NoNewPrivs:\t1", "Seccomp:\t2", "CapEff:\t0000000000000000", "CapBnd:\t0000000000000000"} <= set(kernel)
+    for script, allowed in (
+        ("grep -q MemTotal /proc/meminfo && grep -q processor /proc/cpuinfo", True),
+        ("touch /var/lib/margod/x /run/margod/x", True),
+        ("touch /etc/margod/x", False),
+        ("cat /etc/margod/margod.yaml", True),
+        ("touch /dev/shm/x || touch /opt/margod/x || touch /usr/x", False),
+        ("cp /bin/true /var/lib/margod/x", True),
+        ("cp /bin/true /run/margod/x && cp /bin/true /tmp/x && cp /bin/true /var/tmp/x", True),
+        ("/var/lib/margod/x || /run/margod/x || /tmp/x || /var/tmp/x", False),
+        ("ls /root || ls /home/*", False),
+        ("test -e /proc/1/status", False),
+        ("test -e /dev/kmsg", False),
+    ):
+        as_daemon = ["setpriv", "--reuid=margod", "--regid=margod", "--clear-groups", "sh", "-c", script]
+        done = service.box.run("nsenter", f"--target={pid}", "--mount", *as_daemon, check=False)
+        assert (done.returncode == 0) == allowed, (script, done.stderr)
+
+
+def test_the_journal_has_priorities_and_one_line_an_event(service: Service) -> None:
+    """Entries carry PRIORITY, the event stands first, and no entry of the daemon's spans lines or holds a key."""
+    service.point_at("127.0.0.1:9")
+    service.start()
+    service.await_status(lambda status: status["attempt"] >= 1 and status["last_error"] is not None)
+    service.stop()
+    entries = service.entries()
+    assert entries
+    priorities = {entry["PRIORITY"] for entry in entries}
+    assert "4" in priorities
+    assert priorities <= {"3", "4", "6"}
+    for entry in entries:
+        message = entry["MESSAGE"]
+        assert isinstance(message, str)
+        assert "\n" not in message
+        assert not message.startswith("<")
+        assert "PRIVATE KEY" not in message
