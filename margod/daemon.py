@@ -14,6 +14,7 @@ import os
 import random
 import time
 from collections.abc import AsyncIterator, Coroutine
+from contextlib import suppress
 from typing import Any, Final
 
 import structlog
@@ -24,7 +25,7 @@ from margod.engine.enrolment import Enrolment
 from margod.engine.messages import Cause, Command, Due, Event, Examine, Keep, Now, Send, Woken
 from margod.local import LocalServer
 from margod.model import reasons
-from margod.model.errors import MargodError, StateInUse
+from margod.model.errors import MargodError, StateInUse, StateNotWritable, StateUnusable
 from margod.model.outcome import Step
 from margod.model.text import duration, timestamp
 from margod.service import journal, notify, signals
@@ -36,7 +37,6 @@ from margod.shell.settings import Options, Settings
 
 log: Final = structlog.get_logger()
 
-EXIT_CONFIG: Final = 78
 EXIT_IN_USE: Final = 75
 GROUP: Final = "margod"
 RUNTIME_INTERVAL: Final = 900.0
@@ -45,6 +45,8 @@ DRAIN: Final = 1.0
 """Seconds that an enrolment under way is given at a stop: an answer that was read is an identity kept."""
 PATIENCE: Final = 0.5
 """Seconds that the disk is given after that."""
+SOCKET_RETRY: Final = 60.0
+"""Seconds between two attempts to bind the local sockets where /run was full or forbidden."""
 STUCK: Final = 60.0
 """Seconds by which the loop may be late before it no longer counts as healthy."""
 
@@ -72,11 +74,10 @@ class Daemon:
         self._server = LocalServer(loaded.config.local.directory, self, group=GROUP)
 
     async def run(self) -> int:
-        """Run until a signal asks to stop; return 0, or 75 or 78 if it cannot begin."""
-        refused = await self._begin()
-        if refused is not None:
-            return refused
+        """Run until a signal asks to stop; return 0, or 75 if another margod is at it."""
         with signals.handled(stop=self._stopping.set, reload=lambda: self._start(self._reload_quietly(), None)):
+            if not await self._begin():
+                return EXIT_IN_USE
             files = [str(file) for file in self._settings.loaded.files]
             log.info("started", version=__version__, pid=os.getpid(), configuration=files or "defaults")
             self._settings.say_problems()
@@ -127,6 +128,9 @@ class Daemon:
 
     async def reload(self) -> dict[str, object]:
         """Read the configuration again; what is broken leaves the one in force as it is."""
+        return await asyncio.shield(asyncio.ensure_future(self._reload()))  # a caller that leaves stops nothing
+
+    async def _reload(self) -> dict[str, object]:
         self._notifier.reloading()
         try:
             result, problems = await self._disk.run(self._settings.load)
@@ -149,21 +153,31 @@ class Daemon:
             yield self.status()
             await changed.wait()
 
-    async def _begin(self) -> int | None:
-        """Lock the state directory and bind the sockets; return the exit code if another margod has them."""
+    async def _begin(self) -> bool:
+        """Lock the state directory and bind the sockets; return False if another margod has them."""
         try:
-            await self._disk.run(self._ground.open)
+            with suppress(StateUnusable, StateNotWritable):  # the first look makes it a state that is shown
+                await self._disk.run(self._ground.open)
+            await self._serve()
         except StateInUse as error:
             log.error("state-in-use", message=error.message, hint=error.hint)
-            return EXIT_IN_USE
-        except MargodError:
-            pass  # the first look meets it again and makes it a state that is shown
+            return False
+        return True
+
+    async def _serve(self) -> None:
+        """Bind the sockets; where that cannot be done now, go on without and try again. Raises StateInUse."""
         try:
             await self._server.start()
+        except StateInUse:
+            raise
         except MargodError as error:
             log.error("socket-unusable", code=error.code, message=error.message, hint=error.hint)
-            return EXIT_IN_USE if isinstance(error, StateInUse) else EXIT_CONFIG
-        return None
+            self._start(self._serve_later(), None)
+
+    async def _serve_later(self) -> None:
+        await asyncio.sleep(SOCKET_RETRY)
+        with suppress(StateInUse):  # a second daemon that took the sockets meanwhile: the state directory is still ours
+            await self._serve()
 
     async def _loop(self) -> None:
         stopping = asyncio.ensure_future(self._stopping.wait())
@@ -227,7 +241,7 @@ class Daemon:
         changed.set()
 
     def _line(self) -> str:
-        return status.systemd_line(self._engine.condition(_now()), time.time())
+        return status.systemd_line(self._engine.condition(_now()))
 
     def _remember_now_and_then(self) -> None:
         """Write runtime.json when the state is another one than it says, but not too often."""
@@ -243,10 +257,10 @@ class Daemon:
         """Stop within 2 s: let an enrolment end, close what is open, write down where it stands."""
         log.info("stopping")
         self._notifier.stopping("stopping")
-        await self._drain()
+        await asyncio.gather(self._drain(), self._server.stop(), return_exceptions=True)
         for task in list(self._tasks):
             task.cancel()
-        await asyncio.gather(self._server.stop(), self._actions.close(), return_exceptions=True)
+        await self._actions.close()
         memory = self._engine.memory(_now())
         try:
             async with asyncio.timeout(PATIENCE):

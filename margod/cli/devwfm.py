@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,14 @@ def _add_serve_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--listen", default=hidden, type=_listen, metavar="HOST:PORT", help="127.0.0.1:0: the system chooses the port")
     add("--prefix", default=hidden, type=_prefix, metavar="PATH", help="path before every route, as /v1alpha2/margo")
-    add("--host", default=hidden, action="append", metavar="NAME", help="another name for the certificate and the URL")
+    add(
+        "--host",
+        default=hidden,
+        action="append",
+        type=_host,
+        metavar="NAME",
+        help="another name for the certificate and the URL",
+    )
     add("--approval", default=hidden, choices=("auto", "manual", "deny"), help="what happens to an unknown device")
     add("--pending", default=hidden, type=int, choices=(202, 403), help="answer while a person has not approved")
     add("--retry-after", default=hidden, type=int, metavar="SECONDS", help="Retry-After beside 202")
@@ -196,6 +204,12 @@ def _listen(text: str) -> tuple[str, int]:
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
     return host, int(port)
+
+
+def _host(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a host name or an address")
+    return text
 
 
 def _prefix(text: str) -> str:

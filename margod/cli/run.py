@@ -5,6 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from typing import Final
+
+EXIT_CONFIG: Final = 78
+"""EX_CONFIG: systemd does not start it again (RestartPreventExitStatus)."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -21,10 +25,12 @@ def run(args: argparse.Namespace) -> int:
     """Load the configuration and run until stopped; 75 another margod runs, 78 the configuration is broken."""
     import asyncio
 
+    import structlog
+
     from margod.config import Sources, load_with_last_good
-    from margod.daemon import EXIT_CONFIG, Daemon
+    from margod.daemon import Daemon
     from margod.model.errors import ConfigError
-    from margod.service import journal
+    from margod.service import foreign, journal
     from margod.shell.settings import Options
 
     env = dict(os.environ)
@@ -32,10 +38,15 @@ def run(args: argparse.Namespace) -> int:
     overrides = {name: value for name, value in options.items() if value is not None}
     sources = Sources.find(env, args.config)
     journal.configure()
+    foreign.route_interpreter()
     try:
         loaded = load_with_last_good(sources, env, overrides)
     except ConfigError as error:
-        print(error.message, file=sys.stderr)
+        if sys.stderr.isatty():
+            print(error.message, file=sys.stderr)
+        else:
+            for problem in error.problems:
+                structlog.get_logger().error("configuration-problem", message=str(problem), hint=problem.hint)
         return EXIT_CONFIG
     journal.configure(loaded.config.log.level, loaded.config.log.format)
 

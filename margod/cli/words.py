@@ -79,6 +79,8 @@ def _next(status: StatusDocument, now: float | None) -> str:
     which = f"attempt {status['attempt'] + 1}"
     if (seconds := _seconds(at)) is None or now is None:
         return f"{which} at {_time(at, None)}"
+    if seconds <= now:
+        return f"{which} is due since {_time(at, None)}"
     return f"{which} in {duration(seconds - now)}, at {_time(at, None)}"
 
 

@@ -67,6 +67,9 @@ class DevServer:
         """Make what is missing in the directory, listen, and say so in `ready.json`."""
         try:
             await self._start()
+        except OSError as error:
+            await self.stop()
+            raise DevWfmError(f"{self.settings.directory}: {error.strerror or error}") from None
         except BaseException:
             await self.stop()
             raise
@@ -107,6 +110,7 @@ class DevServer:
         settings = self.settings
         self._prepare_directory()
         pki = Pki.open(settings.directory, settings.hosts)
+        pki.ssl_context()
         registry = Registry(settings.directory / "registry.db")
         self._stack.callback(registry.close)
         dialect = DIALECTS[settings.like]

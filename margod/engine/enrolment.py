@@ -36,6 +36,7 @@ _SCHEDULES: Final = {
     State.BLOCKED: policy.BLOCKED,
     State.UNTRUSTED: policy.UNTRUSTED,
 }
+_REFUSALS: Final = (Kind.INVALID, Kind.UNAUTHORIZED, Kind.WRONG_ADDRESS)
 _FIRST_WORDS: Final = {
     Step.FETCH_TRUST: (State.ONBOARDING, reasons.FETCHING_CA),
     Step.ENROL: (State.ONBOARDING, reasons.ASKING),
@@ -288,6 +289,8 @@ class Enrolment:
         form = self._other_form(step, outcome, ())
         if form is not None:
             return [self._form_note(step, form), *self._proceed(now)]
+        if outcome.kind in _REFUSALS:
+            self._begin_forms_anew(step)
         return self._wait_after(step, outcome, now)
 
     def _enrol_refused(self, outcome: Outcome, now: m.Now) -> list[m.Command]:
@@ -312,8 +315,8 @@ class Enrolment:
                 memory = self.memory(now)
                 answer = [m.RecordAnswer(outcome, memory, history.settled)] if memory else []
                 return [*answer, self._form_note(Step.ENROL, form), *self._proceed(now)]
-            if not history.settled:  # every known form was refused: the specification's own is the one to go on with
-                self._history = replace(history, form={**history.form, Step.ENROL: facts.forms[Step.ENROL][0]})
+            if not history.settled:
+                self._begin_forms_anew(Step.ENROL)
         commands = self._wait_after(Step.ENROL, outcome, now)
         memory = self.memory(now)
         if outcome.sent and memory is not None:
@@ -328,6 +331,11 @@ class Enrolment:
             return None
         self._history = replace(self._history, form={**self._history.form, step: form})
         return form
+
+    def _begin_forms_anew(self, step: Step) -> None:
+        """Every known form was refused: the specification's own is the one to go on with."""
+        form = {other: name for other, name in self._history.form.items() if other is not step}
+        self._history = replace(self._history, form=form)
 
     def _form_note(self, step: Step, form: str) -> m.Note:
         return m.Note(m.Level.INFO, "dialect-form", {"step": step.value, "form": form})

@@ -370,7 +370,9 @@ NO_IDENTITY = _reason(
     "This device has no certificate yet.",
     "Start margod: it makes one on first start, or takes the one named in identity.certificate_file.",
 )
-OUTPUT_FAILED = _reason("output-failed", Side.DEVICE, "The output file could not be written.", "Check the path of --out.")
+OUTPUT_FAILED = _reason(
+    "output-failed", Side.DEVICE, "The output file could not be written.", "Check the path of --out."
+)
 LOCAL_SOCKET_FAILED = _reason(
     "local-socket-failed",
     Side.DEVICE,

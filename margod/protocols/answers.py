@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final
 
@@ -14,7 +15,8 @@ from margod.model.wire import Answer
 CLIENT_ID: Final = re.compile(r"[A-Za-z0-9._~=+:@-]{1,512}")
 """RFC 3986 unreserved characters plus `=`, `+`, `:`, `@`, to be matched whole; `.` and `..` are no ids (wire 1.3)."""
 
-_TITLE: Final = re.compile(rb"<title[^>]*>([^<]{1,300})", re.IGNORECASE)
+_TITLE: Final = re.compile(rb"<title[^>]{0,200}>([^<]{1,300})", re.IGNORECASE)
+"""Bounded in both parts: an open end would be searched once for every `<title`, seconds for a body made for it."""
 _DIGITS: Final = re.compile(r"[0-9]{1,15}")
 
 
@@ -91,6 +93,8 @@ def _http_date(value: str) -> float | None:
     if not value or len(value) > 64:
         return None
     try:
-        return parsedate_to_datetime(value).timestamp()
+        date = parsedate_to_datetime(value)
+        # The asctime form (RFC 9110 5.6.7) names no zone and means UTC; Python would take the device's own.
+        return (date.replace(tzinfo=UTC) if date.tzinfo is None else date).timestamp()
     except (ValueError, TypeError, OverflowError, IndexError):
         return None

@@ -6,9 +6,8 @@ from typing import Final
 
 from margod import __version__
 from margod.identity import Identity
-from margod.model.reasons import Reason
 from margod.model.state import Condition, State
-from margod.model.text import duration, timestamp
+from margod.model.text import timestamp
 from margod.shell.ground import Situation, Warned
 
 SCHEMA: Final = 1
@@ -73,13 +72,13 @@ def identity_document(identity: Identity) -> Document:
     return {"certificate": identity.chain_pem.decode("ascii"), **_identity(identity)}
 
 
-def systemd_line(condition: Condition, now: float) -> str:
+def systemd_line(condition: Condition) -> str:
     """Return the line of `systemctl status`: our own words and codes only, never the server's."""
     if condition.state is State.ENROLLED:
         return f"enrolled, {condition.connection.value}"
-    line = f"{condition.state.value} ({condition.reason.code}): {_plain(condition.reason)}"
+    line = f"{condition.state.value} ({condition.reason.code}): {condition.reason.says}"
     if condition.next_attempt_at is not None:
-        line += f" Next attempt in {duration(condition.next_attempt_at - now)}."
+        line += f" Next attempt at {timestamp(condition.next_attempt_at)}."
     return line
 
 
@@ -93,7 +92,3 @@ def _identity(identity: Identity) -> Document:
         "not_after": timestamp(identity.not_after),
         "source": identity.source,
     }
-
-
-def _plain(reason: Reason) -> str:
-    return reason.says

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from margod.identity import mint
 from margod.local import LocalServer
+from margod.vault import Vault
 from tests.support.local_api import FINGERPRINT, PEM, SteeredController, run_margod
-
-vault = pytest.importorskip("margod.vault", reason="the vault is not there yet", exc_type=ImportError)
 
 
 async def test_show(server: LocalServer, controller: SteeredController, directory: Path) -> None:
@@ -59,10 +59,8 @@ async def test_none_yet(server: LocalServer, controller: SteeredController, dire
 
 async def test_the_daemon_down(directory: Path, tmp_path: Path) -> None:
     """Pins that the state directory is read instead, without the daemon, and left as it was."""
-    from margod.identity import mint
-
     state = tmp_path / "state"
-    opened = vault.Vault.open(state)
+    opened = Vault.open(state)
     opened.commit(mint("gateway-7", None, 86_400.0, time.time()), "")
     opened.close()
     where = ("--runtime-dir", str(directory), "--state-dir", str(state))

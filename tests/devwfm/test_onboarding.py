@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from cryptography import x509
 
@@ -244,3 +246,24 @@ async def test_counts(tmp_path: Path) -> None:
         assert (counts["requests_total"], counts["requests"]) == (2, {"onboarding": 1, "capabilities": 1})
         server.stats.reset()
         assert server.stats.public()["requests_total"] == 0
+
+
+async def test_one_connection_for_many_requests(tmp_path: Path) -> None:
+    """A kept connection serves request after request: one TCP connection, one handshake."""
+    async with running(tmp_path) as server:
+        context = ssl.create_default_context(cafile=str(server.ca_file))
+        connector = aiohttp.TCPConnector(ssl=context, limit=1)
+        async with aiohttp.ClientSession(connector=connector) as session:
+            for _ in range(3):
+                async with session.get(f"{server.url}{ONBOARDING}/certificate") as answer:
+                    assert answer.status == 200
+                    await answer.read()
+        counts = server.stats.public()
+        assert (counts["connections"], counts["handshakes"], counts["requests_total"]) == (1, 1, 3)
+
+
+async def test_listens_on_ipv6(tmp_path: Path) -> None:
+    """An IPv6 address is listened on and written in brackets."""
+    async with running(tmp_path, listen=("::1", 0)) as server:
+        assert server.url.startswith("https://[::1]:")
+        assert (await device_of(server).onboard()).status == 201

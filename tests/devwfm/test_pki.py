@@ -54,8 +54,8 @@ def test_openssl_agrees(tmp_path: Path) -> None:
     chain = x509.load_pem_x509_certificates((home / "server-good.pem").read_bytes())
     assert len(chain) == 2
     done = subprocess.run(
-        ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", str(pki.ca_file)]
-        + ["-untrusted", str(home / "intermediate.crt"), str(home / "server-good.pem")],
+        ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", str(pki.ca_file),
+         "-untrusted", str(home / "intermediate.crt"), str(home / "server-good.pem")],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -77,8 +77,8 @@ def test_damaged(tmp_path: Path, damage: str) -> None:
     """A CA that cannot be read is reported with what to remove, not replaced."""
     Pki.open(tmp_path, ())
     (tmp_path / "pki" / damage).write_bytes(b"garbage")
-    with pytest.raises(DevWfmError, match="remove .*pki"):
+    with pytest.raises(DevWfmError, match=r"remove .*pki"):
         Pki.open(tmp_path, ())
     (tmp_path / "pki" / damage).unlink()
-    with pytest.raises(DevWfmError, match="remove .*pki"):
+    with pytest.raises(DevWfmError, match=r"remove .*pki"):
         Pki.open(tmp_path, ())

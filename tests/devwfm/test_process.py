@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -154,7 +155,7 @@ async def test_bad_input(tmp_path: Path) -> None:
         (("--directory", fine, "--listen", "127.0.0.1:99999"), 2, "is not HOST:PORT"),
         (("--directory", fine, "--listen", "nonsense"), 2, "is not HOST:PORT"),
         (("--directory", fine, "--prefix", "no-slash"), 2, "begins with a slash"),
-        (("--directory", fine, "--host", "bad host\u00fc"), 1, "host"),
+        (("--directory", fine, "--host", "bad host\u00fc"), 2, "is not a host name"),
         (("--directory", fine, "--like", "odd"), 2, "invalid choice"),
         (("fault", "explode", "--directory", fine), 2, "invalid choice"),
         (("fault", "answer", "--header", "x", "--directory", fine), 2, "NAME: VALUE"),
@@ -192,3 +193,16 @@ async def test_control_errors(tmp_path: Path) -> None:
         await wfm.fault("hang", times=0)
         await wfm.clear_faults()
         assert (await Device(wfm.url, wfm.ca_file).onboard()).status == 201
+
+
+async def test_socket_commands_are_light(tmp_path: Path) -> None:
+    """A command that only talks to the control socket loads neither aiohttp nor cryptography."""
+    code = (
+        "import sys; from pathlib import Path; from margod.cli import devwfm; from margod.devwfm.control import call\n"
+        f"try: call(Path({str(tmp_path)!r}), 'GET', '/v1/clients')\n"
+        "except Exception: pass\n"
+        "print(sorted({'aiohttp', 'cryptography', 'yaml', 'asyncio'} & sys.modules.keys()))"
+    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=-1, env=environment())
+    out, _ = await asyncio.wait_for(process.communicate(), 30)
+    assert out == b"[]\n"

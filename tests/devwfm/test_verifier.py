@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -246,8 +247,9 @@ def test_required_components(components: tuple[str, ...]) -> None:
 def test_digest_must_be_covered() -> None:
     """A body whose digest is right but not signed is refused."""
     request = P256.sign("POST", PATH, b"")
-    request.headers["Content-Digest"] = "sha-256=:AVoimV+vAoCthjMk5b+Y9Qm3n6jgcuoz9lpLlNpo6mM=:"
-    with pytest.raises(Refused):
+    digest = base64.b64encode(hashlib.sha256(BODY).digest()).decode()
+    request.headers["Content-Digest"] = f"sha-256=:{digest}:"
+    with pytest.raises(Refused, match="does not cover content-digest"):
         verify(as_received(request), BODY, public_key(P256), STRICT, time.time())
 
 
@@ -274,13 +276,16 @@ def test_expires() -> None:
         verify(message, b"", public_key(P256), STRICT, now.timestamp())
 
 
-def signed_with(parameters: str, order: str) -> Message:
-    """Return a request signed by P256 over `parameters` but sent with `order` in Signature-Input."""
+def signed_with(parameters: str, order: str, extra: tuple[str, str] = ("", "")) -> Message:
+    """Return a request signed by P256 over `parameters` but sent with `order` in Signature-Input.
+
+    `extra` is one more component and its line in the signature base.
+    """
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec, utils
 
-    components = '("@method" "@target-uri")'
-    base = f'"@method": GET\n"@target-uri": {URL}{PATH}\n"@signature-params": {components}{parameters}'
+    components = f'("@method" "@target-uri"{extra[0]})'
+    base = f'"@method": GET\n"@target-uri": {URL}{PATH}\n{extra[1]}"@signature-params": {components}{parameters}'
     assert isinstance(P256.key, ec.EllipticCurvePrivateKey)
     r, s = utils.decode_dss_signature(P256.key.sign(base.encode(), ec.ECDSA(hashes.SHA256())))
     signature = base64.b64encode(r.to_bytes(32, "big") + s.to_bytes(32, "big")).decode()
@@ -306,6 +311,17 @@ def test_fixed_order_of_the_go_verifier() -> None:
     message = signed_with(fixed, other)
     verify(message, b"", public_key(P256), LIKE_GO, now)
     with pytest.raises(Refused, match="does not match"):
+        verify(message, b"", public_key(P256), STRICT, now)
+
+
+def test_a_component_covered_twice() -> None:
+    """A component that is covered twice is refused even if that is what was signed."""
+    now = int(time.time())
+    parameters = f';created={now};keyid="k"'
+    message = signed_with(parameters, parameters, (' "@authority"', '"@authority": wfm.example:8082\n'))
+    verify(message, b"", public_key(P256), STRICT, now)
+    message = signed_with(parameters, parameters, (' "@method"', '"@method": GET\n'))
+    with pytest.raises(Refused, match="covered twice"):
         verify(message, b"", public_key(P256), STRICT, now)
 
 

@@ -29,14 +29,19 @@ class Daemon:
         self.state = directory / "state"
         self.runtime = directory / "run"
         self.config = directory / "m.yaml"
-        lines = ["log: {level: debug}"]
-        lines += [f'wfm: {{url: "{url}", timeout: 5s}}'] if url else []
-        lines += [f"trust: {{ca_file: {ca_file}}}"] if ca_file else []
-        self.config.write_text("\n".join([*lines, yaml, ""]))
+        self.options = ["--config", str(self.config), "--state-dir", str(self.state)]
+        self.configure(url=url, ca_file=ca_file, yaml=yaml)
         self.process: asyncio.subprocess.Process | None = None
         self.journal: list[str] = []
         self._reading: asyncio.Task[None] | None = None
         self._new_line = asyncio.Event()
+
+    def configure(self, *, url: str | None = None, ca_file: Path | None = None, yaml: str = "") -> None:
+        """Write the configuration; a running daemon learns of it by `reload`."""
+        lines = ["log: {level: debug}"]
+        lines += [f'wfm: {{url: "{url}", timeout: 5s}}'] if url else []
+        lines += [f"trust: {{ca_file: {ca_file}}}"] if ca_file else []
+        self.config.write_text("\n".join([*lines, yaml, ""]))
 
     async def __aenter__(self) -> Self:
         """Start it and wait for its socket."""
@@ -54,9 +59,7 @@ class Daemon:
     async def start(self, *arguments: str, env: dict[str, str] | None = None, wait: bool = True) -> None:
         """Start the process; with `wait` until it says that it has started."""
         self.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "margod", "run", "--config", str(self.config)),
-            *("--state-dir", str(self.state), "--runtime-dir", str(self.runtime)),
-            *arguments,
+            *(sys.executable, "-m", "margod", "run", *self.options, "--runtime-dir", str(self.runtime), *arguments),
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             env={**os.environ, **(env or {})},
@@ -100,8 +103,20 @@ class Daemon:
 
     async def get(self, path: str) -> dict[str, Any]:
         """GET a document from the status socket."""
-        reader, writer = await asyncio.open_unix_connection(self.runtime / "status.sock")
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: margod\r\nConnection: close\r\n\r\n".encode())
+        return await self._call("GET", path, "status.sock")
+
+    async def reload(self) -> dict[str, Any]:
+        """Have it read its configuration again; return `result` and `problems`."""
+        return await self._call("POST", "/v1/reload", "admin/admin.sock")
+
+    async def retry(self) -> dict[str, Any]:
+        """Have it make the next attempt now."""
+        return await self._call("POST", "/v1/retry", "admin/admin.sock")
+
+    async def _call(self, method: str, path: str, name: str) -> dict[str, Any]:
+        reader, writer = await asyncio.open_unix_connection(self.runtime / name)
+        length = "Content-Length: 0\r\n" if method == "POST" else ""
+        writer.write(f"{method} {path} HTTP/1.1\r\nHost: margod\r\nConnection: close\r\n{length}\r\n".encode())
         async with asyncio.timeout(TIMEOUT):
             answer = await reader.read()
         writer.close()

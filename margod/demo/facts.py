@@ -1,0 +1,71 @@
+"""What happened, read from the WFM's request record and the daemon's journal. No claim is made that is not in them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+import ssl
+from pathlib import Path
+from typing import Any, Final
+
+Record = dict[str, Any]
+"""One request as the development WFM recorded it: number, route, method, target, fields, body, status, verdict, ..."""
+
+_COVERED: Final = re.compile(r"=\(([^)]*)\)")
+
+
+def of_route(requests: list[Record], route: str) -> list[Record]:
+    """Return the requests of one route, oldest first."""
+    return [request for request in requests if request["route"] == route]
+
+
+def signature(request: Record) -> str | None:
+    """Return what the request's signature covers, or None if it carries none."""
+    found = {name: value for name, value in request["fields"] if name in ("signature", "signature-input")}
+    covered = _COVERED.search(found.get("signature-input", ""))
+    if covered is None or "signature" not in found:
+        return None
+    return " ".join(covered[1].replace('"', "").split())
+
+
+def form(request: Record) -> str:
+    """Return the dialect form of a request: the certificate's field and encoding, or the capabilities' route."""
+    if request["route"] == "capabilities":
+        return "without device id" if request["target"].endswith("/capabilities") else "with device id"
+    try:
+        document = json.loads(base64.b64decode(request["body"]))
+        name = next(key for key in document if key.endswith("certificate"))
+        pem = base64.b64decode(document[name]).startswith(b"-----BEGIN")
+    except (ValueError, binascii.Error, StopIteration, TypeError, AttributeError):
+        return "unreadable"
+    return f"{name} as {'PEM' if pem else 'DER'}"
+
+
+def route(request: Record) -> str:
+    """Return method and path, with the client's own id by name."""
+    target: str = request["target"]
+    client_id = request["client_id"]
+    if client_id:
+        target = target.replace(f"/clients/{client_id}/", "/clients/{clientId}/")
+        target = target.replace(f"/capabilities/{client_id}", "/capabilities/{clientId}")
+    return f"{request['method']} {target}"
+
+
+def fingerprint(ca_file: Path) -> str:
+    """Return the SHA-256 of the first certificate in a PEM file, hexadecimal."""
+    pem = ca_file.read_text("ascii")
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem[: pem.index("-----END CERTIFICATE-----") + 25])).hexdigest()
+
+
+def kept_before_report(journal: Path, client_id: str) -> bool:
+    """Return whether the journal has the client id as accepted, which is after its fsync, before the first report."""
+    for line in journal.read_text("utf-8", "replace").splitlines():
+        event = line.partition(">")[2].partition(" ")[0]
+        if event == "accepted" and "step=enrol" in line:
+            return f"client_id={client_id}" in line
+        if event == "request" and "step=report" in line:
+            return False
+    return False

@@ -1,0 +1,75 @@
+"""A status in words, with the time given."""
+
+from __future__ import annotations
+
+import copy
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import pytest
+
+from margod.cli.words import describe, line, shown
+from margod.client import StatusDocument
+from tests.support.local_api import STATUS
+
+NOW = datetime(2026, 11, 21, 18, 2, 50, tzinfo=UTC).timestamp()
+
+
+def status(**changes: Any) -> StatusDocument:
+    return cast("StatusDocument", copy.deepcopy(STATUS) | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "now", "said"),
+    [
+        ({}, NOW, "attempt 4 in 2m 10s, at 2026-11-21 18:05:00 UTC"),
+        ({}, NOW + 3600, "attempt 4 is due since 2026-11-21 18:05:00 UTC"),
+        ({}, None, "attempt 4 at 2026-11-21 18:05:00 UTC"),
+        ({"next_attempt_at": None}, NOW, "no attempt is due until something changes"),
+        ({"next_attempt_at": None, "state": "enrolled"}, NOW, "nothing to be done"),
+        ({"next_attempt_at": None, "state": "starting"}, NOW, "starting"),
+    ],
+)
+def test_next(changes: dict[str, Any], now: float | None, said: str) -> None:
+    """Pins what is said of the next attempt: how soon while it is read once, only when where the text stays."""
+    text = describe(status(**changes), colour=False, now=now)
+    assert f"\nNext         {said}\n" in text
+
+
+def test_the_same_error_is_said_once() -> None:
+    """Pins that the last error is left out where it is the present reason."""
+    document = status()
+    last = document["last_error"]
+    assert last is not None
+    assert "Last error" in describe(document, colour=False)
+    last["code"], last["detail"] = document["reason"], document["detail"]
+    assert "Last error" not in describe(document, colour=False)
+
+
+def test_what_is_not_there_yet() -> None:
+    """Pins a fresh device: nothing configured, nothing made."""
+    text = describe(
+        status(
+            wfm={"url": None, "protocol": "signed"}, identity=None, trust={"source": "none", "anchors": []}, warnings=[]
+        ),
+        colour=False,
+    )
+    rows = {row[:13].strip(): row[13:] for row in text.splitlines()}
+    assert [rows[name] for name in ("WFM", "Root CA", "Client id", "Certificate")] == [
+        "none configured",
+        "none yet",
+        "none yet",
+        "none yet",
+    ]
+
+
+def test_one_line() -> None:
+    """Pins the line of `--watch` and `wait`."""
+    assert line(status()) == (
+        "onboarding dns-failed connection=offline attempt=3 next=2026-11-21T18:05:00Z warning=config-last-good"
+    )
+
+
+def test_shown() -> None:
+    """Pins that nothing is left that steers a terminal."""
+    assert shown("a\x1b[2J\u202e\u2028\x00ä") == "a [2J   ä"
