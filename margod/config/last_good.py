@@ -51,9 +51,10 @@ def load_with_last_good(
         raise ConfigError(reasons.CONFIG_INVALID, tuple(problems)) from None
 
 
-def keep_last_good(loaded: Loaded) -> bool:
+def keep_last_good(loaded: Loaded, directory: Path | None = None) -> bool:
     """Store `loaded` as the last good configuration; return whether anything was written.
 
+    `directory` is the state directory in use if that is not the one that `loaded` names: it was changed by a reload.
     To be called once the state directory is open and locked. Does nothing if `loaded` is itself the copy, or if the
     copy is the same already. Raises StateNotWritable; the device can go on without.
     """
@@ -61,7 +62,7 @@ def keep_last_good(loaded: Loaded) -> bool:
         return False
     given = {key: one.value for key, one in loaded.given.items() if one.origin.place != SETTINGS[key].default_from}
     data = (_HEAD + as_yaml(given)).encode()
-    directory = loaded.config.state.directory
+    directory = directory or loaded.config.state.directory
     try:
         if read_regular(directory / NAME, LARGEST) == data:
             return False

@@ -22,13 +22,13 @@ def of_route(requests: list[Record], route: str) -> list[Record]:
     return [request for request in requests if request["route"] == route]
 
 
-def signature(request: Record) -> str | None:
-    """Return what the request's signature covers, or None if it carries none."""
+def covered(request: Record) -> str:
+    """Return what the request's signature covers, or nothing if it carries none."""
     found = {name: value for name, value in request["fields"] if name in ("signature", "signature-input")}
-    covered = _COVERED.search(found.get("signature-input", ""))
-    if covered is None or "signature" not in found:
-        return None
-    return " ".join(covered[1].replace('"', "").split())
+    components = _COVERED.search(found.get("signature-input", ""))
+    if components is None or "signature" not in found:
+        return ""
+    return " ".join(components[1].replace('"', "").split())
 
 
 def form(request: Record) -> str:

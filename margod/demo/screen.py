@@ -48,13 +48,12 @@ class Screen:
             self._print(" " * _INDENT + self._paint("dim", line))
 
     def command(self, line: str, *said: str) -> None:
-        """Print a command that was run for the person, and what it said unless it said so itself."""
-        self._print("", " " * _INDENT + self._paint("title", f"$ {line}"))
-        self.more(*said)
+        """Print a command that was run for the person, and what it said if that was not shown as it came."""
+        self._print("", self._paint("title", f"$ {line}"), *_wrapped(said, WIDTH), *([""] if said else []))
 
-    def text(self, *lines: str) -> None:
-        """Print lines of their own, after an empty one."""
-        self._print("", *_wrapped(lines, WIDTH))
+    def gap(self) -> None:
+        """Print an empty line."""
+        self._print("")
 
     def end(self, mood: str, text: str) -> None:
         """Print the last word."""
@@ -68,6 +67,10 @@ class Screen:
             for line in lines:
                 shown = textwrap.wrap(clean(line, 400), WIDTH - 4, break_on_hyphens=False)
                 self._print(*(f"{'  ' if at == 0 else '    '}{part}" for at, part in enumerate(shown)))
+
+    def note(self, text: str) -> None:
+        """Print what may be passed over, from the left edge."""
+        self._print(*(self._paint("dim", line) for line in _wrapped([text], WIDTH)))
 
     def ask(self, question: str) -> None:
         """Print a question; the answer stands behind it."""

@@ -19,8 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from margod.client import Client, StatusDocument, status_socket
 from margod.demo.stopping import Signals
@@ -47,29 +46,39 @@ class DemoFailed(Exception):
 
 
 class Stage:
-    """Usable as `with Stage(signals, keep=False) as stage`."""
+    """From `open` to `close`, which goes into a `finally` whose `try` has begun before `open`."""
 
     def __init__(self, signals: Signals, *, keep: bool) -> None:
-        """Nothing is made before `__enter__`."""
+        """Nothing is made before `open`."""
         self._signals = signals
         self._keep = keep
         self._children: list[subprocess.Popen[bytes]] = []
         self._daemon: subprocess.Popen[bytes] | None = None
-        self.directory = Path()
+        self._directory: Path | None = None
+        self._heard = ""
 
-    def __enter__(self) -> Self:
+    @property
+    def directory(self) -> Path:
+        """The temporary directory."""
+        assert self._directory is not None, "not open"
+        return self._directory
+
+    @property
+    def state(self) -> Path:
+        """The daemon's state directory."""
+        return self.directory / "state"
+
+    @property
+    def journal(self) -> Path:
+        """What the daemon wrote, over all its starts."""
+        return self.directory / "margod.log"
+
+    def open(self) -> None:
         """Make the directory. OSError if that is not possible."""
         with self._signals.held():
-            self.directory = _make_directory()
-        self.wfm_directory = self.directory / "wfm"
-        self.state = self.directory / "state"
-        self.journal = self.directory / "margod.log"
-        self.client = Client(status_socket(str(self.directory / "run")))
-        return self
+            self._directory = _make_directory()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         """End every process and remove the directory, unless it is to be kept."""
         self._signals.deafen()
         for child in self._children:
@@ -81,13 +90,13 @@ class Stage:
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
-        if not self._keep:
-            shutil.rmtree(self.directory)
+        if self._directory is not None and not self._keep:
+            shutil.rmtree(self._directory)
 
     def start_wfm(self, *options: str) -> dict[str, Any]:
         """Start the development WFM and return its ready file: url, ca_file, pid and how it was started."""
-        child = self._start("wfm.log", "devwfm", "serve", "--directory", str(self.wfm_directory), *options)
-        ready = self.wfm_directory / "ready.json"
+        child = self._start("wfm.log", "devwfm", "serve", "--directory", str(self._wfm), *options)
+        ready = self._wfm / "ready.json"
         deadline = time.monotonic() + STEP
         while not ready.exists():
             if child.poll() is not None:
@@ -119,34 +128,38 @@ class Stage:
         self._daemon.kill()
         return self._daemon.wait(STEP)
 
-    def until(
-        self, reached: Callable[[StatusDocument], bool], what: str, seconds: float = STEP, *, strict: bool = True
-    ) -> StatusDocument | None:
+    def until(self, reached: Callable[[StatusDocument], bool], what: str) -> StatusDocument:
         """Follow the daemon's events until one is as wanted and return it.
 
-        After `seconds`: None, or with `strict` DemoFailed. DemoFailed too if the daemon ends or can go no further.
+        DemoFailed if that takes longer than `STEP`, if the daemon ends, or if it can go no further by itself.
         """
+        status = self.within(STEP, reached, what)
+        if status is None:
+            raise DemoFailed(f"{what}: not within {STEP:.0f} s; {self._heard}")
+        return status
+
+    def within(self, seconds: float, reached: Callable[[StatusDocument], bool], what: str) -> StatusDocument | None:
+        """Do as `until`, but return None after `seconds`."""
         deadline = time.monotonic() + seconds
-        last = "it never answered"
+        client = Client(status_socket(str(self.directory / "run")))
+        self._heard = "the daemon never answered"
         while (left := deadline - time.monotonic()) > 0:
             try:
-                for status in self.client.events(left):
-                    last = f"it is {status['state']}: {status['message']} {status['detail']}".rstrip()
+                for status in client.events(left):
+                    self._heard = f"the daemon is {status['state']}: {status['message']} {status['detail']}".rstrip()
                     if reached(status):
                         return status
                     if status["state"] in _HOPELESS:
-                        raise DemoFailed(f"{what}: {last}")
+                        raise DemoFailed(f"{what}: {self._heard}")
             except DaemonUnreachable:
                 time.sleep(_POLL)
             if self._daemon is not None and self._daemon.poll() is not None:
                 raise DemoFailed(f"{what}: the daemon ended with exit code {self._daemon.returncode}")
-        if strict:
-            raise DemoFailed(f"{what}: not within {seconds:.0f} s; {last}")
         return None
 
     def wfm(self, method: str, path: str) -> Any:
         """Ask the WFM's control socket."""
-        return call(self.wfm_directory, method, path)
+        return call(self._wfm, method, path)
 
     def command(self, *arguments: str, shown: bool = False) -> tuple[int, str]:
         """Run `margod ARGUMENTS` as a person would; return exit code and output (with `shown`: it goes to ours)."""
@@ -165,6 +178,10 @@ class Stage:
         files = (("the daemon's journal", self.journal), ("the development WFM's log", self.directory / "wfm.log"))
         return [(name, _last_lines(file)) for name, file in files if file.exists()]
 
+    @property
+    def _wfm(self) -> Path:
+        return self.directory / "wfm"
+
     def _start(self, log: str, *arguments: str) -> subprocess.Popen[bytes]:
         with (self.directory / log).open("ab") as out, self._signals.held():
             return self._popen(arguments, stdout=out, stderr=out)
@@ -182,23 +199,27 @@ class Stage:
         return child
 
 
-def explained(error: DevWfmError | MargodError | OSError) -> str:
-    """Return an error of one of the parts in words."""
-    if isinstance(error, MargodError):
-        return f"{error.message} {error.hint}".rstrip()
-    return str(error)
+def explained(error: Exception) -> str:
+    """Return an error in words, whatever it is."""
+    match error:
+        case MargodError():
+            return f"{error.message} {error.hint}".rstrip()
+        case DemoFailed() | DevWfmError() | OSError():
+            return str(error)
+        case _:
+            return f"an error that nobody foresaw, {type(error).__name__}: {error}"
 
 
 def _make_directory() -> Path:
     path = Path(tempfile.mkdtemp(prefix="margod-demo-"))
     if len(os.fsencode(path / "run/admin/admin.sock")) > _SOCKET_PATH:
         path.rmdir()
-        path = Path(tempfile.mkdtemp(prefix="margod-demo-", dir="/tmp"))  # noqa: S108 - the one short path there is
+        path = Path(tempfile.mkdtemp(prefix="margod-demo-", dir="/tmp"))
     return path
 
 
 def _clean(env: Mapping[str, str]) -> dict[str, str]:
-    """Return what our own processes need of the environment; nothing that configures them or changes whom TLS trusts."""
+    """Return what our processes need of the environment: nothing that configures them or decides whom TLS trusts."""
     return {name: value for name, value in env.items() if name in _KEPT or name.startswith(("LC_", "PYTHON"))}
 
 

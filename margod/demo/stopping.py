@@ -21,12 +21,13 @@ class Stopped(BaseException):
 
 
 class Signals:
-    """Raises `Stopped` at a signal; at once, or when what holds it is over."""
+    """Raises `Stopped` at the first signal; at once, or when what holds it is over. Later ones are passed over."""
 
     def __init__(self) -> None:
         """Nothing is handled before `handled`."""
         self._held = 0
         self._met: int | None = None
+        self._raised = False
 
     @contextmanager
     def handled(self) -> Iterator[None]:
@@ -49,8 +50,7 @@ class Signals:
             yield
         finally:
             self._held -= 1
-        if self._met is not None and not self._held:
-            raise Stopped(self._met)
+        self._raise()
 
     def deafen(self) -> None:
         """Raise nothing from now on: what was started is being ended, and nothing may come between."""
@@ -58,5 +58,9 @@ class Signals:
 
     def _meet(self, number: int, _frame: FrameType | None) -> None:
         self._met = number
-        if not self._held:
-            raise Stopped(number)
+        self._raise()
+
+    def _raise(self) -> None:
+        if self._met is not None and not self._held and not self._raised:
+            self._raised = True
+            raise Stopped(self._met)

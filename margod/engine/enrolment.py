@@ -22,6 +22,7 @@ from margod.engine import messages as m
 from margod.engine import policy
 from margod.engine.failures import FailureLog
 from margod.engine.policy import Policy, Schedule
+from margod.engine.resume import resume
 from margod.model import reasons
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.reasons import Reason
@@ -30,12 +31,6 @@ from margod.model.state import Condition, Connection, LastError, State
 SPOKEN: Final = frozenset({State.PENDING_APPROVAL, State.REJECTED, State.BLOCKED})
 """What the WFM has said and a failing network does not take back."""
 
-_SCHEDULES: Final = {
-    State.PENDING_APPROVAL: policy.PENDING,
-    State.REJECTED: policy.REJECTED,
-    State.BLOCKED: policy.BLOCKED,
-    State.UNTRUSTED: policy.UNTRUSTED,
-}
 _REFUSALS: Final = (Kind.INVALID, Kind.UNAUTHORIZED, Kind.WRONG_ADDRESS)
 _FIRST_WORDS: Final = {
     Step.FETCH_TRUST: (State.ONBOARDING, reasons.FETCHING_CA),
@@ -188,14 +183,8 @@ class Enrolment:
         if step is None:
             return False  # enrolled since then; nothing is waited for
         self._attempt, self._streak = memory.attempt, memory.streak
-        self._schedule = _SCHEDULES.get(memory.state, policy.TRYING)
-        cap = policy.CAP.get(memory.state, policy.TRYING.cap)
-        next_at = (
-            memory.at + self._schedule.delay(self._streak, self._rng) if memory.next_at is None else memory.next_at
-        )
-        floor = policy.floor(memory.floor_at - now.wall if memory.floor_at else None)
-        self._floor = now.mono + floor
-        self._due = now.mono + max(min(max(next_at - now.wall, 0.0), cap), floor)
+        resumed = resume(memory, now, self._rng)
+        self._due, self._floor, self._schedule = resumed.due, resumed.floor, resumed.schedule
         self._on = _On.TIMER
         return True
 

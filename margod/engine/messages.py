@@ -40,7 +40,7 @@ class Facts:
     `binding` names this identity at this WFM; nothing remembered under another binding counts. `enrolled` means that
     the enrolment record of this binding is stored. `reported` and `report` are digests of the last accepted report
     ("" if none) and of the one that holds now. `forms` lists the dialect forms a step may take, the specification's
-    first.
+    first. `trust` names what the WFM is verified by: a failure under another one says nothing.
     """
 
     obstacle: Obstacle | None
@@ -51,13 +51,14 @@ class Facts:
     reported: str
     report: str
     can_reissue: bool
+    trust: str = ""
     forms: Mapping[Step, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
         """What has to be the same for a remembered wait to hold on; otherwise the next attempt is made at once."""
         forms = ";".join(f"{step.value}={','.join(names)}" for step, names in sorted(self.forms.items(), key=str))
-        return f"{self.binding}|{forms}"
+        return f"{self.binding}|{forms}|{self.trust}|{self.report if self.enrolled else ''}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from margod.capabilities import Overrides, probe
 from margod.config import Config
 from margod.engine.messages import Facts, History, Memory, Obstacle
 from margod.identity import Identity
-from margod.identity.records import MINTED
+from margod.identity.records import FILES, MINTED
 from margod.model import reasons
 from margod.model.capabilities import Capabilities
 from margod.model.errors import IdentityError, StateInUse, StateNotWritable, StateUnusable, TrustError
@@ -39,6 +39,7 @@ RUNTIME: Final = "runtime.json"
 RUNTIME_LIMIT: Final = 65_536
 
 _STEPS: Final = tuple(Step)
+_IDENTITY: Final = (identities.KEY_RECORD, identities.CERTIFICATE_RECORD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,8 @@ class Ground:
     def __init__(self, config: Config, clock: Callable[[], float]) -> None:
         """Take the configuration; `clock` gives Unix seconds. The vault is opened by `open` or the first look."""
         self.config = config
+        self.directory = config.state.directory
+        """The state directory of this process: a reload does not move it, the lock is on this one."""
         self.vault: Vault | None = None
         self._clock = clock
         self._identity: tuple[bytes, bytes, Identity] | None = None
@@ -85,7 +88,7 @@ class Ground:
     def open(self) -> None:
         """Open and lock the state directory. Raises StateInUse, StateUnusable or StateNotWritable."""
         if self.vault is None:
-            self.vault = Vault.open(self.config.state.directory)
+            self.vault = Vault.open(self.directory)
 
     def close(self) -> None:
         """Give the state directory back."""
@@ -127,12 +130,12 @@ class Ground:
         if self.vault is None or self.vault.read_only:
             return
         with suppress(StateNotWritable):
-            write_file(self.config.state.directory, RUNTIME, json.dumps(ledger.to_text(memory)).encode())
+            write_file(self.directory, RUNTIME, json.dumps(ledger.to_text(memory)).encode())
 
     def recall(self) -> Memory | None:
         """Read runtime.json; None if there is none or it cannot be used."""
         try:
-            value = json.loads(read_regular(self.config.state.directory / RUNTIME, RUNTIME_LIMIT))
+            value = json.loads(read_regular(self.directory / RUNTIME, RUNTIME_LIMIT))
         except (OSError, ValueError, RecursionError):
             return None
         return ledger.from_text(value) if isinstance(value, dict) else None
@@ -190,7 +193,7 @@ class _Look:
         except _Stopped as stopped:
             obstacle = obstacle or stopped.obstacle
         except StateNotWritable as error:
-            obstacle = Obstacle(State.BLOCKED, error.reason, error.message)
+            obstacle = self._not_stored(error) or obstacle
         return self._describe(obstacle)
 
     def _take_identity(self) -> None:
@@ -214,14 +217,12 @@ class _Look:
         try:
             given = identities.import_files(key_file, certificate_file)
         except IdentityError as error:
-            if identities.KEY_RECORD not in self.records:
+            source = _object(self.records.get(identities.META_RECORD, b"")).get("source")
+            if not (self.enrolled or source == FILES):  # onboarding as somebody else than the owner said is no way out
                 raise
             self.warnings.append(Warned(error.reason, error.message))
             return
-        same = all(
-            self.records.get(name) == given[name] for name in (identities.KEY_RECORD, identities.CERTIFICATE_RECORD)
-        )
-        if same:
+        if all(self.records.get(name) == given[name] for name in _IDENTITY):
             return
         if self.enrolled:
             self.warnings.append(Warned(reasons.IDENTITY_FILES_IGNORED, reasons.IDENTITY_FILES_IGNORED.says))
@@ -286,13 +287,25 @@ class _Look:
                 changes.setdefault(ledger.LEDGER, ledger.fold(self.ground.history()))
             self.vault.commit(changes, binding)
 
+    def _not_stored(self, error: StateNotWritable) -> Obstacle | None:
+        """Return what it means that the commit failed: nothing new is begun, and what is enrolled goes on."""
+        if self.enrolled:
+            self.warnings.append(Warned(error.reason, error.message))
+            return None
+        stored = self.vault.records
+        if any(self.records.get(name) != stored.get(name) for name in _IDENTITY):
+            self.identity = None  # the next look makes another one: nobody must upload this one's certificate
+        return Obstacle(State.BLOCKED, error.reason, error.message)
+
     def _check_validity(self) -> None:
-        if self.identity is None or self.enrolled:
+        if self.identity is None:
             return
         try:
             identities.check_validity(self.identity, self.now)
         except IdentityError as error:
-            raise _Stopped(State.BLOCKED, error.reason, error.message) from None
+            if not self.enrolled:
+                raise _Stopped(State.BLOCKED, error.reason, error.message) from None
+            self.warnings.append(Warned(error.reason, error.message))
 
     def _describe(self, obstacle: Obstacle | None) -> Situation:
         generation, records, tls = self.ground.generation, self.vault.records, self.config.tls
@@ -307,10 +320,12 @@ class _Look:
             history = replace(history, form={**history.form, Step.REPORT: form})
         if recalled is not None and (history.memory is None or recalled.at >= history.memory.at):
             history = replace(history, memory=recalled)
+        settings = trust.TlsSettings(tls.minimum_version, tls.maximum_version, tls.strict_x509)
         facts = Facts(
             obstacle=obstacle,
             binding=self.vault.binding,
             trusted=bool(self.anchors),
+            trust=self._trust_name(settings),
             enrols=generation.enrols,
             enrolled=client_id is not None,
             reported=digest,
@@ -318,7 +333,6 @@ class _Look:
             can_reissue=self.identity.source == MINTED,
             forms={step: generation.forms(step) for step in _STEPS},
         )
-        settings = trust.TlsSettings(tls.minimum_version, tls.maximum_version, tls.strict_x509)
         knows = self.anchors or self.source == "system"
         return Situation(
             facts=facts,
@@ -334,6 +348,11 @@ class _Look:
             warnings=tuple(self.warnings),
         )
 
+    def _trust_name(self, settings: trust.TlsSettings) -> str:
+        """Return what changes when the WFM is verified by something else than before; the download of a root aside."""
+        given = [anchor.fingerprint for anchor in self.anchors] if self.source == "ca_file" else []
+        return hashlib.sha256(repr((self.source, given, settings)).encode()).hexdigest()[:16]
+
     def _capabilities(self) -> Capabilities:
         device = self.config.device
         overrides = Overrides(
@@ -346,7 +365,7 @@ class _Look:
             memory=device.memory,
             storage=device.storage,
         )
-        return probe(state_directory=self.config.state.directory, overrides=overrides)
+        return probe(state_directory=self.ground.directory, overrides=overrides)
 
 
 def blocked_by(reason: Reason, detail: str) -> Facts:

@@ -63,7 +63,7 @@ class Settings:
     def keep(self) -> None:
         """Store the configuration in force as the last good one; a disk that refuses is said and borne."""
         try:
-            config.keep_last_good(self.loaded)
+            config.keep_last_good(self.loaded, self._started_with.state.directory)
         except MargodError as error:
             log.warning("configuration-not-kept", code=error.code, message=error.message, hint=error.hint)
 

@@ -296,6 +296,5 @@ async def test_answers_to_the_report(
         assert len([line for line in _lines(server) if line.startswith(ENROL)]) == 1
 
 
-
 def _lines(server: RawServer) -> list[str]:
     return [request.line for request in server.requests]

@@ -1,0 +1,38 @@
+"""Going on where an earlier process stood. The wall clock may have jumped meanwhile and is not believed far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from margod.engine import policy
+from margod.engine.messages import Memory, Now
+from margod.engine.policy import Schedule
+from margod.model.state import State
+
+_SCHEDULES: Final = {
+    State.PENDING_APPROVAL: policy.PENDING,
+    State.REJECTED: policy.REJECTED,
+    State.BLOCKED: policy.BLOCKED,
+    State.UNTRUSTED: policy.UNTRUSTED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """The wait to go on with: when it ends, before when nothing may leave (both monotonic), and its schedule."""
+
+    due: float
+    floor: float
+    schedule: Schedule
+
+
+def resume(memory: Memory, now: Now, rng: Random) -> Resumed:
+    """Return the rest of the wait in `memory`: never longer than the state's schedule or a day's Retry-After."""
+    schedule = _SCHEDULES.get(memory.state, policy.TRYING)
+    cap = policy.CAP.get(memory.state, policy.TRYING.cap)
+    next_at = memory.at + schedule.delay(memory.streak, rng) if memory.next_at is None else memory.next_at
+    floor = policy.floor(memory.floor_at - now.wall if memory.floor_at else None)
+    left = min(max(next_at - now.wall, 0.0), cap)
+    return Resumed(now.mono + max(left, floor), now.mono + floor, schedule)

@@ -1,0 +1,279 @@
+"""The device's identity: the operator's files, good and bad, and the certificate as people export it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+
+from tests.identity.openssl import make_certificate, make_key, openssl
+from tests.support.daemon import Daemon
+from tests.support.device import new_certificate
+from tests.support.devwfm import DevWfm, command
+
+pytestmark = pytest.mark.e2e
+
+
+class Files:
+    """`device.key` and `device.crt` in a directory, as the configuration names them."""
+
+    def __init__(self, directory: Path) -> None:
+        self.key = directory / "device.key"
+        self.certificate = directory / "device.crt"
+        self.yaml = f"identity: {{key_file: {self.key}, certificate_file: {self.certificate}}}"
+
+    def make(self, kind: str = "P-256") -> None:
+        """Write a new identity that fits."""
+        make_certificate(self.certificate, make_key(self.key, kind))
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the certificate in the file."""
+        certificate = x509.load_pem_x509_certificate(self.certificate.read_bytes())
+        return certificate.fingerprint(hashes.SHA256()).hex()
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    """Identity files that are not there yet."""
+    return Files(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "algorithm"),
+    [
+        ("P-256", "ecdsa-p256-sha256"),
+        ("P-384", "ecdsa-p384-sha384"),
+        ("Ed25519", "ed25519"),
+        ("RSA-2048", "rsa-v1_5-sha256"),
+    ],
+)
+async def test_given_identity_enrols(tmp_path: Path, files: Files, kind: str, algorithm: str) -> None:
+    """Every kind of key that is taken enrols with a WFM that verifies it; the files may go once that is done."""
+    files.make(kind)
+    async with DevWfm(tmp_path / "wfm") as wfm:
+        daemon = Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file, yaml=files.yaml)
+        await daemon.start()
+        before = await daemon.until("enrolled")
+        assert [before["identity"][name] for name in ("algorithm", "source", "fingerprint")] == [
+            algorithm,
+            "files",
+            files.fingerprint,
+        ]
+        assert [client["fingerprint"] for client in await wfm.clients()] == [files.fingerprint]
+        files.key.unlink()
+        files.certificate.unlink()
+        await daemon.reload()
+        assert warned(await daemon.status()) == ["identity-file-unreadable"]
+        await daemon.stop()
+        async with daemon:
+            status = await daemon.until("enrolled")
+            assert status["identity"] == before["identity"]
+            assert warned(status) == ["identity-file-unreadable"]
+            assert str(files.key) in status["warnings"][0]["message"]
+            assert (await wfm.stats())["requests_total"] == 2
+
+
+async def test_bad_files_block_until_mended(tmp_path: Path, files: Files) -> None:
+    """Each fault of the files blocks with its own reason and names the file; nothing is sent or made instead."""
+    other = make_key(tmp_path / "other.key", "P-256")
+    files.make()
+    good = (files.key.read_bytes(), files.certificate.read_bytes())
+
+    def mismatch() -> None:
+        shutil.copy(other, files.key)
+
+    def encrypted() -> None:
+        openssl("pkey", "-in", other, "-aes256", "-passout", "pass:x", "-out", files.key)
+
+    def readable() -> None:
+        files.key.chmod(0o644)
+
+    def expired() -> None:
+        key = load_pem_private_key(good[0], None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        files.certificate.write_bytes(new_certificate(key, begin=-20, end=-10).public_bytes(Encoding.PEM))
+
+    def small() -> None:
+        files.make("RSA-1024")
+
+    def curve() -> None:
+        files.make("P-521")
+
+    def missing() -> None:
+        files.certificate.unlink()
+
+    def directory() -> None:
+        files.key.unlink()
+        files.key.mkdir()
+
+    def empty() -> None:
+        files.key.write_bytes(b"")
+
+    def certificate_as_key() -> None:
+        files.key.write_bytes(good[1])
+
+    cases = [
+        (mismatch, "key-mismatch", "does not belong to the certificate"),
+        (encrypted, "identity-invalid", "is encrypted"),
+        (readable, "key-exposed", "has mode 0644"),
+        (expired, "certificate-expired", "expired at"),
+        (small, "identity-invalid", "RSA of 1024 bits"),
+        (curve, "identity-invalid", "P-521"),
+        (missing, "identity-file-unreadable", "No such file"),
+        (empty, "identity-invalid", "is empty"),
+        (certificate_as_key, "identity-invalid", "holds no private key"),
+        (directory, "identity-file-unreadable", "is not a regular file"),
+    ]
+    async with DevWfm(tmp_path / "wfm") as wfm:
+        for number, (spoil, code, words) in enumerate(cases[:2] if False else cases):
+            place = tmp_path / str(number)
+            place.mkdir()
+            daemon = Daemon(place, url=wfm.url, ca_file=wfm.ca_file, yaml=files.yaml)
+            spoil()
+            async with daemon:
+                status = await daemon.until("blocked")
+                assert (status["reason"], words in status["detail"]) == (code, True), status
+                if code != "certificate-expired":
+                    assert str(tmp_path) in status["detail"]
+                    assert status["identity"] is None
+                if number == 0:
+                    assert (await daemon.command("status"))[0] == 5
+                    code_of_show, _, error = await daemon.command("identity", "show")
+                    assert (code_of_show, "no certificate yet" in error) == (1, True)
+                if files.key.is_dir():
+                    files.key.rmdir()
+                files.key.write_bytes(good[0])
+                files.key.chmod(0o600)
+                files.certificate.write_bytes(good[1])
+                if number == len(cases) - 1:
+                    assert (await wfm.stats())["connections"] == 0
+                    await daemon.reload()
+                    status = await daemon.until("enrolled")
+                    assert status["identity"]["fingerprint"] == files.fingerprint
+                    assert [client["fingerprint"] for client in await wfm.clients()] == [files.fingerprint]
+
+
+async def test_given_over_minted(tmp_path: Path, files: Files) -> None:
+    """A device that has made an identity takes a given one while it is not enrolled, and never falls back to its own.
+
+    Once enrolled, files of another identity are a warning only.
+    """
+    async with DevWfm(tmp_path / "wfm") as wfm, Daemon(tmp_path) as daemon:
+        minted = (await daemon.until("discovering"))["identity"]
+        assert minted["source"] == "minted"
+        daemon.configure(url=wfm.url, ca_file=wfm.ca_file, yaml=files.yaml)
+        await daemon.reload()
+        status = await daemon.until("blocked", "identity-file-unreadable")
+        assert str(files.key) in status["detail"]
+        assert (await wfm.stats())["connections"] == 0
+        files.make()
+        assert (await daemon.retry())["message"] == "trying now"
+        status = await daemon.until("enrolled")
+        assert status["identity"]["fingerprint"] == files.fingerprint != minted["fingerprint"]
+        files.make()
+        await daemon.reload()
+        after = await daemon.status()
+        assert [after[key] for key in ("state", "identity")] == ["enrolled", status["identity"]]
+        assert warned(after) == ["identity-files-ignored"]
+        assert len(await wfm.clients()) == 1
+
+
+async def test_export(tmp_path: Path) -> None:
+    """`identity show` and `export` give the certificate that the WFM saw, in every form, with the daemon up and down."""
+    async with DevWfm(tmp_path / "wfm") as wfm:
+        daemon = Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file)
+        await daemon.start()
+        identity = (await daemon.until("enrolled"))["identity"]
+        assert [client["fingerprint"] for client in await wfm.clients()] == [identity["fingerprint"]]
+        for _ in ("up", "down"):
+            for form in ("pem", "der", "base64"):
+                out = tmp_path / f"exported.{form}"
+                state = ("--state-dir", str(daemon.state))
+                assert await daemon.command("identity", "export", "--format", form, "--out", str(out), *state) == (
+                    0,
+                    "",
+                    "",
+                )
+                data = out.read_bytes()
+                der = {
+                    "pem": lambda data: x509.load_pem_x509_certificate(data).public_bytes(Encoding.DER),
+                    "der": lambda data: data,
+                    "base64": lambda data: base64.b64decode(data.strip(), validate=True),
+                }[form](data)
+                assert hashlib.sha256(der).hexdigest() == identity["fingerprint"]
+                assert b"PRIVATE" not in data
+            code, said, _ = await daemon.command("identity", "show", *state)
+            assert (code, identity["fingerprint"] in said, identity["subject"] in said) == (0, True, True)
+            await daemon.stop()
+
+
+async def test_uploaded_before_it_asks(tmp_path: Path) -> None:
+    """The exported certificate, uploaded to the WFM by hand, makes the first request an accepted one."""
+    async with DevWfm(tmp_path / "wfm", "--approval", "manual") as wfm, Daemon(tmp_path) as daemon:
+        await daemon.until("discovering")
+        out = tmp_path / "device.pem"
+        assert (await daemon.command("identity", "export", "--out", str(out)))[0] == 0
+        assert command("upload")[-2:] == ["devwfm", "upload"]
+        code, said, error = await daemon.command("devwfm", "upload", "--directory", str(wfm.directory), str(out))
+        assert (code, "approved" in said) == (0, True), error
+        daemon.configure(url=wfm.url, ca_file=wfm.ca_file)
+        await daemon.reload()
+        await daemon.until("enrolled")
+        assert [request["status"] for request in await wfm.requests()] == [201, 201]
+        assert not [line for line in daemon.journal if "pending-approval" in line]
+
+
+@pytest.mark.parametrize("given", [False, True])
+async def test_the_key_stays_inside(tmp_path: Path, files: Files, given: bool) -> None:
+    """The private key is in no line of the journal, no document, no argument and no file but its own record."""
+    if given:
+        files.make("RSA-2048")
+    async with DevWfm(tmp_path / "wfm") as wfm:
+        yaml = files.yaml if given else ""
+        async with Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file, yaml=yaml) as daemon:
+            await daemon.until("enrolled")
+            records = list(daemon.state.glob("gen-*/identity.key"))
+            assert records
+            secrets = spelled(records[-1].read_bytes())
+            assert daemon.process is not None
+            proc = Path("/proc") / str(daemon.process.pid)
+            seen = [(proc / name).read_bytes() for name in ("cmdline", "environ")]
+            seen += [str(await daemon.get(f"/v1/{name}")).encode() for name in ("status", "identity")]
+            seen += [part.encode() for part in (await daemon.command("config", "show"))[1:]]
+            await daemon.stop()
+            seen += ["\n".join(daemon.journal).encode(), wfm.log.encode()]
+            seen += [request["body"] for request in await wfm.requests()]
+        for path in daemon.state.rglob("*"):
+            if path.is_file():
+                assert path.stat().st_mode & 0o077 == 0, path
+                if path.name != "identity.key":
+                    seen.append(path.read_bytes())
+        assert not [secret for secret in secrets for data in seen if secret in data]
+
+
+def spelled(pem: bytes) -> list[bytes]:
+    """Return the ways in which the secret part of a key may be written."""
+    key = load_pem_private_key(pem, None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey)
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        raw = key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
+    else:
+        numbers = key.private_numbers()
+        value = numbers.d if isinstance(numbers, rsa.RSAPrivateNumbers) else numbers.private_value
+        raw = value.to_bytes((value.bit_length() + 7) // 8, "big")
+    lines = [line for line in pem.splitlines() if len(line) == 64 and not line.startswith(b"-")]
+    return [raw, raw.hex().encode(), str(int.from_bytes(raw, "big")).encode(), b"PRIVATE KEY", *lines]
+
+
+def warned(status: dict[str, Any]) -> list[str]:
+    """Return the codes of the warnings."""
+    return [warning["code"] for warning in status["warnings"]]

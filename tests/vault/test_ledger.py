@@ -1,0 +1,67 @@
+"""What the answer log tells the engine, and what a commit carries over."""
+
+from __future__ import annotations
+
+import string
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from margod.engine.messages import History, Memory
+from margod.model.outcome import Step
+from margod.model.reasons import REASONS
+from margod.model.state import State
+from margod.vault import ledger
+
+NUMBERS = st.floats(0, 1e11)
+MEMORIES = st.builds(
+    Memory,
+    at=NUMBERS,
+    key=st.text(string.ascii_letters + "|=;,-", max_size=80),
+    state=st.sampled_from(list(State)),
+    reason=st.sampled_from(list(REASONS.values())),
+    detail=st.text(max_size=200),
+    since=NUMBERS,
+    attempt=st.integers(0, 10**6),
+    streak=st.integers(0, 10**6),
+    next_at=st.none() | NUMBERS,
+    floor_at=NUMBERS,
+)
+HISTORIES = st.builds(
+    History,
+    unanswered=st.booleans(),
+    settled=st.booleans(),
+    form=st.sampled_from([{}, {Step.ENROL: "certificate-pem"}]),
+    tried=st.sampled_from([(), ("certificate-der",), ("certificate-der", "certificate-pem")]),
+    memory=st.none() | MEMORIES,
+)
+
+
+@given(memory=MEMORIES)
+def test_memory_survives_as_text(memory: Memory) -> None:
+    """What is written is what is read, to the last bit."""
+    assert ledger.from_text(ledger.to_text(memory)) == memory
+
+
+@given(history=HISTORIES)
+def test_history_survives_a_commit(history: History) -> None:
+    """What a commit folds is what the next process finds with an empty log."""
+    assert ledger.summarise({ledger.LEDGER: ledger.fold(history)}, (), False) == history
+
+
+@given(data=st.binary(max_size=300) | st.sampled_from([b"{}", b"[]", b"null", b'{"form": 1}', b"[" * 10_000]))
+def test_a_damaged_ledger_is_an_empty_one(data: bytes) -> None:
+    """Whatever stands there, the device starts; nothing is believed that is not whole."""
+    assert isinstance(ledger.summarise({ledger.LEDGER: data}, (), False), History)
+
+
+@given(
+    about=st.dictionaries(
+        st.sampled_from([*ledger.to_text(Memory(0, "", State.BLOCKED, REASONS["asking"], "", 0, 0, 0, None))]),
+        st.text(),
+    )
+)
+def test_damaged_fields_are_forgotten(about: dict[str, str]) -> None:
+    """A line of another version costs the memory, not the start."""
+    found = ledger.from_text(about)
+    assert found is None or isinstance(found, Memory)

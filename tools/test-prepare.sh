@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# What the tests use from outside Python: Debian packages where root can install them, one npm package.
+# Without root, what is missing is named, and the tests that need it are skipped with the reason.
+set -eu
+cd "$(dirname "$0")/.."
+
+declare -A package=([curl]=curl [openssl]=openssl [strace]=strace [systemd-nspawn]=systemd-container [node]=nodejs [npm]=npm [mount]=mount)
+missing=()
+for program in "${!package[@]}"; do
+  command -v "$program" >/dev/null || missing+=("${package[$program]}")
+done
+# The system tests make an environment with Debian's own Python, as the README does for a device.
+if [ -x /usr/bin/python3 ] && ! /usr/bin/python3 -c 'import ensurepip' 2>/dev/null; then missing+=(python3-venv); fi
+if [ ${#missing[@]} -gt 0 ]; then
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "test: installing ${missing[*]}"
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}"; } >/dev/null
+  else
+    echo "test: not installed, so what needs them is skipped: ${missing[*]}"
+  fi
+fi
+
+# Another implementation of HTTP message signatures, in another language.
+if command -v npm >/dev/null && ! cmp -s tests/interop/package-lock.json tests/interop/node_modules/.margod-lock; then
+  (cd tests/interop && npm ci --silent --no-audit --no-fund --ignore-scripts && cp package-lock.json node_modules/.margod-lock)
+fi
