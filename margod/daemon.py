@@ -82,7 +82,6 @@ class Daemon:
             log.info("started", version=__version__, pid=os.getpid(), configuration=files or "defaults")
             self._settings.say_problems()
             self._notifier.ready(self._line())
-            await self._keep_configuration()
             self._start(self._perform(Examine()), Examine())
             try:
                 await self._loop()
@@ -113,6 +112,7 @@ class Daemon:
         """End the engine's wait early, as far as the WFM allows."""
         before = self._engine.due
         self._handle(Woken(Cause.OPERATOR))
+        self._events.put_nowait(Due())  # the loop sleeps until the old time: have it look at the new one
         condition, due = self._engine.condition(_now()), self._engine.due
         at = None if condition.next_attempt_at is None else timestamp(condition.next_attempt_at)
         if before is None:
@@ -121,7 +121,7 @@ class Daemon:
             message = "trying now"
         else:
             message = (
-                f"the next attempt is in {duration(due - time.monotonic())}: "
+                f"the next attempt is in {duration(max(1.0, due - time.monotonic()))}: "
                 "early ones are made once a minute at most, and never before the WFM allows it"
             )
         return {"next_attempt_at": at, "message": message}
@@ -139,8 +139,9 @@ class Daemon:
                 loaded = self._settings.loaded
                 self._ground.config, self._engine.rules = loaded.config, self._settings.policy
                 journal.configure(loaded.config.log.level, loaded.config.log.format)
-                await self._keep_configuration()
                 self._handle(await self._actions.examine())
+                self._events.put_nowait(Due())
+                await self._keep_configuration()
             return {"result": result, "problems": problems}
         finally:
             self._tell()
@@ -214,6 +215,8 @@ class Daemon:
             event = self._actions.failed(command, error)
         if event is not None:
             self._events.put_nowait(event)
+        if isinstance(command, Examine):  # a state directory that was mended meanwhile is open from now on
+            await self._keep_configuration()
 
     def _start(self, work: Coroutine[Any, Any, None], command: Command | None) -> None:
         task = asyncio.ensure_future(work)

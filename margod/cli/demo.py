@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -59,13 +60,16 @@ def run(args: argparse.Namespace) -> int:
     code = 0
     with signals.handled():
         try:
-            stage.open()
             last_word = _told(stage, screen, options)
         except Stopped as stopped:
             code = 128 + stopped.number
+        except BrokenPipeError:
+            raise
+        except OSError as error:  # our own output cannot be written: everything else was met before
+            print(f"margod demo: {error}", file=sys.stderr)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         finally:
-            stage.close()
-    left = f"Kept: {stage.directory}" if args.keep else "Its directory is gone."
+            left = stage.close()
     if code:
         screen.end("wait", f"Stopped. Everything the demo started has ended. {left}")
     elif last_word is None:
@@ -74,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         screen.end("good", last_word)
         screen.note(f"{time.monotonic() - began:.1f} s. Everything the demo started has ended. {left}")
-        screen.note("Other ways: --reject, --approval auto, --like sandbox-2025 or sandbox-2026, --keep.")
+        screen.note("Other ways: --reject, --approval auto, --like sandbox-2025, --keep.")
     return code
 
 
@@ -88,6 +92,7 @@ def _told(stage: Stage, screen: Screen, options: Options) -> str | None:
         f"A device and a development WFM{_kind(options)}, as two real processes on this machine.",
     )
     try:
+        stage.open()
         return Story(stage, screen, options).tell()
     except BrokenPipeError:
         raise

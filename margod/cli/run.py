@@ -28,10 +28,12 @@ def run(args: argparse.Namespace) -> int:
     import structlog
 
     from margod.config import Sources, load_with_last_good
-    from margod.daemon import Daemon
     from margod.model.errors import ConfigError
-    from margod.service import foreign, journal
-    from margod.shell.settings import Options
+    from margod.service import foreign, imports, journal
+
+    with imports.without_system_cas():
+        from margod.daemon import Daemon
+        from margod.shell.settings import Options
 
     env = dict(os.environ)
     options = {"wfm.url": args.url, "state.directory": args.state_dir, "local.directory": args.runtime_dir}

@@ -19,11 +19,18 @@ def someone_is_there(source: TextIO | None = None, out: TextIO | None = None) ->
         return False
 
 
+def forget_what_was_typed(source: TextIO | None = None) -> None:
+    """Drop the keys that were pressed so far: before a question is shown, none is an answer to it."""
+    import termios
+
+    with suppress(termios.error):
+        termios.tcflush(source or sys.stdin, termios.TCIFLUSH)
+
+
 def answer(seconds: float, source: TextIO | None = None) -> bool | None:
     """Return whether the person says yes, or None if nobody answers within `seconds`. Enter alone is no."""
     source = source or sys.stdin
     descriptor = source.fileno()
-    _forget_what_was_typed(descriptor)
     deadline = time.monotonic() + seconds
     typed = b""
     while (left := deadline - time.monotonic()) > 0:
@@ -33,11 +40,3 @@ def answer(seconds: float, source: TextIO | None = None) -> bool | None:
             if not part or typed.endswith(b"\n"):  # an empty part is Ctrl-D, or a terminal that went away
                 return typed.strip().lower() in (b"y", b"yes")
     return None
-
-
-def _forget_what_was_typed(descriptor: int) -> None:
-    """A key that was pressed before the question was shown is no answer to it."""
-    import termios
-
-    with suppress(termios.error):
-        termios.tcflush(descriptor, termios.TCIFLUSH)

@@ -1,4 +1,4 @@
-"""What happened, read from the WFM's request record and the daemon's journal. No claim is made that is not in them."""
+"""What happened, in words: from the WFM's request record, the daemon's status and its journal, and nothing else."""
 
 from __future__ import annotations
 
@@ -8,8 +8,14 @@ import hashlib
 import json
 import re
 import ssl
+import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
+
+from margod.client import StatusDocument
+from margod.model.text import clean, duration
 
 Record = dict[str, Any]
 """One request as the development WFM recorded it: number, route, method, target, fields, body, status, verdict, ..."""
@@ -44,14 +50,29 @@ def form(request: Record) -> str:
     return f"{name} as {'PEM' if pem else 'DER'}"
 
 
-def route(request: Record) -> str:
+def route(request: Record, client_id: str = "") -> str:
     """Return method and path, with the client's own id by name."""
     target: str = request["target"]
-    client_id = request["client_id"]
     if client_id:
-        target = target.replace(f"/clients/{client_id}/", "/clients/{clientId}/")
-        target = target.replace(f"/capabilities/{client_id}", "/capabilities/{clientId}")
+        target = re.sub(rf"(?<=/){re.escape(quote(client_id, safe=''))}(?=/|$)", "{clientId}", target)
     return f"{request['method']} {target}"
+
+
+def answer(request: Record) -> str:
+    """Return the WFM's answer: status and why."""
+    return f"{request['status']}, {clean(request['verdict'], 120)}"
+
+
+def next_attempt(status: StatusDocument) -> str:
+    """Return when the device asks again."""
+    if status["next_attempt_at"] is None:
+        return "asking now"
+    return f"asks again in {duration(datetime.fromisoformat(status['next_attempt_at']).timestamp() - time.time())}"
+
+
+def count(number: int, what: str) -> str:
+    """Return `1 request`, `2 requests`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def fingerprint(ca_file: Path) -> str:

@@ -78,8 +78,8 @@ class Stage:
         with self._signals.held():
             self._directory = _make_directory()
 
-    def close(self) -> None:
-        """End every process and remove the directory, unless it is to be kept."""
+    def close(self) -> str:
+        """End every process, remove the directory unless it is to be kept, and return what became of it in words."""
         self._signals.deafen()
         for child in self._children:
             if child.poll() is None:
@@ -90,8 +90,15 @@ class Stage:
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
-        if self._directory is not None and not self._keep:
+        if self._directory is None:
+            return "Nothing was made."
+        if self._keep:
+            return f"Kept: {self._directory}"
+        try:
             shutil.rmtree(self._directory)
+        except OSError as error:
+            return f"{self._directory} is left over: {error}"
+        return "Its directory is gone."
 
     def start_wfm(self, *options: str) -> dict[str, Any]:
         """Start the development WFM and return its ready file: url, ca_file, pid and how it was started."""
@@ -175,6 +182,8 @@ class Stage:
 
     def journals(self) -> list[tuple[str, list[str]]]:
         """Return the last lines of what the daemon and the WFM wrote."""
+        if self._directory is None:
+            return []
         files = (("the daemon's journal", self.journal), ("the development WFM's log", self.directory / "wfm.log"))
         return [(name, _last_lines(file)) for name, file in files if file.exists()]
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 from margod.client import StatusDocument, exit_code
 from margod.demo import asking, facts
-from margod.demo.facts import Record
+from margod.demo.facts import Record, count, next_attempt
 from margod.demo.screen import Screen
 from margod.demo.stage import DemoFailed, Stage
 from margod.devwfm.dialects import DIALECTS
-from margod.model.text import clean, duration
 from margod.vault import peek
 
 PATIENCE: Final = 60.0
@@ -63,7 +62,9 @@ class Story:
         if status["state"] == "pending-approval":
             approved = self._approval(status)
         else:
-            self._screen.step(6, "approval", f"none: this WFM answered {self._onboarding()[-1]['status']} at once")
+            self._screen.step(
+                6, "approval", f"none needed: this WFM answered {self._onboarding()[-1]['status']} at once"
+            )
         if not approved:
             return self._rejected()
         status = self._enrolled()
@@ -95,7 +96,7 @@ class Story:
             3,
             "TLS",
             "the WFM's certificate verified up to that root CA, host name too",
-            f"{_count(stats['connections'], 'connection')}, {_count(stats['handshakes'], 'handshake')}, "
+            f"{count(stats['connections'], 'connection')}, {count(stats['handshakes'], 'handshake')}, "
             f"{stats['handshakes_failed']} failed, counted by the WFM",
         )
         identity = status["identity"]
@@ -125,7 +126,7 @@ class Story:
             self._screen.step(
                 number,
                 label,
-                f"{facts.route(request)}: {_answer(request)}",
+                f"{facts.route(request)}: {facts.answer(request)}",
                 f"{facts.form(request)}; {signed}",
                 *([f"(it covers {facts.covered(request)})"] if number == 5 and request is new[-1] else []),
                 mood="wait" if refused else mood,
@@ -136,7 +137,7 @@ class Story:
         if not facts.covered(request):
             raise DemoFailed(f"the request carried no signature: {facts.route(request)}")
         if not checked:
-            return f"signed; {self._options.like} does not check that here"
+            return f"signed ({self._options.like} does not check)"
         accepted = request["status"] in (201, 202, 403)
         return "RFC 9421 signature verified by the WFM" if accepted else "signed"
 
@@ -147,6 +148,7 @@ class Story:
         screen, reject = self._screen, self._options.reject
         screen.step(6, "approval", "pending: the device asks again until a person has decided", mood="wait")
         if self._options.there and not reject:
+            asking.forget_what_was_typed()
             screen.ask("You are that person. Approve the device? [y/N]")
             answer = asking.answer(PATIENCE)
             screen.answered(typed=answer is not None)
@@ -160,13 +162,13 @@ class Story:
         act = "reject" if reject else "approve"
         client = self._stage.wfm("POST", f"/v1/clients/{self._number()}/{act}")
         who = "you" if self._options.there and not self._options.reject else "the demo"
-        screen.step(None, "", f"{client['state']} at the WFM by {who}; now the device need not wait:", mood="wait")
+        screen.step(None, "", f"{client['state']} at the WFM by {who}; the device is told to ask now:", mood="wait")
         self._retry(lambda status: status["state"] != "pending-approval", f"an answer after `{act}`")
         return not reject
 
     def _number(self) -> int:
         clients = self._stage.wfm("GET", "/v1/clients")["clients"]
-        self._must(len(clients) == 1, f"the WFM knows {_count(len(clients), 'device')}, not 1")
+        self._must(len(clients) == 1, f"the WFM knows {count(len(clients), 'device')}, not 1")
         return int(clients[0]["number"])
 
     def _retry(self, reached: Reached, what: str) -> StatusDocument:
@@ -198,11 +200,11 @@ class Story:
         screen.step(7, "client id", client_id, "given by the WFM, synced to disk before the next request left")
         for request in facts.of_route(self._requests(), "capabilities"):
             accepted = request["status"] == 201
-            answer = "201" if accepted else _answer(request)
+            answer = "201" if accepted else facts.answer(request)
             screen.step(
                 None,
                 "report",
-                f"{facts.route(request)}: {answer}",
+                f"{facts.route(request, client_id)}: {answer}",
                 f"capabilities; {self._signed(request, checked=True)}",
                 mood="good" if accepted else "wait",
             )
@@ -210,18 +212,19 @@ class Story:
         screen.step(
             None,
             "enrolled",
-            f"after {_count(onboarding, 'onboarding request')} and "
-            f"{_count(len(self._requests()) - onboarding, 'report')}",
+            f"after {count(onboarding, 'onboarding request')} and "
+            f"{count(len(self._requests()) - onboarding, 'report')}",
         )
         return status
 
     def _restart(self, before: StatusDocument) -> None:
-        """Kill the daemon as a power cut would, start it again, and count the requests."""
+        """Kill the daemon, start it again, and count the requests."""
         requests = len(self._requests())
         self._must(len(self._onboarding()) == self._shown, "the enrolled device asked again")
         self._kill()
         stored = peek(self._stage.state)
-        self._must("enrolment.json" in stored, "no enrolment record is on disk")
+        on_disk = json.loads(stored.get("enrolment.json", b"{}")).get("clientId")
+        self._must(on_disk == before["client_id"], f"the client id on disk is {on_disk}")
         self._stage.start_daemon()
         status = self._until(lambda status: status["state"] == "enrolled", "enrolled after the restart")
         self._must(status["client_id"] == before["client_id"], "the client id is another one after the restart")
@@ -239,7 +242,7 @@ class Story:
     def _kill(self) -> None:
         ended = self._stage.kill_daemon()
         self._must(ended == -9, f"the daemon ended with {ended}, not by SIGKILL")
-        self._screen.step(8, "restart", "the daemon is killed (SIGKILL), as a power cut would end it")
+        self._screen.step(8, "restart", "the daemon is killed with SIGKILL: it can save nothing more")
 
     # The rejected way.
 
@@ -254,13 +257,13 @@ class Story:
         self._stage.start_daemon()
         status = self._until(lambda status: status["state"] != "starting", "a state after the restart")
         self._must(status["state"] == "rejected", f"after the restart it is {status['state']}, not rejected")
-        self._screen.more(f"started again: still rejected; {_next(status)}. Told to ask now:")
+        self._screen.more(f"started again: still rejected, {next_attempt(status)}")
         attempt = status["attempt"]
         status = self._retry(lambda s: s["attempt"] > attempt and s["next_attempt_at"] is not None, "another answer")
         self._show_onboarding(None, "again", identity["fingerprint"], mood="bad")
         self._must(status["state"] == "rejected", f"it is {status['state']}, not rejected")
-        self._screen.more(f"{_next(status)}, and so on, until somebody approves it")
-        return "Rejected: the device keeps asking, seldom and for ever, and needs nothing but a person's yes."
+        self._screen.more(f"{next_attempt(status)}, and so on, until somebody approves it")
+        return "Rejected, and it keeps asking: a person's yes at the WFM is all it needs."
 
     # Helpers.
 
@@ -284,19 +287,3 @@ class Story:
     def _must(self, holds: bool, otherwise: str) -> None:
         if not holds:
             raise DemoFailed(otherwise)
-
-
-def _answer(request: Record) -> str:
-    """Return the WFM's answer: status and why."""
-    return f"{request['status']}, {clean(request['verdict'], 120)}"
-
-
-def _next(status: StatusDocument) -> str:
-    """Return when the device asks again."""
-    if status["next_attempt_at"] is None:
-        return "asking now"
-    return f"asks again in {duration(datetime.fromisoformat(status['next_attempt_at']).timestamp() - time.time())}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

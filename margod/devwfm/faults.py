@@ -184,6 +184,7 @@ async def _endless(fault: Fault, request: web.BaseRequest) -> web.StreamResponse
     await response.prepare(request)
     while True:
         await response.write(_BLOCK)
+        await asyncio.sleep(0)  # on a socket that is gone write() returns without giving the loop a turn to see it
 
 
 async def _slow(fault: Fault, request: web.BaseRequest, answer: web.Response) -> None:

@@ -157,6 +157,7 @@ class Enrolment:
         if not same_binding:
             self._history, self._intent_open, self._to_keep, self._floor = event.history, False, None, 0.0
         if new.obstacle is not None:
+            self._attempt += 1
             return self._stopped_by(new.obstacle.state, new.obstacle.reason, new.obstacle.detail, now)
         if old is None and self._restore(event.history.memory, now):
             return self._proceed(now) if self._due is not None and self._due <= now.mono else []
@@ -286,18 +287,14 @@ class Enrolment:
         facts, history = self._facts, self._history
         assert facts is not None
         self._intent_open = not outcome.sent
-        spoken = outcome.kind in (Kind.PENDING, Kind.FORBIDDEN, Kind.CONFLICT)
-        history = replace(
-            history, settled=history.settled or spoken or outcome.lost, unanswered=history.unanswered or outcome.lost
-        )
-        self._history = history
+        settled = history.settled or outcome.kind in (Kind.PENDING, Kind.FORBIDDEN, Kind.CONFLICT)
+        settled = settled or (outcome.lost and outcome.reason is not reasons.WFM_ERROR)
+        self._history = history = replace(history, settled=settled, unanswered=history.unanswered or outcome.lost)
         if outcome.kind is Kind.CONFLICT and history.unanswered and not history.reissued:
             if self.rules.reissue_on_conflict and facts.can_reissue:
                 self._on = _On.REISSUED
-                note = m.Note(
-                    m.Level.WARNING, "certificate-reissued", {"message": "an answer was lost, the WFM says 409"}
-                )
-                return [note, m.Reissue()]
+                why = {"message": "an answer was lost, the WFM says 409"}
+                return [m.Note(m.Level.WARNING, "certificate-reissued", why), m.Reissue()]
         elif outcome.kind is Kind.INVALID:
             form = None if history.settled else self._other_form(Step.ENROL, outcome, history.tried)
             if form is not None:
@@ -353,14 +350,9 @@ class Enrolment:
         return [*notes, *self._enter(state, reason, detail, now)]
 
     def _cannot_write(self, detail: str, state: State, now: m.Now) -> list[m.Command]:
-        reason = reasons.STATE_NOT_WRITABLE
-        wait = self._wait(policy.LOCAL, None, now)
-        self._last_error = LastError(reason, detail, now.wall)
-        note = self._failures.failed(reason, detail, wait, now)
-        return [note, *self._enter(state, reason, detail, now)]
+        return self._stopped_by(state, reasons.STATE_NOT_WRITABLE, detail, now)
 
     def _stopped_by(self, state: State, reason: Reason, detail: str, now: m.Now) -> list[m.Command]:
-        self._attempt += 1
         wait = self._wait(policy.LOCAL, None, now)
         self._last_error = LastError(reason, detail, now.wall)
         return [self._failures.failed(reason, detail, wait, now), *self._enter(state, reason, detail, now)]

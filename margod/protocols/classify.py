@@ -69,7 +69,7 @@ def refusal(step: Step, result: Answer | TransportFailure) -> Outcome:
 
 def _by_status(step: Step, answer: Answer) -> Outcome:
     status = answer.status
-    if status == 202:
+    if status == 202 and step is not Step.FETCH_TRUST:  # nobody has to approve a download
         return Outcome(Kind.PENDING, reasons.PENDING_APPROVAL)
     if 200 <= status < 300:
         if step is Step.FETCH_TRUST:
@@ -79,6 +79,8 @@ def _by_status(step: Step, answer: Answer) -> Outcome:
         return Outcome(Kind.BAD_ANSWER, reasons.REDIRECTED)
     if status in _BUSY:
         return Outcome(Kind.BUSY, reasons.WFM_BUSY)
+    if status == 504:  # a gateway's word that the WFM did not answer it: the same as no answer to us
+        return Outcome(Kind.BUSY, reasons.TIMED_OUT, lost=True)
     if status >= 500:
         return Outcome(Kind.BUSY, reasons.WFM_ERROR, lost=True)
     if status in _REFUSED[step]:

@@ -38,18 +38,20 @@ class CheckedDaemon(Daemon):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop it, and see that it still served its status and showed no traceback and no secret."""
-        if error is None:
-            self._shown.append(json.dumps(await self.status()))
-            self._shown.append(json.dumps(await self.get("/v1/identity")))
-        await super().__aexit__(kind, error, trace)
+        try:
+            if error is None:
+                self._shown.append(json.dumps(await self.status()))
+                self._shown.append(json.dumps(await self.get("/v1/identity")))
+        finally:
+            await super().__aexit__(kind, error, trace)
         if error is None:
             self.check()
 
-    async def retry(self) -> None:
-        """`margod retry`."""
-        code, out, said = await self.command("retry")
-        assert code == 0, out + said
-        self._shown.append(out)
+    async def retry(self) -> dict[str, Any]:
+        """Have it make the next attempt now."""
+        answer = await super().retry()
+        self._shown.append(json.dumps(answer))
+        return answer
 
     async def restart(self) -> None:
         """Start it again, in the same environment."""

@@ -80,40 +80,36 @@ async def test_tls_1_2_only(tmp_path: Path) -> None:
             await daemon.until("enrolled")
 
 
-@pytest.mark.parametrize("size", ["endless", "1 GB"])
-async def test_answers_without_end_fill_no_memory(tmp_path: Path, size: str) -> None:
+async def test_answers_without_end_fill_no_memory(tmp_path: Path) -> None:
     """A body that does not stop, or announces 1 GB, is dropped; the memory of the process stays where it was."""
     async with DevWfm(tmp_path / "wfm") as wfm:
         await wfm.fault("answer", route="onboarding", status=500)  # the first attempt loads what every one needs
-        if size == "endless":
-            await wfm.fault("endless", route="onboarding", times=1)
-        else:
-            head = "HTTP/1.1 201 Created\r\nContent-Length: 1000000000\r\n\r\n"
-            await wfm.fault("garbage", route="onboarding", times=1, body=head + "[" * 200_000)
+        await wfm.fault("endless", route="onboarding")
+        head = "HTTP/1.1 201 Created\r\nContent-Length: 1000000000\r\n\r\n"
+        await wfm.fault("garbage", route="onboarding", body=head + "[" * 200_000)
         async with CheckedDaemon(tmp_path / "d", url=wfm.url, ca_file=wfm.ca_file) as daemon:
             await daemon.until_status(lambda s: s["last_error"] is not None, "failed once")
             before = daemon.memory()
             status = await daemon.until_status(waits("answer-too-large"), "answer-too-large")
-            failed(status, "onboarding", "answer-too-large", "offline")
-            assert daemon.memory("VmHWM") - before < 6 * 1024
+            assert "65536 bytes" in failed(status, "onboarding", "answer-too-large", "offline")
             await daemon.until("enrolled")  # by itself
-            assert await daemon.journal_line("recovered")
+            assert len([line for line in daemon.journal if "attempt-failed code=answer-too-large" in line]) == 2
+            assert daemon.memory("VmHWM") - before < 6 * 1024
 
 
 async def test_a_row_of_faults_and_then_by_itself(tmp_path: Path) -> None:
-    """Refused TLS, garbage, a cut connection and a 503 in a row: each is told, and it enrols without anybody's help."""
+    """No TLS, a cut connection and a 503 in a row: each is told, and it enrols without anybody's help."""
     async with DevWfm(tmp_path / "wfm") as wfm:
         await wfm.fault("plain")
-        await wfm.fault("garbage", route="onboarding")
         await wfm.fault("cut", route="onboarding")
-        await wfm.fault("answer", route="onboarding", status=503, body='{"error": "\x1b[31mbusy\u202e\\r\\n"}')
+        await wfm.fault("answer", route="onboarding", status=503, body=json.dumps({"error": "\x1b[31mbu\u202e\r\nsy"}))
         async with CheckedDaemon(tmp_path / "d", url=wfm.url, ca_file=wfm.ca_file) as daemon:
             status = await daemon.until("enrolled")
             assert status["attempt"] == 0
             lines = [line for line in daemon.journal if "attempt-failed" in line]
-            codes = ["tls-failed", "answer-malformed", "connection-lost", "wfm-busy"]
+            codes = ["tls-failed", "connection-lost", "wfm-busy"]
             assert [code for code, line in zip(codes, lines, strict=True) if f"code={code}" in line] == codes
-            assert "HTTP 503: [31mbusy" in lines[-1]
+            assert "HTTP 503: [31mbu sy" in lines[-1]
             assert len([c for c in await wfm.clients() if c["client_id"]]) == 1
 
 
@@ -221,10 +217,9 @@ async def test_403_means_pending_where_the_owner_says_so(tmp_path: Path) -> None
 
 
 async def test_an_unusable_client_id_is_not_taken(tmp_path: Path) -> None:
-    """An id that could change a path, or a whole page of HTML, leaves nothing in the vault; a later good one counts."""
+    """An id that could change a path leaves nothing in the vault; a later good one counts."""
     async with DevWfm(tmp_path / "wfm") as wfm:
-        for body in (json.dumps({"clientId": "../../../etc"}), "<html><title>Hotel\x1b[2J</title>" + "[" * 100_000):
-            await wfm.fault("answer", route="onboarding", status=201, body=body)
+        await wfm.fault("answer", route="onboarding", status=201, body=json.dumps({"clientId": "../../../etc"}))
         async with CheckedDaemon(tmp_path / "d", url=wfm.url, ca_file=wfm.ca_file) as daemon:
             status = await daemon.until_status(waits("answer-invalid"), "answer-invalid")
             failed(status, "onboarding", "answer-invalid", "online")
@@ -235,14 +230,16 @@ async def test_an_unusable_client_id_is_not_taken(tmp_path: Path) -> None:
 
 async def test_what_was_said_outlives_a_failing_network(tmp_path: Path) -> None:
     """After 202 a connection that breaks and a 500 take nothing back: pending, offline, with the last error beside."""
-    async with DevWfm(tmp_path / "wfm", "--approval", "manual", "--retry-after", "0") as wfm:
-        async with CheckedDaemon(tmp_path / "d", url=wfm.url, ca_file=wfm.ca_file) as daemon:
-            await daemon.until("pending-approval")
-            await wfm.fault("cut", route="onboarding", times=0)
-            await daemon.retry()
-            status = await daemon.until_status(lambda s: s["connection"] == "offline", "offline")
-            assert (status["state"], status["reason"]) == ("pending-approval", "pending-approval")
-            assert status["last_error"]["code"] == "connection-lost"
-            await wfm.clear_faults()
-            await wfm.approve(1)
-            await daemon.until("enrolled")
+    async with (
+        DevWfm(tmp_path / "wfm", "--approval", "manual", "--retry-after", "0") as wfm,
+        CheckedDaemon(tmp_path / "d", url=wfm.url, ca_file=wfm.ca_file) as daemon,
+    ):
+        await daemon.until("pending-approval")
+        await wfm.fault("cut", route="onboarding", times=0)
+        await daemon.retry()
+        status = await daemon.until_status(lambda s: s["connection"] == "offline", "offline")
+        assert (status["state"], status["reason"]) == ("pending-approval", "pending-approval")
+        assert status["last_error"]["code"] == "connection-lost"
+        await wfm.clear_faults()
+        await wfm.approve(1)
+        await daemon.until("enrolled")

@@ -62,6 +62,17 @@ async def test_approval_by_a_person(tmp_path: Path) -> None:
         assert (await daemon.command("wait", "--for", "enrolled", "--timeout", "10s"))[0] == 0
 
 
+async def test_retry_moves_the_attempt_in_the_running_loop(tmp_path: Path) -> None:
+    """A retry that the WFM does not allow at once is made when it does, not when the old wait would have ended."""
+    async with DevWfm(tmp_path / "wfm") as wfm:
+        await wfm.fault("answer", route="onboarding", times=1, status=404, headers={"Retry-After": "2"})
+        async with Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file) as daemon:
+            await daemon.until("blocked")
+            code, out, _ = await daemon.command("retry")
+            assert (code, "next attempt" in out.lower()) == (0, True)
+            await daemon.until("enrolled")
+
+
 @pytest.mark.parametrize("state", ["pending-approval", "enrolled", "onboarding"])
 async def test_stops_within_two_seconds(tmp_path: Path, state: str) -> None:
     """One SIGTERM ends it within 2 s, also in the middle of a request that nobody answers."""

@@ -102,7 +102,8 @@ ENROLMENT: dict[str, tuple[Script, tuple[str, str, str]]] = {
     **{f"{s}": (says(s), ("blocked", "wrong-address", "online")) for s in (404, 405, 410)},
     "409": (says(409), ("blocked", "registered-by-other", "online")),
     **{f"{s}": (says(s), ("onboarding", "wfm-busy", "online")) for s in (408, 425, 429, 503)},
-    **{f"{s}": (says(s), ("onboarding", "wfm-error", "online")) for s in (500, 501, 502, 504, 505, 507, 511, 520, 599)},
+    **{f"{s}": (says(s), ("onboarding", "wfm-error", "online")) for s in (500, 501, 502, 505, 507, 511, 520, 599)},
+    "504": (says(504), ("onboarding", "timed-out", "online")),
     **{
         f"{s}": (says(s), ("onboarding", "answer-unexpected", "online"))
         for s in (402, 406, 407, 411, 412, 413, 414, 416, 417, 418, 421, 423, 424, 426, 428, 431, 451, 499)

@@ -107,9 +107,18 @@ def test_dialect_is_tried_once_per_wfm() -> None:
     assert {form for _, form, _ in world.asked[3:]} == {"certificate-der"}
 
 
-@pytest.mark.parametrize("first", [answer(202), answer(403), LOST, answer(500)], ids=["202", "403", "timeout", "500"])
+@pytest.mark.parametrize("status", [500, 502, 503])
+def test_dialect_may_change_after_a_server_error(status: int) -> None:
+    """A WFM or proxy that was still booting does not cost the older forms."""
+    world = World(server=Script(answer(status), answer(400), ID))
+    world.settle()
+    world.until_due()
+    assert world.condition()[0] is State.ENROLLED
+
+
+@pytest.mark.parametrize("first", [answer(202), answer(403), LOST, answer(504)], ids=["202", "403", "timeout", "504"])
 def test_dialect_never_changes_after_the_wfm_may_have_registered(first: Answer | TransportFailure) -> None:
-    """After 202, 403, a server error or a lost answer another form could register a second time: it is not tried."""
+    """After 202, 403, a timeout or a lost answer another form could register a second time: it is not tried."""
     world = World(server=Script(first, answer(400)))
     world.settle()
     world.start()  # and that survives a restart
@@ -117,6 +126,17 @@ def test_dialect_never_changes_after_the_wfm_may_have_registered(first: Answer |
     world.until_due()
     assert {form for _, form, _ in world.asked} == {"certificate-der"}
     assert world.condition() == (State.BLOCKED, "certificate-refused")
+
+
+def test_report_begins_anew_with_the_specifications_route() -> None:
+    """Where both routes of the report were refused the next attempt asks the specification's first again."""
+    world = World(server=lambda step, request: ID if step is Step.ENROL else answer(404))
+    world.settle()
+    assert world.condition() == (State.ONBOARDED, "client-unknown")
+    world.server = accepting
+    world.until_due()
+    assert [form for step, form, _ in world.asked if step is Step.REPORT] == ["device", "client", "device"]
+    assert world.condition()[0] is State.ENROLLED
 
 
 def test_dialect_by_hand_is_the_only_form() -> None:

@@ -47,6 +47,7 @@ ENROL = [
     (answer(500), "onboarding", "wfm-error", TRYING),
     (answer(502), "onboarding", "wfm-error", TRYING),
     (answer(503), "onboarding", "wfm-busy", TRYING),
+    (answer(504), "onboarding", "timed-out", TRYING),
     (answer(599), "onboarding", "wfm-error", TRYING),
 ]
 

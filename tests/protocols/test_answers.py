@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -16,6 +18,16 @@ from margod.protocols import answers, classify
 def answer(body: bytes, status: int = 400, **headers: str) -> Answer:
     """Return an answer received at 1,000,000 s."""
     return Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, body, 1_000_000.0)
+
+
+@pytest.fixture
+def new_york() -> Iterator[None]:
+    """A device far from UTC: its zone has no part in what a server says."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", "America/New_York")
+        time.tzset()
+        yield
+    time.tzset()
 
 
 @pytest.mark.parametrize(
@@ -41,6 +53,13 @@ def answer(body: bytes, status: int = 400, **headers: str) -> Answer:
 def test_error_texts(body: bytes, said: str) -> None:
     """Each known form of an error body gives its text; what is none gives nothing or a shortened look at it."""
     assert answers.error_text(answer(body)) == said
+
+
+def test_a_title_without_end_costs_nothing() -> None:
+    """A page made of `<title` alone is read before the daemon's loop would notice (a second and more once)."""
+    began = time.perf_counter()
+    assert answers.error_text(answer(b"<title" * 10_900)).startswith("<title<title")
+    assert time.perf_counter() - began < 0.25
 
 
 @pytest.mark.parametrize(
@@ -76,6 +95,7 @@ def test_client_ids(body: bytes, found: str | None) -> None:
         ({"retry_after": "Wed, 21 Oct 2015 07:28:30 GMT", "date": "Wed, 21 Oct 2015 07:28:00 GMT"}, b"", 30),
         ({"retry_after": "Wed, 21 Oct 2015 07:28:00 GMT", "date": "Wed, 21 Oct 2015 08:00:00 GMT"}, b"", 0),
         ({"retry_after": "Mon, 12 Jan 1970 14:04:20 GMT"}, b"", 1_060),
+        ({"retry_after": "Mon Jan 12 14:04:20 1970"}, b"", 1_060),
         ({"retry_after": "soon"}, b'{"retryAfterSeconds": 9}', 9),
         ({}, b'{"retryAfterSeconds": 30}', 30),
         ({}, b'{"retryAfterSeconds": true}', None),
@@ -84,6 +104,7 @@ def test_client_ids(body: bytes, found: str | None) -> None:
         ({}, b"", None),
     ],
 )
+@pytest.mark.usefixtures("new_york")
 def test_retry_after(headers: dict[str, str], body: bytes, seconds: float | None) -> None:
     """Seconds, dates against the server's own clock, and the problem body's field; nonsense counts as nothing."""
     assert answers.retry_after(answer(body, 429, **headers)) == seconds

@@ -150,14 +150,14 @@ class Daemon:
             writer.close()
         raise AssertionError(f"never {what}; last: {seen}; journal:\n" + "\n".join(self.journal[-20:]))
 
-    async def journal_line(self, event: str, since: int = 0) -> str:
-        """Wait until the journal has a line of this event after line `since`, and return it."""
+    async def journal_line(self, event: str, since: int = 0, *, having: str = "") -> str:
+        """Wait until the journal has a line of this event, with `having` in it, after line `since`; return it."""
         assert self.process is not None
         try:
             async with asyncio.timeout(TIMEOUT):
                 while True:
                     for line in self.journal[since:]:
-                        if line.split(">", 1)[-1].split(" ", 1)[0] == event:
+                        if line.split(">", 1)[-1].split(" ", 1)[0] == event and having in line:
                             return line
                     if self._reading is None or self._reading.done():
                         break
