@@ -37,7 +37,6 @@ TIMEOUT: Final = 30.0
 """Seconds that anything may take on a busy machine."""
 SETTLED: Final = 18.0
 """Seconds after which an enrolled daemon is idle: the kept-alive connection to the WFM has ended (after 15)."""
-
 LIBRARIES: Final = "import aiohttp, cryptography.x509, yaml, structlog"
 CLI: Final = "import argparse, json, socket"
 
@@ -79,6 +78,7 @@ class Samples:
     commits: list[int] = field(default_factory=list)
     appended: list[int] = field(default_factory=list)
     restart_commits: list[int] = field(default_factory=list)
+    restart_memory: list[float] = field(default_factory=list)  # MiB
     yardstick: list[float] = field(default_factory=list)
     status: list[float] = field(default_factory=list)
 
@@ -107,22 +107,17 @@ class Installation:
 
     def timed(self, code: str) -> float:
         """Return the seconds in which the interpreter starts and runs `code`, without its end."""
-        began = time.perf_counter()
-        self._checked([str(self.python), "-c", f"{code}\nimport os; os._exit(0)"])
-        return time.perf_counter() - began
+        return self.timed_whole(str(self.python), "-c", f"{code}\nimport os; os._exit(0)")
 
     def timed_whole(self, *command: str) -> float:
         """Return the seconds from the start to the end of a process."""
+        env, nowhere = self.environment(), subprocess.DEVNULL
         began = time.perf_counter()
-        self._checked(list(command))
-        return time.perf_counter() - began
-
-    def _checked(self, command: list[str]) -> None:
-        done = subprocess.run(
-            command, env=self.environment(), cwd="/", stdout=subprocess.DEVNULL, timeout=TIMEOUT, check=False
-        )
+        done = subprocess.run(command, env=env, cwd="/", stdout=nowhere, timeout=TIMEOUT, check=False)
+        took = time.perf_counter() - began
         if done.returncode:
-            raise RuntimeError(f"{command[:3]} ended with {done.returncode}")
+            raise RuntimeError(f"{' '.join(command[:3])} ended with {done.returncode}")
+        return took
 
 
 class Device:
@@ -155,7 +150,7 @@ class Device:
                     *("--state-dir", str(self.state), "--runtime-dir", str(self.runtime)),
                 ],
                 env=self._installation.environment(
-                    NOTIFY_SOCKET=str(self._address), WATCHDOG_USEC=f"{_watchdog() * 1_000_000}"
+                    NOTIFY_SOCKET=str(self._address), WATCHDOG_USEC=f"{_watchdog()}000000"
                 ),
                 cwd="/",
             )
@@ -174,7 +169,7 @@ class Device:
 
     def commits(self) -> int:
         """Return how often the vault was committed: the number of its newest generation."""
-        return max((int(name[4:]) for name in os.listdir(self.state) if re.fullmatch(r"gen-\d+", name)), default=0)
+        return max((int(p.name[4:]) for p in self.state.iterdir() if re.fullmatch(r"gen-\d+", p.name)), default=0)
 
     def appended(self) -> int:
         """Return the lines that stand in the answer log."""
@@ -183,13 +178,12 @@ class Device:
 
     def switches(self) -> int:
         """Return the context switches of all its threads so far, voluntary or not: each is a wakeup."""
-        tasks = Path(f"/proc/{self.pid}/task").glob("*/status")
-        return sum(int(n) for task in tasks for n in re.findall(r"ctxt_switches:\s+(\d+)", task.read_text()))
+        tasks = [task.read_text() for task in Path(f"/proc/{self.pid}/task").glob("*/status")]
+        return sum(int(n) for n in re.findall(r"ctxt_switches:\s+(\d+)", "".join(tasks)))
 
     def memory(self) -> dict[str, float]:
         """Return Rss and Pss with their parts, in MiB."""
-        text = Path(f"/proc/{self.pid}/smaps_rollup").read_text()
-        text += Path(f"/proc/{self.pid}/status").read_text()
+        text = "".join(Path(f"/proc/{self.pid}/{name}").read_text() for name in ("smaps_rollup", "status"))
         wanted = re.findall(r"(?m)^(VmRSS|RssAnon|RssFile|Pss):\s+(\d+) kB", text)
         return {name: int(kib) / 1024 for name, kib in wanted}
 
@@ -229,6 +223,7 @@ def once(installation: Installation, wfm: Path, directory: Path, samples: Sample
         with device.run() as until:
             samples.ready.append(until("READY=1"))
             samples.again.append(until("STATUS=enrolled"))
+            samples.restart_memory.append(device.memory()["VmRSS"])
     samples.restart_commits.append((device.commits() - samples.commits[-1]) // 2)
 
 
@@ -264,6 +259,7 @@ def measure(*, quick: bool, say: Callable[[str], None]) -> list[Row]:
     return [
         *time_rows(samples),
         memory_row(memory),
+        Row("  of a restart", "", f"{statistics.median(samples.restart_memory):.1f} MiB", "shown"),
         wakeup_row(wakeups, watched),
         ratio_row("`margod status`", samples.status, "argparse, json, socket", samples.yardstick, 2.5),
         vault_row(samples),
@@ -365,8 +361,7 @@ def show(rows: list[Row]) -> None:
     widths = [max(len(getattr(row, name)) for row in rows) for name in ("what", "budget", "measured")]
     for row in rows:
         cells = [f"{cell:{width}}" for cell, width in zip((row.what, row.budget, row.measured), widths, strict=True)]
-        verdict = "" if row.verdict == "shown" else row.verdict
-        print("  ".join([*cells, f"{verdict:4}", row.detail]).rstrip())
+        print("  ".join([*cells, f"{row.verdict.replace('shown', ''):4}", row.detail]).rstrip())
 
 
 def main() -> int:
@@ -387,7 +382,7 @@ def main() -> int:
     return 1 if any(row.verdict == "failed" for row in rows) else 0
 
 
-def _verdict(within: bool) -> str:  # noqa: FBT001 - one word for one fact
+def _verdict(within: bool) -> str:
     return "ok" if within else "over"
 
 

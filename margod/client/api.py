@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import socket
@@ -22,6 +21,10 @@ TIMEOUT: Final = 10.0
 """Seconds for connecting and for each read, unless told otherwise."""
 POST_TIMEOUT: Final = 40.0
 """Seconds at least for what the daemon is asked to do: it answers within 30."""
+_LINE_LIMIT: Final = 8192
+"""Bytes of one line of an answer's head."""
+_LINES_LIMIT: Final = 64
+"""Lines of an answer's head."""
 
 
 class RequestRefused(MargodError):
@@ -76,56 +79,52 @@ class Client:
         Ends after `timeout` seconds (None: never). Raises DaemonUnreachable when the daemon goes away.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        connection = _UnixConnection(self._path, self._bounded(deadline))
+        exchange = _Exchange(self._path, self._bounded(deadline))
         try:
-            response = self._send(connection, "GET", "/v1/events")
-            if response.status != 200:
-                raise self._refusal(response.status, self._read(response))
+            self._send(exchange, "GET", "/v1/events")
+            if exchange.status != 200:
+                raise self._refusal(exchange.status, self._read(exchange))
             while True:
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     return
-                connection.wait_for(left)
+                exchange.wait_for(left)
                 try:
-                    data = _next_event(response)
+                    data = _next_event(exchange)
                 except TimeoutError:
                     return
-                except (OSError, http.client.HTTPException, ValueError) as error:
+                except (OSError, ValueError) as error:
                     raise self._unreachable(error) from error
                 if data is None:
                     message = f"The margod behind {self._path} went away."
                     raise DaemonUnreachable(DAEMON_UNREACHABLE, message)
                 yield cast("StatusDocument", self._parse(data))
         finally:
-            connection.close()
+            exchange.close()
 
     def _ask(self, method: str, target: str, *, also: int = 0) -> dict[str, Any]:
         timeout = self._timeout if method == "GET" else max(self._timeout, POST_TIMEOUT)
-        connection = _UnixConnection(self._path, timeout)
+        exchange = _Exchange(self._path, timeout)
         try:
-            response = self._send(connection, method, target)
-            body = self._read(response)
-            if response.status >= 300 and response.status != also:
-                raise self._refusal(response.status, body)
+            self._send(exchange, method, target)
+            body = self._read(exchange)
+            if exchange.status >= 300 and exchange.status != also:
+                raise self._refusal(exchange.status, body)
             return self._parse(body)
         finally:
-            connection.close()
+            exchange.close()
 
-    def _send(self, connection: _UnixConnection, method: str, target: str) -> http.client.HTTPResponse:
+    def _send(self, exchange: _Exchange, method: str, target: str) -> None:
         try:
-            connection.request(method, target)
-            return connection.getresponse()
-        except (OSError, http.client.HTTPException) as error:
+            exchange.send(method, target)
+        except (OSError, ValueError) as error:
             raise self._unreachable(error) from error
 
-    def _read(self, response: http.client.HTTPResponse) -> bytes:
+    def _read(self, exchange: _Exchange) -> bytes:
         try:
-            body = response.read(ANSWER_LIMIT + 1)
-        except (OSError, http.client.HTTPException) as error:
+            return exchange.body()
+        except (OSError, ValueError) as error:
             raise self._unreachable(error) from error
-        if len(body) > ANSWER_LIMIT:
-            raise self._unreachable(ValueError("its answer is too large"))
-        return body
 
     def _parse(self, body: bytes) -> dict[str, Any]:
         try:
@@ -171,37 +170,77 @@ def admin_socket(directory: str) -> str:
     return f"{directory.rstrip('/')}/admin/admin.sock"
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    """An HTTP connection to a socket file. Keeps the socket at hand: http.client drops it for a stream without end."""
+class _Exchange:
+    """One request and its answer in HTTP/1.0: a head, then a body up to its length or to the end, never in chunks.
+
+    Written out because http.client would be half of what `margod status` costs. Raises OSError, and ValueError for what
+    is not such an answer.
+    """
 
     def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
+        self.status = 0
         self._path = path
-        self._timeout = timeout
-        self._unix: socket.socket | None = None
+        self._length: int | None = None
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(timeout)
+        self._file = self._socket.makefile("rb")
 
-    def connect(self) -> None:
-        self._unix = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._unix.settimeout(self._timeout)
-        self.sock = self._unix
-        self._unix.connect(self._path)
+    def send(self, method: str, target: str) -> None:
+        """Send the request and read the answer's head."""
+        self._socket.connect(self._path)
+        self._socket.sendall(f"{method} {target} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n".encode())
+        version, _, rest = self._head_line().partition(b" ")
+        if not version.startswith(b"HTTP/1.") or not rest[:3].isdigit():
+            raise ValueError("it does not speak HTTP")
+        self.status = int(rest[:3])
+        for _ in range(_LINES_LIMIT):
+            if not (line := self._head_line()):
+                return
+            name, _, value = line.partition(b":")
+            if name.lower() == b"transfer-encoding":
+                raise ValueError("its answer comes in chunks, which was not asked for")
+            if name.lower() == b"content-length":
+                if not value.strip().isdigit():
+                    raise ValueError("its answer has no length that can be read")
+                self._length = int(value)
+        raise ValueError("its answer's head is too long")
+
+    def body(self) -> bytes:
+        """Return the whole body."""
+        if self._length is not None and self._length > ANSWER_LIMIT:
+            raise ValueError("its answer is too large")
+        body = self._file.read(ANSWER_LIMIT + 1 if self._length is None else self._length)
+        if len(body) > ANSWER_LIMIT:
+            raise ValueError("its answer is too large")
+        if self._length is not None and len(body) < self._length:
+            raise ValueError("its answer ends early")
+        return body
+
+    def line(self) -> bytes:
+        """Return the next line of the body, nothing at its end."""
+        return self._file.readline(ANSWER_LIMIT + 1)
 
     def wait_for(self, seconds: float | None) -> None:
         """Let later reads wait for `seconds` (None: for ever)."""
-        assert self._unix is not None
-        self._unix.settimeout(seconds)
+        self._socket.settimeout(seconds)
 
     def close(self) -> None:
-        super().close()
-        if self._unix is not None:
-            self._unix.close()
+        """Hang up."""
+        self._file.close()
+        self._socket.close()
+
+    def _head_line(self) -> bytes:
+        line = self._file.readline(_LINE_LIMIT)
+        if not line.endswith(b"\n"):
+            raise ValueError("its answer's head is cut or too long")
+        return line.rstrip(b"\r\n")
 
 
-def _next_event(response: http.client.HTTPResponse) -> bytes | None:
+def _next_event(exchange: _Exchange) -> bytes | None:
     """Return the next event's data, None at the end (HTML standard, 9.2.6: lines of fields, ended by an empty one)."""
     data: list[bytes] = []
     size = 0
-    while line := response.readline(ANSWER_LIMIT + 1):
+    while line := exchange.line():
         size += len(line)
         if size > ANSWER_LIMIT:
             raise ValueError("an event is too large")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from aiohttp import web
+from aiohttp.web_response import Response
 
 _PLAIN: Final[dict[int, tuple[str, str]]] = {
     400: ("bad-request", "This is not a request that the local API understands."),
@@ -21,16 +21,14 @@ _PLAIN: Final[dict[int, tuple[str, str]]] = {
 """Errors of the API itself by status: code and message. Errors of the device carry a reason's own words."""
 
 
-def document(body: object, status: int = 200) -> web.Response:
+def document(body: object, status: int = 200) -> Response:
     """Return `body` as a JSON answer that ends in a newline."""
     text = json.dumps(body, separators=(",", ":")) + "\n"
     headers = {"Cache-Control": "no-store"}
-    return web.Response(text=text, status=status, content_type="application/json", headers=headers)
+    return Response(text=text, status=status, content_type="application/json", headers=headers)
 
 
-def error_answer(
-    status: int, code: str = "", message: str = "", hint: str = "", *, close: bool = False
-) -> web.Response:
+def error_answer(status: int, code: str = "", message: str = "", hint: str = "", *, close: bool = False) -> Response:
     """Return an error answer; code and message default to those of the status. `close` ends the connection after it."""
     plain_code, plain_message = _PLAIN.get(status, _PLAIN[400 if status < 500 else 500])
     error = {"code": code or plain_code, "message": message or plain_message, "hint": hint}

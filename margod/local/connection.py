@@ -6,8 +6,10 @@ import asyncio
 from typing import Final
 
 import structlog
-from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import StreamResponse
+from aiohttp.web_server import Server
 
 from margod.local.answers import error_answer
 from margod.local.guard import Guard
@@ -34,13 +36,13 @@ log = structlog.get_logger()
 class Connection(RequestHandler):
     """A caller. Is idle, then reading (bytes came), then busy (`begin` to `finish`), then idle again."""
 
-    def __init__(self, server: web.Server, guard: Guard) -> None:
+    def __init__(self, server: Server, guard: Guard) -> None:
         """Serve one connection with the application behind `server`, if `guard` admits it."""
         loop = asyncio.get_running_loop()
         super().__init__(
             server,
             loop=loop,
-            access_log=None,  # type: ignore[arg-type]  # None turns it off, as AppRunner documents
+            access_log=None,  # type: ignore[arg-type]  # None turns it off, as aiohttp documents
             tcp_keepalive=False,
             keepalive_timeout=IDLE_TIMEOUT,
             lingering_time=_LINGER,
@@ -128,11 +130,11 @@ class Connection(RequestHandler):
 
     def handle_error(
         self,
-        request: web.BaseRequest,
+        request: BaseRequest,
         status: int = 500,
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002 - aiohttp's signature
-    ) -> web.StreamResponse:
+    ) -> StreamResponse:
         """Answer what is not HTTP, or broke on the way, with a JSON error, and hang up; no traceback."""
         if status >= 500 and exc is not None:
             self.log_exception(exc_info=exc)

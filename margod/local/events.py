@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final
 
-from aiohttp import web
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import StreamResponse
 
 from margod.local.answers import error_answer
 from margod.local.connection import Connection
@@ -35,7 +36,7 @@ class EventStreams:
         if not self._stopping.done():
             self._stopping.set_result(None)
 
-    async def subscribe(self, request: web.Request, connection: Connection) -> web.StreamResponse:
+    async def subscribe(self, request: BaseRequest, connection: Connection) -> StreamResponse:
         """Answer with a stream that ends when the caller goes or the server stops, or with 503 when there are too many.
 
         A caller that does not read is dropped by its connection's write timeout.
@@ -55,9 +56,9 @@ class EventStreams:
                 await changes.aclose()
 
     async def _stream(
-        self, request: web.Request, connection: Connection, changes: AsyncIterator[dict[str, object]]
-    ) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
+        self, request: BaseRequest, connection: Connection, changes: AsyncIterator[dict[str, object]]
+    ) -> StreamResponse:
+        response = StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
         await response.prepare(request)
         while True:
             upcoming = asyncio.ensure_future(_next(changes))

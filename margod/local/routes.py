@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, TypeAlias, cast
 
 import structlog
-from aiohttp import web
+from aiohttp.web_protocol import RequestPayloadError
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import Response, StreamResponse
 
 from margod.local.answers import document, error_answer
 from margod.local.connection import HEAD_TIMEOUT, Connection
@@ -25,80 +27,106 @@ OVERFLOW_UID: Final = 65_534
 """Whom the kernel shows when a user namespace hides the caller: nobody to be trusted with administration."""
 
 _OPENAPI: Final = Path(__file__).with_name("openapi.yaml")
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Handler: TypeAlias = Callable[[BaseRequest], Awaitable[StreamResponse]]
+Routes: TypeAlias = Mapping[str, Mapping[str, Handler]]
 
 log = structlog.get_logger()
 
 
-def application(controller: Controller, streams: EventStreams, *, admin: bool) -> web.Application:
-    """Return the application of the status socket or, with `admin`, of the admin socket."""
+def application(controller: Controller, streams: EventStreams, *, admin: bool) -> Handler:
+    """Return what answers the requests on the status socket or, with `admin`, on the admin socket.
 
-    async def status(_: web.Request) -> web.Response:
+    A table of paths instead of aiohttp.web's application, whose import costs 1 MiB for what seven paths do not need.
+    """
+    table = routes(controller, streams, admin=admin)
+
+    async def answer(request: BaseRequest) -> StreamResponse:
+        handler = _found(table, request)
+        return await (_permitted(request, handler) if admin else handler(request))
+
+    return _bounded(answer)
+
+
+def routes(controller: Controller, streams: EventStreams, *, admin: bool) -> Routes:
+    """Return the handlers by path and method."""
+
+    async def status(_: BaseRequest) -> Response:
         return document(controller.status())
 
-    async def health(_: web.Request) -> web.Response:
+    async def health(_: BaseRequest) -> Response:
         healthy = controller.healthy()
         return document({"healthy": healthy, "state": controller.status()["state"]}, 200 if healthy else 503)
 
-    async def identity(_: web.Request) -> web.Response:
+    async def identity(_: BaseRequest) -> Response:
         found = controller.identity()
         if found is None:
             return error_answer(404, NO_IDENTITY.code, NO_IDENTITY.says, NO_IDENTITY.hint)
         return document(found)
 
-    async def events(request: web.Request) -> web.StreamResponse:
+    async def events(request: BaseRequest) -> StreamResponse:
         return await streams.subscribe(request, _connection(request))
 
-    async def openapi(_: web.Request) -> web.Response:
-        return web.Response(text=_OPENAPI.read_text(encoding="utf-8"), content_type="application/yaml")
+    async def openapi(_: BaseRequest) -> Response:
+        return Response(text=_OPENAPI.read_text(encoding="utf-8"), content_type="application/yaml")
 
-    async def retry(_: web.Request) -> web.Response:
+    async def retry(_: BaseRequest) -> Response:
         return document(await controller.retry(), 202)
 
-    async def reload(_: web.Request) -> web.Response:
+    async def reload(_: BaseRequest) -> Response:
         return document(await controller.reload())
 
-    app = web.Application(middlewares=[_bounded, _permitted if admin else _everyone])
-    reads: dict[str, _Handler] = {"status": status, "health": health, "identity": identity, "events": events}
-    for name, handler in {**reads, "openapi": openapi}.items():
-        app.router.add_get(f"/v1/{name}", handler, expect_handler=_expect)
+    table: dict[str, dict[str, Handler]] = {
+        "/v1/status": {"GET": status},
+        "/v1/health": {"GET": health},
+        "/v1/identity": {"GET": identity},
+        "/v1/events": {"GET": events},
+        "/v1/openapi": {"GET": openapi},
+    }
     if admin:
-        for name, handler in {"retry": retry, "reload": reload}.items():
-            app.router.add_post(f"/v1/{name}", handler, expect_handler=_expect)
-    return app
+        table |= {"/v1/retry": {"POST": retry}, "/v1/reload": {"POST": reload}}
+    return table
 
 
-@web.middleware
-async def _bounded(request: web.Request, handler: _Handler) -> web.StreamResponse:
-    connection = _connection(request)
-    connection.begin()
-    try:
-        if (refusal := await _drop_body(request)) is not None:
-            return refusal
-        return await handler(request)
-    except web.HTTPException as error:
-        answer = error_answer(error.status)
-        if allow := error.headers.get("Allow"):
-            answer.headers["Allow"] = allow
+def _found(table: Routes, request: BaseRequest) -> Handler:
+    """Return the handler of a request; what has none is answered with 404 or 405 (RFC 9110, 15.5.6: with Allow)."""
+    methods = table.get(request.rel_url.raw_path)
+    handler = (methods or {}).get("GET" if request.method == "HEAD" else request.method)
+
+    async def refuse(_: BaseRequest) -> Response:
+        if methods is None:
+            return error_answer(404)
+        answer = error_answer(405)
+        answer.headers["Allow"] = ",".join([*methods, "HEAD"] if "GET" in methods else methods)
         return answer
-    except MargodError as error:
-        return error_answer(409, error.code, error.message, error.hint)
-    except ConnectionError:
-        raise
-    except Exception as error:
-        log.error("local-answer-failed", path=request.path, error=repr(error))
-        return error_answer(500, close=True)
-    finally:
-        connection.finish()
+
+    return handler or refuse
 
 
-@web.middleware
-async def _everyone(request: web.Request, handler: _Handler) -> web.StreamResponse:
-    return await handler(request)
+def _bounded(handler: Handler) -> Handler:
+    """Return `handler` with a bound on what the caller sends, and with an answer for everything that goes wrong."""
+
+    async def answer(request: BaseRequest) -> StreamResponse:
+        connection = _connection(request)
+        connection.begin()
+        try:
+            await _expect(request)
+            if (refusal := await _drop_body(request)) is not None:
+                return refusal
+            return await handler(request)
+        except MargodError as error:
+            return error_answer(409, error.code, error.message, error.hint)
+        except ConnectionError:
+            raise
+        except Exception as error:
+            log.error("local-answer-failed", path=request.path, error=repr(error))
+            return error_answer(500, close=True)
+        finally:
+            connection.finish()
+
+    return answer
 
 
-@web.middleware
-async def _permitted(request: web.Request, handler: _Handler) -> web.StreamResponse:
+async def _permitted(request: BaseRequest, handler: Handler) -> StreamResponse:
     peer = _connection(request).peer
     if peer.uid == OVERFLOW_UID:
         log.warning("admin-refused", path=request.path, uid=peer.uid, pid=peer.pid)
@@ -113,7 +141,7 @@ async def _permitted(request: web.Request, handler: _Handler) -> web.StreamRespo
         return error_answer(504)
 
 
-async def _drop_body(request: web.Request) -> web.Response | None:
+async def _drop_body(request: BaseRequest) -> Response | None:
     """Read and drop a small body; return the refusal of one that is large or slow."""
     if (request.content_length or 0) > BODY_LIMIT:
         return error_answer(413, close=True)
@@ -126,17 +154,17 @@ async def _drop_body(request: web.Request) -> web.Response | None:
                     return error_answer(413, close=True)
     except TimeoutError:
         return error_answer(408, close=True)
-    except web.RequestPayloadError:
+    except RequestPayloadError:
         return error_answer(400, close=True)
     return None
 
 
-async def _expect(request: web.Request) -> None:
+async def _expect(request: BaseRequest) -> None:
     """Ask for a small body that the caller holds back; a large one is refused without being sent (RFC 9110, 10.1.1)."""
     if request.headers.get("Expect", "").lower() == "100-continue" and (request.content_length or 0) <= BODY_LIMIT:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
 
 
-def _connection(request: web.Request) -> Connection:
+def _connection(request: BaseRequest) -> Connection:
     return cast("Connection", request.protocol)

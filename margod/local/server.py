@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import structlog
-from aiohttp import web
+from aiohttp.web_server import Server
 
 from margod.local.connection import Connection
 from margod.local.controller import Controller
@@ -44,7 +44,7 @@ class LocalServer:
         self._group = group
         self._guard = Guard()
         self._streams: EventStreams | None = None
-        self._runners: list[web.AppRunner] = []
+        self._answering: list[Server] = []
         self._servers: list[asyncio.Server] = []
         self._listeners: list[Listener] = []
 
@@ -72,19 +72,19 @@ class LocalServer:
             server.close()
         for listener in self._listeners:
             listener.remove()
-        await asyncio.gather(*(runner.cleanup() for runner in self._runners))
-        self._listeners, self._servers, self._runners, self._streams = [], [], [], None
+        await asyncio.sleep(0)  # requests that are there begin to be answered before idle connections are closed
+        for each in self._answering:
+            each.pre_shutdown()
+        await asyncio.gather(*(each.shutdown(_STOP_TIMEOUT) for each in self._answering))
+        self._listeners, self._servers, self._answering, self._streams = [], [], [], None
 
     async def _serve(self, listener: Listener, *, admin: bool) -> None:
         self._listeners.append(listener)
         assert self._streams is not None
-        app = application(self._controller, self._streams, admin=admin)
-        runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=_STOP_TIMEOUT)
-        await runner.setup()
-        self._runners.append(runner)
-        assert runner.server is not None
+        answering = Server(application(self._controller, self._streams, admin=admin))
+        self._answering.append(answering)
         loop = asyncio.get_running_loop()
-        connect = partial(Connection, runner.server, self._guard)
+        connect = partial(Connection, answering, self._guard)
         server = await loop.create_unix_server(connect, sock=listener.socket, backlog=_ACCEPT_AT_ONCE)
         self._servers.append(server)
         listener.socket.listen(128)

@@ -15,7 +15,7 @@ A failure of the network is not an exception: `model.wire.TransportFailure` is r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from margod.model.reasons import Reason
 
@@ -40,8 +40,7 @@ class MargodError(Exception):
         return f"{self.message}\n  {self.hint}" if self.hint else self.message
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing wrong in the configuration: where it stands, what was expected, what to do."""
 
     file: str

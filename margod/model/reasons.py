@@ -6,9 +6,8 @@ STATUS line and the README's troubleshooting table all take their words from her
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 
 class Side(Enum):
@@ -20,8 +19,7 @@ class Side(Enum):
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(NamedTuple):
     """A stable `code` (lower-case, hyphens), whose side it is on, our sentence, and what to do (may be empty)."""
 
     code: str

@@ -19,6 +19,8 @@ from margod.model.errors import ConfigError, MargodError, StateInUse
 from margod.model.reasons import CONFIG_INVALID, STATE_IN_USE, STATE_UNUSABLE
 from tests.support.local_api import SteeredController, run_margod, start_margod
 
+ROOT = Path(__file__).parents[2]
+
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     """Pins `--version`."""
@@ -113,3 +115,16 @@ def test_start_up_is_light(command: str) -> None:
     assert imported & {"aiohttp", "cryptography", "yaml", "asyncio", "structlog", "attr", "cattrs"} == set()
     others = set(COMMANDS) - {command}
     assert not [line for line in run.stderr.splitlines() if line.rpartition("margod.cli.")[2] in others]
+
+
+@pytest.mark.parametrize("name", ["status", "wait", "retry", "reload"])
+def test_what_talks_to_a_socket_is_light(name: str) -> None:
+    """Pins that these commands load no heavy library, nor one of the standard library's that doubles their time."""
+    heavy = {"aiohttp", "cryptography", "yaml", "structlog", "asyncio", "ssl", "http.client", "dataclasses", "inspect"}
+    code = (
+        f"import argparse, sys; from margod.cli import {name}\n"
+        f"{name}.add_parser(argparse.ArgumentParser().add_subparsers())\n"
+        f"assert not (found := {heavy!r} & set(sys.modules)), found\n"
+    )
+    # Isolated and without site: what the test environment loads at every start is not ours.
+    subprocess.run([sys.executable, "-SIc", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{code}"], check=True)

@@ -131,8 +131,20 @@ def test_no_permission(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         b"HTTP/1.1 200 OK\r\n\r\n" + b"[" * 100_000,
         b"HTTP/1.1 200 OK\r\n\r\n" + b" " * 1_100_000,
         b"HTTP/1.1 500 Oh\r\nContent-Length: 4\r\n\r\nhtml",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1048577\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n{}",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 65 + b"\r\n{}",
+        b"HTTP/1.1 200 OK\r\nA: " + b"b" * 9000 + b"\r\n\r\n{}",
+        b"HTTP/1.1 2x0 OK\r\n\r\n{}",
+        b"SSH-2.0-x 200\r\n\r\n{}",
     ],
-    ids=["nothing", "garbage", "list", "cut", "deep", "large", "html"],
+    ids=[
+        *("nothing", "garbage", "list", "cut", "deep", "large", "html", "short", "announced-large", "negative"),
+        *("cut-head", "chunks", "many-lines", "long-line", "no-status", "not-http"),
+    ],
 )
 def test_what_answers_is_no_margod(client: Client, directory: Path, answer: bytes) -> None:
     """Pins that every foreign answer is one error of ours, without filling memory."""
