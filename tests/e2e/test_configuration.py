@@ -91,14 +91,14 @@ async def test_unreadable_at_the_start(tmp_path: Path) -> None:
     bad.write_text("log: {level: debug}\n")
     closed.write_text("{}")
     closed.chmod(0)
+    foreign = {"MARGOD_WFM_URL": f"https://x:{SECRET}@wfm.example"}
     rest = ("--state-dir", str(tmp_path / "state"), "--runtime-dir", str(tmp_path / "run"))
     found = await asyncio.gather(
         refused("--config", str(missing), *rest),
         refused("--config", str(link), *rest),
         refused("--config", str(folder), *rest),
         refused("--config", str(fifo), *rest),
-        refused("--config", str(bad), "--url", "https://wfm.example:0", *rest),
-        refused("--config", str(bad), *rest, env={"MARGOD_WFM_URL": f"https://x:{SECRET}@wfm.example"}),
+        refused("--config", str(bad), "--url", "https://wfm.example:0", *rest, env=foreign),
     )
     expected = [
         f"{missing}: cannot be read: no such file",
@@ -106,15 +106,15 @@ async def test_unreadable_at_the_start(tmp_path: Path) -> None:
         f"{folder}: cannot be read: a directory",
         f"{fifo}: cannot be read: not a regular file",
         "--url: wfm.url: has a port",
-        "MARGOD_WFM_URL: wfm.url: has a user name or password in it",
     ]
+    assert "MARGOD_WFM_URL: wfm.url: has a user name or password in it" in found[-1]
     for said, problem in zip(found, expected, strict=True):
         assert problem in said
     if os.geteuid() != 0:
         assert f"{closed}: cannot be read: permission denied" in await refused("--config", str(closed), *rest)
 
 
-@pytest.mark.parametrize("how", ["empty", "comment", "default"])
+@pytest.mark.parametrize("how", ["empty", "default"])
 async def test_nothing_configured(tmp_path: Path, how: str) -> None:
     """An empty file, and no file at the default place, are the defaults: it runs, has an identity and wants a URL."""
     daemon = Daemon(tmp_path)
@@ -122,7 +122,7 @@ async def test_nothing_configured(tmp_path: Path, how: str) -> None:
         assert not Path("/etc/margod/margod.yaml").exists()
         daemon.options = ["--state-dir", str(daemon.state)]
     else:
-        daemon.config.write_bytes(b"" if how == "empty" else b"# nothing\n---\n")
+        daemon.config.write_bytes(b"")
     async with daemon:
         status = await daemon.until("discovering", "no-url")
         assert status["identity"]["source"] == "minted"
@@ -148,9 +148,7 @@ async def test_broken_at_reload(tmp_path: Path) -> None:
             assert f"{daemon.config}{problems[0]}" in status["warnings"][0]["message"]
         daemon.config.unlink()
         assert (await daemon.reload())["result"] == "kept"
-        assert [status[key] for key in ("state", "client_id", "wfm")] == [
-            before[key] for key in ("state", "client_id", "wfm")
-        ]
+        assert same(await daemon.status(), before)
         code, out, error = await daemon.command("reload")
         assert (code, out) == (78, "")
         assert f"{daemon.config}: cannot be read" in error
@@ -188,6 +186,7 @@ async def test_broken_at_sighup_and_at_boot(tmp_path: Path) -> None:
             assert warned(status) == ["config-last-good"]
             assert status["wfm"]["url"] == wfm.url
         daemon.config.write_bytes(good)
+        assert daemon.process is not None
         daemon.process.send_signal(signal.SIGHUP)
         await daemon.until_status(lambda status: warned(status) == [], "without a warning")
         await wfm.approve(1)

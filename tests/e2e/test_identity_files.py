@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -57,18 +59,28 @@ def files(tmp_path: Path) -> Files:
     ],
 )
 async def test_given_identity_enrols(tmp_path: Path, files: Files, kind: str, algorithm: str) -> None:
-    """Every kind of key that is taken enrols with a WFM that verifies it; the files may go once that is done."""
+    """Every kind of key that is taken enrols with a WFM that verifies it."""
     files.make(kind)
-    async with DevWfm(tmp_path / "wfm") as wfm:
-        daemon = Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file, yaml=files.yaml)
-        await daemon.start()
-        before = await daemon.until("enrolled")
-        assert [before["identity"][name] for name in ("algorithm", "source", "fingerprint")] == [
+    async with (
+        DevWfm(tmp_path / "wfm") as wfm,
+        Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file, yaml=files.yaml) as daemon,
+    ):
+        identity = (await daemon.until("enrolled"))["identity"]
+        assert [identity[name] for name in ("algorithm", "source", "fingerprint")] == [
             algorithm,
             "files",
             files.fingerprint,
         ]
         assert [client["fingerprint"] for client in await wfm.clients()] == [files.fingerprint]
+
+
+async def test_files_gone_once_enrolled(tmp_path: Path, files: Files) -> None:
+    """The files are copied in: without them it is enrolled all the same, over a restart, with a warning."""
+    files.make("P-384")
+    async with DevWfm(tmp_path / "wfm") as wfm:
+        daemon = Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file, yaml=files.yaml)
+        await daemon.start()
+        before = await daemon.until("enrolled")
         files.key.unlink()
         files.certificate.unlink()
         await daemon.reload()
@@ -125,7 +137,6 @@ async def test_bad_files_block_until_mended(tmp_path: Path, files: Files) -> Non
         (mismatch, "key-mismatch", "does not belong to the certificate"),
         (encrypted, "identity-invalid", "is encrypted"),
         (readable, "key-exposed", "has mode 0644"),
-        (expired, "certificate-expired", "expired at"),
         (small, "identity-invalid", "RSA of 1024 bits"),
         (curve, "identity-invalid", "P-521"),
         (missing, "identity-file-unreadable", "No such file"),
@@ -133,33 +144,64 @@ async def test_bad_files_block_until_mended(tmp_path: Path, files: Files) -> Non
         (certificate_as_key, "identity-invalid", "holds no private key"),
         (directory, "identity-file-unreadable", "is not a regular file"),
     ]
-    async with DevWfm(tmp_path / "wfm") as wfm:
-        for number, (spoil, code, words) in enumerate(cases[:2] if False else cases):
-            place = tmp_path / str(number)
-            place.mkdir()
-            daemon = Daemon(place, url=wfm.url, ca_file=wfm.ca_file, yaml=files.yaml)
+
+    def mend() -> None:
+        if files.key.is_dir():
+            files.key.rmdir()
+        files.key.write_bytes(good[0])
+        files.key.chmod(0o600)
+        files.certificate.write_bytes(good[1])
+
+    mismatch()
+    async with (
+        DevWfm(tmp_path / "wfm") as wfm,
+        Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file, yaml=files.yaml) as daemon,
+    ):
+        await daemon.until("blocked", "key-mismatch")
+        assert (await daemon.command("status"))[0] == 5
+        code, _, error = await daemon.command("identity", "show")
+        assert (code, "no certificate yet" in error) == (1, True)
+        for spoil, reason, words in cases:
+            mend()
             spoil()
-            async with daemon:
-                status = await daemon.until("blocked")
-                assert (status["reason"], words in status["detail"]) == (code, True), status
-                if code != "certificate-expired":
-                    assert str(tmp_path) in status["detail"]
-                    assert status["identity"] is None
-                if number == 0:
-                    assert (await daemon.command("status"))[0] == 5
-                    code_of_show, _, error = await daemon.command("identity", "show")
-                    assert (code_of_show, "no certificate yet" in error) == (1, True)
-                if files.key.is_dir():
-                    files.key.rmdir()
-                files.key.write_bytes(good[0])
-                files.key.chmod(0o600)
-                files.certificate.write_bytes(good[1])
-                if number == len(cases) - 1:
-                    assert (await wfm.stats())["connections"] == 0
-                    await daemon.reload()
-                    status = await daemon.until("enrolled")
-                    assert status["identity"]["fingerprint"] == files.fingerprint
-                    assert [client["fingerprint"] for client in await wfm.clients()] == [files.fingerprint]
+            await daemon.reload()
+            status = await daemon.status()
+            assert (status["state"], status["reason"], status["identity"]) == ("blocked", reason, None), words
+            assert str(tmp_path) in status["detail"]
+            assert words in status["detail"]
+        mend()
+        expired()
+        await daemon.reload()
+        status = await daemon.until("blocked", "certificate-expired")
+        assert "expired at" in status["detail"]
+        assert (await wfm.stats())["connections"] == 0
+        mend()
+        await daemon.reload()
+        status = await daemon.until("enrolled")
+        assert status["identity"]["fingerprint"] == files.fingerprint
+        assert [client["fingerprint"] for client in await wfm.clients()] == [files.fingerprint]
+
+
+async def test_expired_once_enrolled(tmp_path: Path, files: Files) -> None:
+    """A certificate that runs out does not end an enrolment: it is a warning, and the device stays what it is."""
+    lifetime = 4.0
+    files.make()
+    key = load_pem_private_key(files.key.read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    certificate = new_certificate(key, end=lifetime / 86_400)
+    files.certificate.write_bytes(certificate.public_bytes(Encoding.PEM))
+    async with (
+        DevWfm(tmp_path / "wfm") as wfm,
+        Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file, yaml=files.yaml) as daemon,
+    ):
+        before = await daemon.until("enrolled")
+        assert before["warnings"] == []
+        left = certificate.not_valid_after_utc.timestamp() - time.time()
+        await asyncio.sleep(max(0.0, left) + 1.1)  # time itself is what is tested
+        await daemon.reload()
+        status = await daemon.status()
+        assert [status[key] for key in ("state", "identity")] == ["enrolled", before["identity"]]
+        assert warned(status) == ["certificate-expired"]
 
 
 async def test_given_over_minted(tmp_path: Path, files: Files) -> None:
@@ -188,27 +230,26 @@ async def test_given_over_minted(tmp_path: Path, files: Files) -> None:
 
 
 async def test_export(tmp_path: Path) -> None:
-    """`identity show` and `export` give the certificate that the WFM saw, in every form, with the daemon up and down."""
+    """`identity show` and `export` give the certificate that the WFM saw, in every form, daemon up or down."""
     async with DevWfm(tmp_path / "wfm") as wfm:
         daemon = Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file)
         await daemon.start()
         identity = (await daemon.until("enrolled"))["identity"]
         assert [client["fingerprint"] for client in await wfm.clients()] == [identity["fingerprint"]]
+        state = ("--state-dir", str(daemon.state))
         for _ in ("up", "down"):
             for form in ("pem", "der", "base64"):
                 out = tmp_path / f"exported.{form}"
-                state = ("--state-dir", str(daemon.state))
                 assert await daemon.command("identity", "export", "--format", form, "--out", str(out), *state) == (
                     0,
                     "",
                     "",
                 )
                 data = out.read_bytes()
-                der = {
-                    "pem": lambda data: x509.load_pem_x509_certificate(data).public_bytes(Encoding.DER),
-                    "der": lambda data: data,
-                    "base64": lambda data: base64.b64decode(data.strip(), validate=True),
-                }[form](data)
+                if form == "pem":
+                    der = x509.load_pem_x509_certificate(data).public_bytes(Encoding.DER)
+                else:
+                    der = data if form == "der" else base64.b64decode(data.strip(), validate=True)
                 assert hashlib.sha256(der).hexdigest() == identity["fingerprint"]
                 assert b"PRIVATE" not in data
             code, said, _ = await daemon.command("identity", "show", *state)

@@ -40,7 +40,7 @@ def new_key(algorithm: str = "ecdsa-p256-sha256") -> PrivateKey:
     return ec.generate_private_key(ec.SECP384R1() if "384" in algorithm else ec.SECP256R1())
 
 
-def new_certificate(key: PrivateKey, *, begin: int = -1, end: int = 365, subject: bool = True) -> x509.Certificate:
+def new_certificate(key: PrivateKey, *, begin: float = -1, end: float = 365, subject: bool = True) -> x509.Certificate:
     """Return a self-signed certificate valid from `begin` to `end` days from now."""
     now = datetime.now(UTC)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "gateway-1")] if subject else [])
