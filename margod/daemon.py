@@ -32,7 +32,8 @@ from margod.service import journal, notify, signals
 from margod.shell import status
 from margod.shell.actions import Actions
 from margod.shell.disk import Disk
-from margod.shell.ground import Ground, Warned
+from margod.shell.ground import Ground
+from margod.shell.look import Warned
 from margod.shell.settings import Options, Settings
 
 log: Final = structlog.get_logger()
@@ -47,6 +48,8 @@ PATIENCE: Final = 0.5
 """Seconds that the disk is given after that."""
 SOCKET_RETRY: Final = 60.0
 """Seconds between two attempts to bind the local sockets where /run was full or forbidden."""
+BEGIN_AGAIN: Final = 10.0
+"""Seconds before the engine is begun anew after a fault of its own."""
 STUCK: Final = 60.0
 """Seconds by which the loop may be late before it no longer counts as healthy."""
 
@@ -202,10 +205,22 @@ class Daemon:
 
     def _handle(self, event: Event) -> None:
         """Give the engine an event, start what it asks for, tell the world what changed."""
-        for command in self._engine.handle(event, _now()):
+        try:
+            commands = self._engine.handle(event, _now())
+        except Exception as error:
+            log.error("internal-error", event_type=type(event).__name__, exc_info=error)
+            self._engine = Enrolment(self._settings.policy, random.Random(), _now())  # noqa: S311 - as above
+            self._start(self._begin_again(), None)
+            commands = []
+        for command in commands:
             self._start(self._perform(command), command)
         self._tell()
         self._remember_now_and_then()
+
+    async def _begin_again(self) -> None:
+        """Have a new engine look at what is stored, after a while."""
+        await asyncio.sleep(BEGIN_AGAIN)
+        await self._perform(Examine())
 
     async def _perform(self, command: Command) -> None:
         try:

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
             print(error.message, file=sys.stderr)
         else:
             for problem in error.problems:
-                structlog.get_logger().error("configuration-problem", message=str(problem), hint=problem.hint)
+                structlog.get_logger().error("configuration-problem", message=str(problem))
         return EXIT_CONFIG
     journal.configure(loaded.config.log.level, loaded.config.log.format)
 

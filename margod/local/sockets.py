@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from margod.model.errors import MargodError
+from margod.model import reasons
+from margod.model.errors import MargodError, StateInUse
 from margod.model.reasons import LOCAL_SOCKET_FAILED
 
 PATH_LIMIT: Final = 107
@@ -47,8 +48,8 @@ class Listener:
 def listen(path: Path, *, mode: int, gid: int | None) -> Listener:
     """Return a listening socket at `path` with exactly `mode`, in group `gid` (None: unchanged).
 
-    The caller holds the state directory's lock, so a socket that is found there is stale and is replaced; anything else
-    found there is left alone. Raises MargodError (local-socket-failed) naming the path.
+    A socket that nobody listens on is stale and is replaced. Raises StateInUse if somebody does (a margod with another
+    state directory), MargodError (local-socket-failed) naming the path for everything else.
     """
     aside = path.with_name(path.name + "~")
     length = len(os.fsencode(aside))
@@ -59,6 +60,7 @@ def listen(path: Path, *, mode: int, gid: int | None) -> Listener:
     try:
         for found in (path, aside):
             _require_socket_or_nothing(found)
+        _require_silence(path)
         aside.unlink(missing_ok=True)
         # On Linux the mode of the unbound socket, less the umask, is the mode of the file that bind(2) makes: it is
         # born with the owner's rights alone, and gets its name only when everything about it is settled.
@@ -105,6 +107,19 @@ def peer_of(connection: object) -> Peer:
         return Peer(-1, -1, -1)
     pid, uid, gid = struct.unpack(form, raw)
     return Peer(pid, uid, gid)
+
+
+def _require_silence(path: Path) -> None:
+    """Raise StateInUse if a process listens at `path`."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as caller:
+        try:
+            caller.connect(os.fspath(path))
+        except BlockingIOError:
+            pass  # its queue is full: somebody is there
+        except OSError:
+            return
+    message = f"Another margod answers on {path}."
+    raise StateInUse(reasons.STATE_IN_USE, message, hint="Stop it, or give this one another local.directory.")
 
 
 def _require_socket_or_nothing(path: Path) -> None:

@@ -18,7 +18,8 @@ from margod.model.reasons import Reason
 from margod.model.wire import Answer, SignedRequest, TransportFailure
 from margod.protocols.signed.generation import CA_ANSWER
 from margod.shell.disk import Disk
-from margod.shell.ground import ANCHORS, Ground, Situation, blocked_by
+from margod.shell.ground import Ground
+from margod.shell.look import ANCHORS, Situation, blocked_by
 from margod.vault import ledger
 from margod.wfm import WfmClient
 

@@ -1,70 +1,29 @@
 """What the device stands on: configuration and vault, read into the facts that the engine decides by.
 
-Everything here may wait for a disk and runs in the disk thread. The vault is brought into line with the configuration
-in one commit at most, and never in a way that loses an enrolment.
+Everything here may wait for a disk and runs in the disk thread; `look.py` does the looking.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Final
 
 from margod import identity as identities
-from margod import trust
-from margod.capabilities import Overrides, probe
 from margod.config import Config
-from margod.engine.messages import Facts, History, Memory, Obstacle
+from margod.engine.messages import History, Memory
 from margod.identity import Identity
-from margod.identity.records import FILES, MINTED
 from margod.model import reasons
-from margod.model.capabilities import Capabilities
-from margod.model.errors import IdentityError, StateInUse, StateNotWritable, StateUnusable, TrustError
-from margod.model.outcome import Step
-from margod.model.reasons import Reason
-from margod.model.state import State
-from margod.protocols import Context, Generation
+from margod.model.errors import StateInUse, StateNotWritable, StateUnusable
+from margod.protocols import Generation
 from margod.protocols.signed import Dialect, Signed
+from margod.shell.look import WFM, Look, Situation, binding_of, blocked_by, json_object
 from margod.store import read_regular, write_file
 from margod.vault import Vault, ledger
 
-WFM: Final = "wfm.json"
-ANCHORS: Final = "anchors.pem"
-REPORT: Final = "report.json"
 RUNTIME: Final = "runtime.json"
 RUNTIME_LIMIT: Final = 65_536
-
-_STEPS: Final = tuple(Step)
-_IDENTITY: Final = (identities.KEY_RECORD, identities.CERTIFICATE_RECORD)
-
-
-@dataclass(frozen=True, slots=True)
-class Warned:
-    """Something that does not stop anything and that a person should know."""
-
-    reason: Reason
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Situation:
-    """All that is known at one moment. `policy` verifies the WFM; None while there is nothing to verify it with."""
-
-    facts: Facts
-    history: History = field(default_factory=History)
-    url: str | None = None
-    identity: Identity | None = None
-    anchors: tuple[trust.Anchor, ...] = ()
-    trust_source: str = "none"
-    policy: trust.TrustPolicy | None = None
-    context: Context | None = None
-    client_id: str | None = None
-    device_id: str | None = None
-    warnings: tuple[Warned, ...] = ()
 
 
 class Ground:
@@ -101,7 +60,7 @@ class Ground:
         try:
             self.open()
             assert self.vault is not None
-            return _Look(self, self.vault, self._clock()).situation()
+            return Look(self, self.vault, self._clock()).situation()
         except (StateInUse, StateUnusable, StateNotWritable) as error:
             return Situation(blocked_by(error.reason, error.message))
 
@@ -112,7 +71,7 @@ class Ground:
         fresh = identities.load(dict(vault.records) | records)
         changes: dict[str, bytes | None] = dict(records)
         changes[ledger.LEDGER] = None
-        vault.commit(changes, _binding(fresh, self._stored_url()))
+        vault.commit(changes, binding_of(fresh, self._stored_url()))
 
     def keep(self, changes: Mapping[str, bytes]) -> None:
         """Commit the records of an accepted step beside what there is, the log folded in. Raises StateNotWritable."""
@@ -122,7 +81,7 @@ class Ground:
     def history(self) -> History:
         """Return what the vault remembers of the enrolment under its present binding."""
         vault = self._open_vault()
-        meta = _object(vault.records.get(identities.META_RECORD, b""))
+        meta = json_object(vault.records.get(identities.META_RECORD, b""))
         return ledger.summarise(vault.records, vault.entries, bool(meta.get("reissued")))
 
     def remember(self, memory: Memory) -> None:
@@ -148,252 +107,9 @@ class Ground:
         return self._identity[2]
 
     def _stored_url(self) -> str:
-        return str(_object(self._open_vault().records.get(WFM, b"")).get("url") or "")
+        return str(json_object(self._open_vault().records.get(WFM, b"")).get("url") or "")
 
     def _open_vault(self) -> Vault:
         if self.vault is None:
             raise StateNotWritable(reasons.STATE_UNUSABLE)
         return self.vault
-
-
-class _Stopped(Exception):
-    """A look ended early; carries what stands in the way."""
-
-    def __init__(self, state: State, reason: Reason, detail: str = "") -> None:
-        super().__init__(reason.code)
-        self.obstacle = Obstacle(state, reason, detail)
-
-
-class _Look:
-    """One look: collects what the vault has to change, commits it once, and says what is so."""
-
-    def __init__(self, ground: Ground, vault: Vault, now: float) -> None:
-        self.ground, self.config, self.vault, self.now = ground, ground.config, vault, now
-        self.records: dict[str, bytes] = dict(vault.records)
-        self.stored = _object(self.records.get(WFM, b""))
-        self.enrolled = ground.generation.client_id(self.records) is not None
-        self.url = self.config.wfm.url or (str(self.stored.get("url")) if self.enrolled else None)
-        self.identity: Identity | None = None
-        self.anchors: tuple[trust.Anchor, ...] = ()
-        self.source = "none"
-        self.warnings = [Warned(found.reason, found.message) for found in vault.findings]
-
-    def situation(self) -> Situation:
-        """Return the situation, after bringing the vault into line with it."""
-        obstacle: Obstacle | None = None
-        try:
-            self._take_identity()
-            self._take_wfm()
-            self._take_trust()
-        except _Stopped as stopped:
-            obstacle = stopped.obstacle
-        try:
-            self._commit()
-            self._check_validity()
-        except _Stopped as stopped:
-            obstacle = obstacle or stopped.obstacle
-        except StateNotWritable as error:
-            obstacle = self._not_stored(error) or obstacle
-        return self._describe(obstacle)
-
-    def _take_identity(self) -> None:
-        if self.vault.read_only:
-            raise _Stopped(State.BLOCKED, reasons.STATE_NEWER)
-        settings = self.config.identity
-        try:
-            if settings.key_file is not None and settings.certificate_file is not None:
-                self._take_files(settings.key_file, settings.certificate_file)
-            elif identities.KEY_RECORD not in self.records:
-                if self.vault.damaged:
-                    raise _Stopped(State.BLOCKED, reasons.STATE_DAMAGED, "no new identity is made in place of the lost")
-                name = settings.common_name or self._capabilities().serial_number
-                self._adopt(identities.mint(name, settings.organization, settings.lifetime, self.now))
-            self.identity = self.ground.load_identity(self.records)
-        except IdentityError as error:
-            raise _Stopped(State.BLOCKED, error.reason, error.message) from None
-
-    def _take_files(self, key_file: Path, certificate_file: Path) -> None:
-        """Copy the operator's identity in, unless this device is enrolled with another one."""
-        try:
-            given = identities.import_files(key_file, certificate_file)
-        except IdentityError as error:
-            source = _object(self.records.get(identities.META_RECORD, b"")).get("source")
-            if not (self.enrolled or source == FILES):  # onboarding as somebody else than the owner said is no way out
-                raise
-            self.warnings.append(Warned(error.reason, error.message))
-            return
-        if all(self.records.get(name) == given[name] for name in _IDENTITY):
-            return
-        if self.enrolled:
-            self.warnings.append(Warned(reasons.IDENTITY_FILES_IGNORED, reasons.IDENTITY_FILES_IGNORED.says))
-        else:
-            self._adopt(given)
-
-    def _adopt(self, identity: Mapping[str, bytes]) -> None:
-        self.records.update(identity)
-
-    def _take_wfm(self) -> None:
-        if self.url is None:
-            raise _Stopped(State.DISCOVERING, reasons.NO_URL)
-        bound = str(self.stored.get("url") or "")
-        if self.enrolled and bound != self.url:
-            raise _Stopped(State.BLOCKED, reasons.WFM_CHANGED, f"enrolled with {bound}, configured {self.url}")
-        if bound and bound != self.url:
-            self.records.pop(ANCHORS, None)  # an anchor vouches for the WFM it came with, for no other
-            self.stored = {}
-
-    def _take_trust(self) -> None:
-        settings = self.config.trust
-        kept_source = str(self.stored.get("anchors") or "none")
-        try:
-            if settings.ca_file is not None:
-                self.anchors, self.source = trust.read_ca_file(settings.ca_file, self.now), "ca_file"
-            elif ANCHORS in self.records and (self.enrolled or (settings.system and kept_source == "system")):
-                self._take_kept_anchors(kept_source)
-            elif settings.system:
-                self.source = "system"
-            else:
-                raise _Stopped(State.UNTRUSTED, reasons.NO_ANCHOR)
-        except TrustError as error:
-            if not (self.enrolled and ANCHORS in self.records):
-                raise _Stopped(State.UNTRUSTED, error.reason, error.message) from None
-            self.warnings.append(Warned(error.reason, error.message))
-            self._take_kept_anchors(kept_source)
-        if self.anchors:
-            self.records[ANCHORS] = trust.to_pem(self.anchors)
-        wfm = {"url": self.url, "protocol": self.config.wfm.protocol, "anchors": self.source}
-        self.records[WFM] = json.dumps(wfm, sort_keys=True).encode()
-
-    def _take_kept_anchors(self, source: str) -> None:
-        try:
-            self.anchors, self.source = trust.decode_certificates(self.records[ANCHORS], self.now), source
-        except TrustError as error:
-            raise _Stopped(State.UNTRUSTED, error.reason, error.message) from None
-
-    def _commit(self) -> None:
-        """Bring the vault into line: one commit, or none if nothing is new."""
-        if self.identity is None:
-            return
-        binding = _binding(self.identity, str(_object(self.records.get(WFM, b"")).get("url") or ""))
-        changes: dict[str, bytes | None] = {}
-        if binding != self.vault.binding:
-            for name in (ledger.LEDGER, REPORT):
-                self.records.pop(name, None)
-        for name in self.records.keys() | self.vault.records.keys():
-            if self.records.get(name) != self.vault.records.get(name):
-                changes[name] = self.records.get(name)
-        if changes or binding != self.vault.binding:
-            if binding == self.vault.binding:
-                changes.setdefault(ledger.LEDGER, ledger.fold(self.ground.history()))
-            self.vault.commit(changes, binding)
-
-    def _not_stored(self, error: StateNotWritable) -> Obstacle | None:
-        """Return what it means that the commit failed: nothing new is begun, and what is enrolled goes on."""
-        if self.enrolled:
-            self.warnings.append(Warned(error.reason, error.message))
-            return None
-        stored = self.vault.records
-        if any(self.records.get(name) != stored.get(name) for name in _IDENTITY):
-            self.identity = None  # the next look makes another one: nobody must upload this one's certificate
-        return Obstacle(State.BLOCKED, error.reason, error.message)
-
-    def _check_validity(self) -> None:
-        if self.identity is None:
-            return
-        try:
-            identities.check_validity(self.identity, self.now)
-        except IdentityError as error:
-            if not self.enrolled:
-                raise _Stopped(State.BLOCKED, error.reason, error.message) from None
-            self.warnings.append(Warned(error.reason, error.message))
-
-    def _describe(self, obstacle: Obstacle | None) -> Situation:
-        generation, records, tls = self.ground.generation, self.vault.records, self.config.tls
-        if self.identity is None:
-            stopped = obstacle or Obstacle(State.BLOCKED, reasons.IDENTITY_INVALID)
-            return Situation(_stopped(stopped), url=self.url, warnings=tuple(self.warnings))
-        context = Context(self.identity.certificate, records, self._capabilities())
-        client_id = generation.client_id(records)
-        digest, form = generation.reported(records)
-        history, recalled = self.ground.history(), self.ground.recall()
-        if form:
-            history = replace(history, form={**history.form, Step.REPORT: form})
-        if recalled is not None and (history.memory is None or recalled.at >= history.memory.at):
-            history = replace(history, memory=recalled)
-        settings = trust.TlsSettings(tls.minimum_version, tls.maximum_version, tls.strict_x509)
-        facts = Facts(
-            obstacle=obstacle,
-            binding=self.vault.binding,
-            trusted=bool(self.anchors),
-            trust=self._trust_name(settings),
-            enrols=generation.enrols,
-            enrolled=client_id is not None,
-            reported=digest,
-            report=generation.report_digest(context),
-            can_reissue=self.identity.source == MINTED,
-            forms={step: generation.forms(step) for step in _STEPS},
-        )
-        knows = self.anchors or self.source == "system"
-        return Situation(
-            facts=facts,
-            history=history,
-            url=self.url,
-            identity=self.identity,
-            anchors=self.anchors,
-            trust_source=self.source,
-            policy=trust.TrustPolicy(self.anchors or None, settings) if knows else None,
-            context=context,
-            client_id=client_id,
-            device_id=self.config.device.id or client_id,
-            warnings=tuple(self.warnings),
-        )
-
-    def _trust_name(self, settings: trust.TlsSettings) -> str:
-        """Return what changes when the WFM is verified by something else than before; the download of a root aside."""
-        given = [anchor.fingerprint for anchor in self.anchors] if self.source == "ca_file" else []
-        return hashlib.sha256(repr((self.source, given, settings)).encode()).hexdigest()[:16]
-
-    def _capabilities(self) -> Capabilities:
-        device = self.config.device
-        overrides = Overrides(
-            device_id=device.id,
-            vendor=device.vendor,
-            model_number=device.model_number,
-            serial_number=device.serial_number,
-            architecture=device.architecture,
-            cores=device.cores,
-            memory=device.memory,
-            storage=device.storage,
-        )
-        return probe(state_directory=self.ground.directory, overrides=overrides)
-
-
-def blocked_by(reason: Reason, detail: str) -> Facts:
-    """Return the facts of a device of which nothing is known but what stands in the way."""
-    return _stopped(Obstacle(State.BLOCKED, reason, detail))
-
-
-def _stopped(obstacle: Obstacle) -> Facts:
-    return Facts(
-        obstacle=obstacle,
-        binding="",
-        trusted=False,
-        enrols=True,
-        enrolled=False,
-        reported="",
-        report="",
-        can_reissue=False,
-    )
-
-
-def _binding(identity: Identity, url: str) -> str:
-    """Return the name of this identity at this WFM."""
-    return hashlib.sha256(f"{identity.fingerprint}\n{url}".encode()).hexdigest()
-
-
-def _object(data: bytes) -> dict[str, object]:
-    try:
-        value = json.loads(data or b"{}")
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}

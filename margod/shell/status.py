@@ -8,7 +8,7 @@ from margod import __version__
 from margod.identity import Identity
 from margod.model.state import Condition, State
 from margod.model.text import timestamp
-from margod.shell.ground import Situation, Warned
+from margod.shell.look import Situation, Warned
 
 SCHEMA: Final = 1
 
