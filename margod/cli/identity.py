@@ -46,7 +46,7 @@ def add_parser(subparsers: Subparsers) -> None:
             "--state-dir",
             metavar="DIR",
             type=Path,
-            help="where to look when the daemon is down (STATE_DIRECTORY, or /var/lib/margod)",
+            help="where to look when the daemon is down (default: state.directory)",
         )
 
 
@@ -101,7 +101,18 @@ def _identity(args: argparse.Namespace) -> IdentityDocument:
 def _state_directory(args: argparse.Namespace) -> Path:
     # systemd gives several directories separated by colons; the first is the daemon's.
     given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
-    return Path(args.state_dir or given or "/var/lib/margod")
+    return Path(args.state_dir or given or _configured_directory())
+
+
+def _configured_directory() -> Path:
+    """Return state.directory of the configuration, or its default where that cannot be read."""
+    from margod.config import Config, Sources, load  # yaml: only needed with the daemon down
+    from margod.model.errors import ConfigError
+
+    try:
+        return load(Sources.find(os.environ), os.environ, {}).config.state.directory
+    except ConfigError:
+        return Config().state.directory
 
 
 def _stored(directory: Path, unreachable: DaemonUnreachable) -> IdentityDocument | None:

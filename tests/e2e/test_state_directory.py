@@ -107,6 +107,20 @@ async def test_second_daemon(tmp_path: Path) -> None:
         assert (await wfm.stats())["requests_total"] == 2
 
 
+async def test_second_daemon_on_the_same_sockets(tmp_path: Path) -> None:
+    """With a state directory of its own but the first one's sockets it ends with 75 too; the first goes on."""
+    place = tmp_path / "second"
+    place.mkdir()
+    async with DevWfm(tmp_path / "wfm") as wfm, Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file) as first:
+        before = await first.until("enrolled")
+        second = Daemon(place, url=wfm.url, ca_file=wfm.ca_file)
+        second.runtime = first.runtime
+        second.options = [*second.options, "--runtime-dir", str(first.runtime)]
+        await second.start(wait=False)
+        assert await second.ended() == 75
+        assert (await first.status())["client_id"] == before["client_id"]
+
+
 async def test_newest_generation_damaged(tmp_path: Path) -> None:
     """One flipped bit in the newest generation: enrolled again from the one before, with a warning, no registration."""
     async with DevWfm(tmp_path / "wfm") as wfm:

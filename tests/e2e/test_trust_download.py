@@ -58,6 +58,29 @@ async def test_downloaded_and_then_the_only_anchor(tmp_path: Path) -> None:
             assert len(await wfm.requests()) == 3
 
 
+async def test_a_root_from_a_file_never_passes_for_a_downloaded_one(tmp_path: Path) -> None:
+    """From ca_file to system: the old file's root verifies nothing more, at the first start and at the second."""
+    async with DevWfm(tmp_path / "wfm", "--approval", "manual") as wfm:
+        other = pem_file(trustme.CA(), tmp_path / "other.pem")
+        daemon = CheckedDaemon(tmp_path / "d", url=wfm.url, ca_file=wfm.ca_file, env=store(other))
+        async with daemon:
+            await daemon.until("pending-approval")
+            text = daemon.config.read_text().replace(f"trust: {{ca_file: {wfm.ca_file}}}", SYSTEM)
+            daemon.config.write_text(text)
+            await daemon.stop()
+            before = len(await wfm.requests())
+            await daemon.restart()
+            await daemon.until("untrusted", "tls-unknown-issuer")
+            await daemon.stop()
+            await daemon.restart()
+            waiting = await daemon.until("untrusted", "tls-unknown-issuer")
+            await daemon.retry()
+            again = await daemon.until_status(lambda s: s["attempt"] > waiting["attempt"], "asked again")
+            await daemon.until_status(lambda s: s["next_attempt_at"] not in (None, waiting["next_attempt_at"]), "done")
+            assert again["state"] == "untrusted"
+            assert len(await wfm.requests()) == before
+
+
 async def test_another_server_of_the_system_store_is_refused_afterwards(tmp_path: Path) -> None:
     """Once the root is there the system's store counts no more: not for its other CAs, not after a new start."""
     mine, other = Certificates(), Certificates()

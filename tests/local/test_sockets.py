@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from margod.local.sockets import PATH_LIMIT, listen, peer_of, private_directory
-from margod.model.errors import MargodError
+from margod.model.errors import MargodError, StateInUse
 
 
 def mode(path: Path) -> int:
@@ -71,11 +71,22 @@ def test_stale_sockets_are_replaced(run: Path) -> None:
 def test_only_our_own_file_is_removed(run: Path) -> None:
     """Pins that a later daemon's socket survives the end of an earlier one."""
     earlier = listen(run / "a.sock", mode=0o600, gid=None)
+    earlier.socket.close()
     later = listen(run / "a.sock", mode=0o600, gid=None)
     earlier.remove()
     assert (run / "a.sock").exists()
     later.remove()
     assert not (run / "a.sock").exists()
+
+
+def test_a_living_socket_is_not_taken(run: Path) -> None:
+    """Pins that a daemon with another state directory is refused, and the first one's socket goes on."""
+    first = listen(run / "a.sock", mode=0o600, gid=None)
+    with pytest.raises(StateInUse, match="Another margod answers"):
+        listen(run / "a.sock", mode=0o600, gid=None)
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.connect(os.fspath(run / "a.sock"))
+    first.remove()
 
 
 def test_other_files_are_left_alone(run: Path) -> None:
