@@ -32,6 +32,7 @@ from margod.service import journal, notify, signals
 from margod.shell import status
 from margod.shell.actions import Actions
 from margod.shell.disk import Disk
+from margod.shell.finder import Finder
 from margod.shell.ground import Ground
 from margod.shell.look import Warned
 from margod.shell.settings import Options, Settings
@@ -50,6 +51,8 @@ SOCKET_RETRY: Final = 60.0
 """Seconds between two attempts to bind the local sockets where /run was full or forbidden."""
 BEGIN_AGAIN: Final = 10.0
 """Seconds before the engine is begun anew after a fault of its own."""
+FILES_INTERVAL: Final = 120.0
+"""Seconds between two looks at whether the file of trust.ca_file has changed; each is a wakeup, of few (budgets)."""
 STUCK: Final = 60.0
 """Seconds by which the loop may be late before it no longer counts as healthy."""
 
@@ -61,10 +64,11 @@ class Daemon:
         """Take the configuration that was loaded; nothing is opened yet."""
         self._settings = Settings(options, loaded)
         self._started_at = time.time()
-        self._ground = Ground(loaded.config, time.time)
+        self._ground = Ground(loaded.config, time.time, options.env)
         self._disk = Disk()
         self._actions = Actions(self._ground, self._disk)
         self._engine = Enrolment(self._settings.policy, random.Random(), _now())  # noqa: S311 - jitter, no secret
+        self._finder = Finder(self._ground, self._disk, self._look_again)
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._tasks: dict[asyncio.Task[None], Command | None] = {}
         self._stopping = asyncio.Event()
@@ -86,6 +90,7 @@ class Daemon:
             self._settings.say_problems()
             self._notifier.ready(self._line())
             self._start(self._perform(Examine()), Examine())
+            self._disk.watch(self._ground.ca_file_changed, self._ca_file_changed, FILES_INTERVAL)
             try:
                 await self._loop()
             finally:
@@ -98,7 +103,10 @@ class Daemon:
         warnings = [*self._settings.warnings(), *(situation.warnings if situation else ())]
         if not self._actions.state_writable:
             warnings.append(Warned(reasons.STATE_NOT_WRITABLE, reasons.STATE_NOT_WRITABLE.says))
-        return status.document(self._engine.condition(_now()), situation, tuple(warnings), self._started_at)
+        document = status.document(
+            self._engine.condition(_now()), situation, tuple(warnings), self._started_at, self._actions.offered
+        )
+        return {**document, "discovery": self._finder.document(situation)}
 
     def healthy(self) -> bool:
         """Return whether the loop makes progress and what must be remembered can be written."""
@@ -133,6 +141,18 @@ class Daemon:
         """Read the configuration again; what is broken leaves the one in force as it is."""
         return await asyncio.shield(asyncio.ensure_future(self._reload()))  # a caller that leaves stops nothing
 
+    async def accept_trust(self, fingerprint: str) -> dict[str, object]:
+        """Take the offered root CA that a person has compared."""
+        anchor = await self._actions.accept(fingerprint)
+        await self._look_again()
+        return {"message": f"Taken: {anchor.subject}, {anchor.fingerprint}"}
+
+    async def forget_trust(self) -> dict[str, object]:
+        """Drop the root CA that is kept, and download it anew."""
+        await self._actions.forget()
+        await self._look_again()
+        return {"message": "Forgotten; the root CA is downloaded anew."}
+
     async def _reload(self) -> dict[str, object]:
         self._notifier.reloading()
         try:
@@ -142,13 +162,18 @@ class Daemon:
                 loaded = self._settings.loaded
                 self._ground.config, self._engine.rules = loaded.config, self._settings.policy
                 journal.configure(loaded.config.log.level, loaded.config.log.format)
-                self._handle(await self._actions.examine())
-                self._events.put_nowait(Due())
+                await self._look_again()
                 await self._keep_configuration()
             return {"result": result, "problems": problems}
         finally:
             self._tell()
             self._notifier.ready(self._line())
+
+    async def choose(self, instance: str) -> dict[str, object]:
+        """Take the discovered WFM of this instance name from now on. Raises MargodError if that has no effect."""
+        answer = await self._finder.choose(instance, self._actions.situation)
+        await self._look_again()
+        return answer
 
     async def changes(self) -> AsyncIterator[dict[str, object]]:
         """Yield the status document now and after every change; a slow reader gets the latest only."""
@@ -156,6 +181,15 @@ class Daemon:
             changed = self._changed
             yield self.status()
             await changed.wait()
+
+    async def _look_again(self) -> None:
+        """Take in what is seen or was chosen; another place is worth an attempt of its own."""
+        before = self._actions.situation
+        self._handle(await self._actions.examine())
+        now = self._actions.situation
+        if before is not None and now is not None and before.place != now.place:
+            self._handle(Woken(Cause.NETWORK))
+        self._events.put_nowait(Due())
 
     async def _begin(self) -> bool:
         """Lock the state directory and bind the sockets; return False if another margod has them."""
@@ -203,6 +237,10 @@ class Daemon:
         wait = max(0.0, due - time.monotonic())
         return wait if limit is None else min(wait, limit)
 
+    def _ca_file_changed(self) -> None:
+        log.info("ca-file-changed", file=str(self._ground.config.trust.ca_file))
+        self._start(self._look_again(), None)
+
     def _handle(self, event: Event) -> None:
         """Give the engine an event, start what it asks for, tell the world what changed."""
         try:
@@ -214,6 +252,7 @@ class Daemon:
             commands = []
         for command in commands:
             self._start(self._perform(command), command)
+        self._finder.consider(self._actions.situation, self._engine.condition(_now()).connection)
         self._tell()
         self._remember_now_and_then()
 
@@ -275,7 +314,7 @@ class Daemon:
         """Stop within 2 s: let an enrolment end, close what is open, write down where it stands."""
         log.info("stopping")
         self._notifier.stopping("stopping")
-        await asyncio.gather(self._drain(), self._server.stop(), return_exceptions=True)
+        await asyncio.gather(self._drain(), self._server.stop(), self._finder.close(), return_exceptions=True)
         for task in list(self._tasks):
             task.cancel()
         await self._actions.close()

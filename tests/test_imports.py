@@ -17,6 +17,7 @@ ALLOWED: dict[str, set[str]] = {
     "store": {"model"},
     "client": {"model"},
     "config": {"model", "store"},
+    "discovery": {"model"},
     "vault": PURE,
     "identity": PURE,
     "trust": PURE,
@@ -26,7 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "service": PURE,
     "devwfm": {"model", "protocols", "client"},
 }
-FREE = {"shell", "cli", "daemon", "demo", "__main__", "__init__"}
+FREE = {"shell", "check", "cli", "daemon", "demo", "__main__", "__init__"}
 FILES = sorted(ROOT.rglob("*.py"))
 
 

@@ -16,7 +16,20 @@ from margod import __version__
 from margod.cli.exits import BROKEN_PIPE, INTERRUPTED, error_exit
 from margod.model.errors import MargodError
 
-COMMANDS: Final = ("run", "status", "wait", "retry", "reload", "identity", "config", "demo", "devwfm")
+COMMANDS: Final = (
+    "run",
+    "status",
+    "wait",
+    "check",
+    "discover",
+    "retry",
+    "reload",
+    "identity",
+    "trust",
+    "config",
+    "demo",
+    "devwfm",
+)
 """The commands, in the order of the help; each is the module of its name with `add_parser(subparsers)`."""
 
 

@@ -65,6 +65,15 @@ def _add_serve_arguments(parser: argparse.ArgumentParser) -> None:
     add("--pending", default=hidden, type=int, choices=(202, 403), help="answer while a person has not approved")
     add("--retry-after", default=hidden, type=int, metavar="SECONDS", help="Retry-After beside 202")
     add("--like", default=hidden, choices=("spec", "sandbox-2025", "sandbox-2026"), help="deviate as real servers do")
+    add(
+        "--announce",
+        default=hidden,
+        nargs="?",
+        const="margod development WFM",
+        type=_instance,
+        metavar="NAME",
+        help="announce it on the network by multicast DNS; give --listen an address that others reach",
+    )
     add("--quiet", default=hidden, action="store_true", help="no line on standard error for each request")
     add("--ready-fd", default=hidden, type=int, metavar="N", help="write the ready line to this descriptor too")
 
@@ -77,7 +86,7 @@ def _add_fault_arguments(parser: argparse.ArgumentParser) -> None:
     hidden: Any = argparse.SUPPRESS
     add = parser.add_argument
     add("action", choices=actions, metavar="ACTION", help=", ".join(actions))
-    add("--route", default=hidden, choices=("all", "certificate", "onboarding", "capabilities", "other"))
+    add("--route", default=hidden, choices=("all", "certificate", "onboarding", "capabilities", "deployments", "other"))
     add("--times", default=hidden, type=int, help="how often (default 1); 0: until cleared")
     add("--when", default=hidden, choices=("before", "after"), help="before or after the request was acted on")
     add("--status", default=hidden, type=int, help="answer: the status (default 503)")
@@ -96,7 +105,7 @@ def _serve(args: argparse.Namespace) -> int:
     from margod.devwfm.server import Settings, serve
 
     given = vars(args)
-    names = ("listen", "prefix", "approval", "pending", "retry_after", "like", "quiet")
+    names = ("listen", "prefix", "approval", "pending", "retry_after", "like", "quiet", "announce")
     chosen = {name: given[name] for name in names if name in given}
     settings = Settings(directory=args.directory.absolute(), hosts=tuple(given.get("host", ())), **chosen)
     try:
@@ -209,6 +218,12 @@ def _listen(text: str) -> tuple[str, int]:
 def _host(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a host name or an address")
+    return text
+
+
+def _instance(text: str) -> str:
+    if not text.isprintable() or not 1 <= len(text.encode()) <= 63 or text != text.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a name of at most 63 bytes")
     return text
 
 

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(status, indent=2))
     else:
         print(words.describe(status, colour=_colour(), now=time.time()), end="")
-    return exit_code(status["state"])
+    return exit_code(status["state"], status["reason"])
 
 
 def _watch(daemon: Client, show: Callable[[StatusDocument | DaemonUnreachable], None]) -> int:

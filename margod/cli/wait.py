@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     if last["state"] == args.state:
         return 0
     print(f"margod: {args.state} was not reached in time: {words.shown(last['message'])}", file=sys.stderr)
-    return exit_code(last["state"])
+    return exit_code(last["state"], last["reason"])
 
 
 def _follow(daemon: Client, state: str, deadline: float | None) -> StatusDocument | MargodError:

@@ -38,6 +38,8 @@ def describe(status: StatusDocument, *, colour: bool, now: float | None = None) 
     rows += [
         ("Connection", f"{status['connection']} since {_time(status['connection_since'], now)}"),
         ("WFM", status["wfm"]["url"] or "none configured"),
+        *([("Proxy", proxy)] if (proxy := status["wfm"].get("proxy")) else []),
+        *_seen(status),
         *_anchors(status),
         ("Client id", status["client_id"] or "none yet"),
     ]
@@ -52,7 +54,7 @@ def describe(status: StatusDocument, *, colour: bool, now: float | None = None) 
     text = "\n".join(_row(label, words) for label, words in rows) + "\n"
     if not colour:
         return text
-    code = _COLOURS[exit_code(status["state"])]
+    code = _COLOURS[exit_code(status["state"], status["reason"])]
     return text.replace(status["state"], f"\x1b[1;{code}m{status['state']}\x1b[0m", 1)
 
 
@@ -84,11 +86,23 @@ def _next(status: StatusDocument, now: float | None) -> str:
     return f"{which} in {duration(seconds - now)}, at {_time(at, None)}"
 
 
+def _seen(status: StatusDocument) -> list[tuple[str, str]]:
+    if status["state"] != "discovering":
+        return []
+    found = [f"{one['instance']}  ({one['host']}:{one['port']}{one['path']})" for one in status["discovery"]["seen"]]
+    return [("Seen" if not at else "", words) for at, words in enumerate(found)]
+
+
 def _anchors(status: StatusDocument) -> list[tuple[str, str]]:
     trust = status["trust"]
-    if not trust["anchors"]:
-        return [("Root CA", "the system's CA store" if trust["source"] == "system" else "none yet")]
     rows = []
+    for anchor in trust["offered"]:
+        rows.append(
+            ("Offered CA", f"{anchor['subject']}, valid {anchor['not_before'][:10]} to {anchor['not_after'][:10]}")
+        )
+        rows.append(("", anchor["fingerprint"]))
+    if not trust["anchors"]:
+        return [("Root CA", "the system's CA store" if trust["source"] == "system" else "none yet"), *rows]
     for anchor in trust["anchors"]:
         rows.append(("Root CA", f"{anchor['subject']}, valid until {anchor['not_after'][:10]}"))
         rows.append(("", anchor["fingerprint"]))

@@ -9,7 +9,15 @@ import time
 from collections.abc import Iterator
 from typing import Any, Final, cast
 
-from margod.client.documents import HealthDocument, IdentityDocument, ReloadDocument, RetryDocument, StatusDocument
+from margod.client.documents import (
+    ChosenDocument,
+    HealthDocument,
+    IdentityDocument,
+    MessageDocument,
+    ReloadDocument,
+    RetryDocument,
+    StatusDocument,
+)
 from margod.model.errors import DaemonUnreachable, MargodError
 from margod.model.reasons import DAEMON_UNREACHABLE, NOT_PERMITTED, REASONS, Reason, Side
 
@@ -72,6 +80,18 @@ class Client:
     def reload(self) -> ReloadDocument:
         """Have the configuration read anew (admin socket)."""
         return cast("ReloadDocument", self._ask("POST", "/v1/reload"))
+
+    def use(self, instance: str) -> ChosenDocument:
+        """Take the discovered WFM of this instance name (admin socket)."""
+        return cast("ChosenDocument", self._ask("POST", f"/v1/discovery/use?instance={_quoted(instance)}"))
+
+    def accept_trust(self, fingerprint: str) -> MessageDocument:
+        """Have the offered root CA with this fingerprint (64 hex digits) taken (admin socket)."""
+        return cast("MessageDocument", self._ask("POST", f"/v1/trust/accept?fingerprint={fingerprint}"))
+
+    def forget_trust(self) -> MessageDocument:
+        """Have the root CA dropped and downloaded anew (admin socket)."""
+        return cast("MessageDocument", self._ask("POST", "/v1/trust/forget"))
 
     def events(self, timeout: float | None = None) -> Iterator[StatusDocument]:
         """Yield the status document now and at every change.
@@ -234,6 +254,11 @@ class _Exchange:
         if not line.endswith(b"\n"):
             raise ValueError("its answer's head is cut or too long")
         return line.rstrip(b"\r\n")
+
+
+def _quoted(text: str) -> str:
+    """Percent-encode a value of a query (RFC 3986, 3.4); urllib.parse would cost more than the whole command."""
+    return "".join(chr(b) if chr(b).isalnum() and b < 128 else f"%{b:02X}" for b in text.encode())
 
 
 def _next_event(exchange: _Exchange) -> bytes | None:

@@ -20,6 +20,33 @@ class WfmDocument(TypedDict):
 
     url: str | None
     protocol: str
+    proxy: str | None
+
+
+class CandidateDocument(TypedDict):
+    """A WFM that announces itself; nothing of it is to be trusted."""
+
+    instance: str
+    host: str
+    port: int
+    path: str
+    addresses: list[str]
+    name: str
+
+
+class DiscoveryDocument(TypedDict):
+    """What is known by discovery: whether the network is searched, the instance in use, and what is seen."""
+
+    browsing: bool
+    instance: str | None
+    seen: list[CandidateDocument]
+
+
+class ChosenDocument(TypedDict):
+    """Which WFM was chosen."""
+
+    instance: str
+    message: str
 
 
 class IdentitySummary(TypedDict):
@@ -45,14 +72,17 @@ class AnchorDocument(TypedDict):
 
     subject: str
     fingerprint: str
+    spki: str | None
+    not_before: str
     not_after: str
 
 
 class TrustDocument(TypedDict):
-    """Where the root CAs come from, and which they are."""
+    """Where the root CAs come from, which they are, and which of those that are `offered` a person may accept."""
 
     source: str
     anchors: list[AnchorDocument]
+    offered: list[AnchorDocument]
 
 
 class WarningDocument(TypedDict):
@@ -81,6 +111,7 @@ class StatusDocument(TypedDict):
     connection: str
     connection_since: str
     wfm: WfmDocument
+    discovery: DiscoveryDocument
     client_id: str | None
     device_id: str | None
     identity: IdentitySummary | None
@@ -100,6 +131,12 @@ class RetryDocument(TypedDict):
     """What came of asking for an attempt now."""
 
     next_attempt_at: str | None
+    message: str
+
+
+class MessageDocument(TypedDict):
+    """What was done."""
+
     message: str
 
 

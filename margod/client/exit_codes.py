@@ -23,6 +23,10 @@ EXIT_CODES: Final[dict[str, int]] = {
 """By state: 0 done, 3 working on it, 4 waits for a person at the WFM, 5 needs the operator here."""
 
 
-def exit_code(state: str) -> int:
-    """Return the exit code of a state."""
-    return EXIT_CODES.get(state, WORKING)
+REASON_CODES: Final[dict[str, int]] = {"several-wfms": 5}
+"""By reason, where it says more than the state."""
+
+
+def exit_code(state: str, reason: str = "") -> int:
+    """Return the exit code of a state, or of the reason for it."""
+    return REASON_CODES.get(reason, EXIT_CODES.get(state, WORKING))

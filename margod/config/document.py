@@ -1,8 +1,8 @@
 """One YAML document -> what it sets, with line numbers, and everything that is wrong with its shape.
 
-YAML is taken in the small: mappings of mappings of scalars. Anchors, aliases, merge keys and duplicate keys are
-refused; depth and number of nodes are bounded while the document is composed, so that no input costs more than its
-size. PyYAML's pure-Python loader is used even where its C part is there: one behaviour on every architecture.
+YAML is taken in the small: mappings of mappings of scalars, or of lists of texts. Anchors, aliases, merge keys and
+duplicate keys are refused; depth and number of nodes are bounded while the document is composed, so that no input costs
+more than its size. PyYAML's pure-Python loader is used even where its C part is there: one behaviour everywhere.
 """
 
 from __future__ import annotations
@@ -146,7 +146,10 @@ class _Walk:
 def _raw(node: yaml.Node) -> Raw:
     if isinstance(node, yaml.ScalarNode):
         return Raw(node.value, _TYPES.get(node.tag, "other"))
-    return Raw("", "list" if isinstance(node, yaml.SequenceNode) else "mapping")
+    if isinstance(node, yaml.SequenceNode):
+        texts = [item.value for item in node.value if _TYPES.get(item.tag) == "text" and "," not in item.value]
+        return Raw(",".join(texts) if len(texts) == len(node.value) else "", "list")
+    return Raw("", "mapping")
 
 
 def _describe(node: yaml.Node) -> str:

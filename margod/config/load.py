@@ -158,7 +158,7 @@ def build(given: Mapping[str, Given], files: Iterable[Path], problems: tuple[Pro
     return Loaded(config, tuple(files), digest, given, problems)
 
 
-def written(setting: Setting, value: Any) -> str | int | bool | None:
+def written(setting: Setting, value: Any) -> str | int | bool | list[str] | None:
     """Return `value` in the form in which a file holds it."""
     return None if value is None else setting.kind.write(value)
 

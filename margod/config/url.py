@@ -43,7 +43,17 @@ def normalise(text: str) -> str:
     return f"https://{_authority(authority)}{_prefix(path)}"
 
 
-def _authority(authority: str) -> str:
+def authority(text: str) -> str:
+    """Return `host` or `host:port` in its normal form, without port 443, or raise Refusal."""
+    if not text.isprintable() or len(text) > LONGEST:
+        raise Refusal("has control characters or is very long")
+    if re.search(r"[/?#@\\\s]", text):
+        raise Refusal("is not just host and port", "write it without https:// and path: wfm.example:8443")
+    return _authority(text)
+
+
+def host_and_port(authority: str) -> tuple[str, int | None]:
+    """Return the host in its normal form (IPv6 in brackets) and the port if there is one, or raise Refusal."""
     match = _AUTHORITY.fullmatch(authority)
     if match is None:
         raise Refusal("has no valid host and port", "write an IPv6 address in brackets: https://[fd00::1]:8443")
@@ -52,21 +62,29 @@ def _authority(authority: str) -> str:
         raise Refusal("has no host", "write it as https://wfm.example")
     shown = _ipv6(host[1:-1]) if host.startswith("[") else _name(host)
     if port is None:
-        return shown
+        return shown, None
     if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65_535:
         raise Refusal("has a port that is not a number from 1 to 65535")
-    return shown if int(port) == 443 else f"{shown}:{int(port)}"
+    return shown, int(port)
+
+
+def _authority(text: str) -> str:
+    host, port = host_and_port(text)
+    return host if port in (None, 443) else f"{host}:{port}"
 
 
 def _ipv6(literal: str) -> str:
     from ipaddress import IPv6Address
 
     if "%" in literal:
-        raise Refusal("has an IPv6 zone in it", "use an address that is valid on every interface")
+        raise Refusal("has an IPv6 zone in it", _ELSEWHERE)
     try:
-        return f"[{IPv6Address(literal).compressed}]"
+        address = IPv6Address(literal)
     except ValueError:
         raise Refusal("has brackets around something that is not an IPv6 address") from None
+    if address.is_link_local:
+        raise Refusal("has a link-local IPv6 address, which says nothing without its interface", _ELSEWHERE)
+    return f"[{address.compressed}]"
 
 
 def _name(host: str) -> str:
@@ -94,6 +112,7 @@ def _prefix(path: str) -> str:
     return path
 
 
+_ELSEWHERE: Final = "use a host name, or an address that is valid on every interface"
 _SHAPE: Final = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?P<rest>[?#].*)?"
 )

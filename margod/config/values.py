@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from margod.config import url
+from margod.config import proxy, url
 from margod.config.refusal import Refusal
 from margod.model.text import clean
 
@@ -21,7 +21,10 @@ RawType = Literal["text", "integer", "number", "boolean", "null", "date", "list"
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """One value as written: its text without quotes ("" for a list or mapping), and what YAML takes it for."""
+    """One value as written: its text without quotes, and what YAML takes it for.
+
+    A list of texts is given as them with commas between, a mapping and any other list as "".
+    """
 
     text: str
     type: RawType = "text"
@@ -38,7 +41,7 @@ class Kind:
     expected: str
     schema: Mapping[str, object]
     read: Callable[[Raw], Any]
-    write: Callable[[Any], str | int | bool]
+    write: Callable[[Any], str | int | bool | list[str]]
     plain: bool = False
 
 
@@ -70,12 +73,13 @@ def text(longest: int, *, pattern: re.Pattern[str] | None = None, what: str = ""
 
 
 def choice(*values: str) -> Kind:
-    """One of a few words. Those that look like numbers (`1.2`) are taken without quotes too."""
+    """One of a few words. Those that look like numbers (`1.2`) or switches (`off`) are taken without quotes too."""
     expected = values[0] if len(values) == 1 else f"{', '.join(values[:-1])} or {values[-1]}"
     numbers = [value for value in values if _NUMBER.fullmatch(value)]
+    switches = [value for value in values if value in _MEANT]
 
     def read(raw: Raw) -> str:
-        if raw.type not in ("text", "number"):
+        if raw.type not in ("text", "number") and not (raw.type == "boolean" and raw.text in switches):
             raise refuse_type(raw, expected)
         if raw.text not in values:
             meant = raw.text.strip().lower()
@@ -83,7 +87,8 @@ def choice(*values: str) -> Kind:
             raise Refusal(f"expected {expected}, not {clean(raw.text, 60)!r}", hint)
         return raw.text
 
-    return Kind(expected, {"enum": [*values, *map(float, numbers)]}, read, str, plain=not numbers)
+    plain = not numbers and not switches  # YAML 1.1 would take them for something else
+    return Kind(expected, {"enum": [*values, *map(float, numbers)]}, read, str, plain=plain)
 
 
 def _read_boolean(raw: Raw) -> bool:
@@ -185,6 +190,27 @@ def path(longest: int = 4095) -> Kind:
     return Kind(expected, {"type": "string", "pattern": "^/", "maxLength": longest}, read, str)
 
 
+def host_names(most: int) -> Kind:
+    """One to `most` DNS names, as a list or as one text with commas between; a tuple of lower-case names."""
+    expected = "a host name, or a list of them"
+
+    def read(raw: Raw) -> tuple[str, ...]:
+        if raw.type not in ("text", "list") or (raw.type == "list" and not raw.text):
+            raise refuse_type(raw, expected)
+        names = tuple(dict.fromkeys(name.strip().lower() for name in raw.text.split(",")))
+        for name in names:
+            labels = name.split(".")
+            if len(name) > 253 or labels[-1].isdigit() or not all(_LABEL.fullmatch(label) for label in labels):
+                raise Refusal(f"expected {expected}, not {clean(name, 60)!r}", "addresses and wildcards are not taken")
+        if len(names) > most:
+            raise Refusal(f"has more than {most} names")
+        return names
+
+    schema: dict[str, object] = {"type": ["string", "array"], "minLength": 1, "minItems": 1, "maxItems": most}
+    schema["items"] = {"type": "string", "minLength": 1}
+    return Kind(expected, schema, read, ", ".join)
+
+
 def _read_url(raw: Raw) -> str:
     if raw.type != "text":
         raise refuse_type(raw, _URL_EXPECTED)
@@ -199,6 +225,32 @@ URL: Final = Kind(
     str,
 )
 """The WFM's root URL; `url.normalise` has the rules."""
+
+
+def _checked(expected: str, normalise: Callable[[str], str], pattern: str) -> Kind:
+    """Text in the normal form that `normalise` gives it or refuses."""
+
+    def read(raw: Raw) -> str:
+        if raw.type != "text":
+            raise refuse_type(raw, expected)
+        return normalise(raw.text)
+
+    return Kind(expected, {"type": "string", "pattern": pattern, "maxLength": url.LONGEST}, read, str)
+
+
+PROXY: Final = _checked(
+    "an http:// proxy such as http://proxy.example:3128, or none",
+    proxy.normalise,
+    r"^(none|[Hh][Tt][Tt][Pp]://[^\s/?#@\\]+:[0-9]+/*)$",
+)
+"""A proxy; `proxy.normalise` has the rules."""
+
+AUTHORITY: Final = _checked(
+    "a host with its port, such as wfm.example:8443",
+    url.authority,
+    r"^[^\s/?#@\\]+$",
+)
+"""Host and port without scheme; `url.authority` has the rules."""
 
 
 def _seconds(written: str) -> float:
@@ -219,6 +271,7 @@ def _did_you_mean(word: str, known: tuple[str, ...]) -> str:
 
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _DURATION: Final = re.compile(r"[1-9][0-9]{0,8}[smhd]")
+_LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _DIGITS: Final = re.compile(r"0|[1-9][0-9]{0,17}")
 _NUMBER: Final = re.compile(r"[0-9]+\.[0-9]+")
 _MEANT: Final = {"true": "true", "yes": "true", "on": "true", "false": "false", "no": "false", "off": "false"}

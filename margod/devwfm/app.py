@@ -97,7 +97,7 @@ class Handler:
             status=decision.status,
             headers=decision.headers,
             body=json.dumps(decision.document).encode(),
-            content_type="text/plain" if plain else "application/json",
+            content_type="text/plain" if plain else decision.content_type,
             charset="utf-8" if plain else None,
         )
 

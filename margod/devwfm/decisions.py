@@ -21,18 +21,24 @@ from margod.devwfm.dialects import Dialect
 from margod.devwfm.keys import PublicKey
 from margod.devwfm.registry import Client, Registry
 from margod.devwfm.schema import SchemaError, check_capabilities
-from margod.devwfm.verifier import DigestRefused, Message, Refused, verify
+from margod.devwfm.verifier import DigestRefused, Message, Refused, field_value, verify
 from margod.model.capabilities import DEVICE_ID
 
 APPROVALS: Final = ("auto", "manual", "deny")
 PENDING: Final = (202, 403)
 
+MANIFEST: Final = "application/vnd.margo.manifest.v1+json"
+
+_DEPLOYMENTS: Final = re.compile(r"/api/v1/clients/([^/]+)/deployments")
 _CAPABILITIES: Final = re.compile(r"/api/v1/clients/([^/]+)/capabilities(?:/(.*))?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where a request goes: `certificate`, `onboarding`, `capabilities` or `other`. `device_id` is raw."""
+    """Where a request goes: `certificate`, `onboarding`, `capabilities`, `deployments` or `other`.
+
+    `device_id` is raw.
+    """
 
     name: str
     client_id: str = ""
@@ -49,6 +55,7 @@ class Decision:
     headers: Mapping[str, str] = field(default_factory=dict)
     fingerprint: str | None = None
     client_id: str | None = None
+    content_type: str = "application/json"
 
 
 class _Denied(Exception):
@@ -71,6 +78,8 @@ def route_of(prefix: str, target: str) -> Route:
         return Route("onboarding")
     if match := _CAPABILITIES.fullmatch(path):
         return Route("capabilities", unquote(match.group(1)), match.group(2))
+    if match := _DEPLOYMENTS.fullmatch(path):
+        return Route("deployments", unquote(match.group(1)))
     return Route("other")
 
 
@@ -102,6 +111,8 @@ class Wfm:
                 return Decision(200, "root CA given", {"certificate": self._ca_text()})
             if route.name == "onboarding":
                 return self._onboard(message, body, now)
+            if route.name == "deployments":
+                return self._deployments(route, message, body, now)
             return self._capabilities(route, message, body, now)
         except _Denied as denied:
             status = denied.status
@@ -184,12 +195,7 @@ class Wfm:
     # Capabilities
 
     def _capabilities(self, route: Route, message: Message, body: bytes, now: float) -> Decision:
-        client = self._registry.by_client_id(route.client_id)
-        if client is None:
-            raise _Denied(404, "no such client")
-        self._verify(message, body, self._key_of(client), now)
-        if client.state == "rejected":
-            raise _Denied(403, "the client's certificate is not trusted any more")
+        client = self._client(route, message, body, now)
         device_id = route.client_id if route.device_id is None else route.device_id
         if not DEVICE_ID.fullmatch(device_id):
             raise _Denied(400, "the device id in the path breaks the grammar")
@@ -213,6 +219,29 @@ class Wfm:
         self._registry.report(route.client_id, device_id, json.dumps(document))
         return Decision(201, f"{device_id} reported", None, {}, client.fingerprint, route.client_id)
 
+    # Desired state
+
+    def _deployments(self, route: Route, message: Message, body: bytes, now: float) -> Decision:
+        """Nothing is ever to be deployed here: the manifest is empty (wire, section 1.4)."""
+        client = self._client(route, message, body, now)
+        if self._dialect.exact_accept and field_value(message, "accept") != MANIFEST:
+            return Decision(500, f"Accept is not {MANIFEST}", self._says("internal error"), client_id=client.client_id)
+        manifest: dict[str, object] = {"manifestVersion": 1, "bundle": None, "deployments": []}
+        etag = {"ETag": f'"{hashlib.sha256(json.dumps(manifest).encode()).hexdigest()}"'}
+        return Decision(200, "desired state given", manifest, etag, client.fingerprint, client.client_id, MANIFEST)
+
+    # Clients
+
+    def _client(self, route: Route, message: Message, body: bytes, now: float) -> Client:
+        """Return who signed this, or deny it."""
+        client = self._registry.by_client_id(route.client_id)
+        if client is None:
+            raise _Denied(404, "no such client")
+        self._verify(message, body, self._key_of(client), now)
+        if client.state == "rejected":
+            raise _Denied(403, "the client's certificate is not trusted any more")
+        return client
+
     def _key_of(self, client: Client) -> PublicKey:
         try:
             if client.certificate is None:
@@ -224,7 +253,7 @@ class Wfm:
     # Helpers
 
     def _methods(self, route: Route) -> tuple[str, ...]:
-        if route.name == "certificate":
+        if route.name in {"certificate", "deployments"}:
             return ("GET",)
         if route.name == "onboarding":
             return ("POST",)

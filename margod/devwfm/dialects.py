@@ -22,6 +22,8 @@ class Dialect:
     encodings: tuple[str, ...] = ("der", "pem")
     device_in_path: bool = True
     """False: `/capabilities` alone, with properties.id equal to the client id, and nothing to unregister."""
+    exact_accept: bool = False
+    """True: 500 for the desired state unless Accept is exactly the manifest's media type."""
     plain_errors: bool = False
     """True: `{"Error": ...}` as text/plain, 400 also for a bad signature and an unknown client."""
 
@@ -44,6 +46,7 @@ DIALECTS: Final = {
             policy=LIKE_GO,
             onboarding_is_signed=False,
             checks_certificate=False,
+            exact_accept=True,
             plain_errors=True,
         ),
     )

@@ -45,6 +45,7 @@ class Settings:
     retry_after: int = 2
     like: str = "spec"
     quiet: bool = False
+    announce: str | None = None
 
 
 class DevServer:
@@ -140,6 +141,11 @@ class DevServer:
         await control.start()
         accepting = asyncio.create_task(self._accept(listener, http, pki))
         self._stack.callback(accepting.cancel)
+        if settings.announce is not None:
+            from margod.devwfm.announce import announced  # zeroconf: only needed here
+
+            host, port = listener.getsockname()[:2]
+            await self._stack.enter_async_context(announced(settings.announce, host, port, settings.prefix))
         self._announce()
 
     def _prepare_directory(self) -> None:

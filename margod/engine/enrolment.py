@@ -225,7 +225,7 @@ class Enrolment:
         notes: list[m.Command] = []
         if self._schedule is None:  # the first attempt at this step: nothing was said about it yet
             state, reason = _FIRST_WORDS[step]
-            if step is Step.REPORT and self._facts.reported:
+            if self._facts.reported and (step is Step.REPORT or self._facts.enrolled):
                 state, reason = State.ENROLLED, reasons.ENROLLED
             notes = self._enter(state, reason, "", now)
         if step is Step.ENROL and not self._intent_open:

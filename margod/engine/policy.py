@@ -11,7 +11,8 @@ from margod.model.state import State
 
 DAY: Final = 86_400.0
 RETRY_AFTER_CEILING: Final = DAY
-"""The longest Retry-After that is obeyed, seconds. Every channel is verified, so a day (design, Retries)."""
+"""The longest Retry-After that is obeyed, seconds, over a verified channel (design, Retries); what an unverified one
+says is cut to 5 minutes before it gets here."""
 RETRY_AFTER_JITTER: Final = 60.0
 """At most so many seconds are added to a Retry-After, never more than the Retry-After itself."""
 WAKE_INTERVAL: Final = 60.0
@@ -120,7 +121,8 @@ class Policy:
     def verdict(self, step: Step, kind: Kind, *, enrolled: bool) -> Verdict:
         """Return what `kind` (not ACCEPTED) at `step` leads to. `enrolled`: an earlier report was accepted."""
         if step is Step.FETCH_TRUST:
-            return FETCH_TRUST[kind]
+            found = FETCH_TRUST[kind]
+            return Verdict(State.ENROLLED, found.schedule) if enrolled else found
         if step is Step.REPORT:
             schedule = CALLS if enrolled and REPORT[kind] is TRYING else REPORT[kind]
             return Verdict(State.ENROLLED if enrolled else State.ONBOARDED, schedule)

@@ -24,5 +24,14 @@ class Controller(Protocol):
     async def reload(self) -> dict[str, object]:
         """Read the configuration anew; return what came of it. Raises MargodError if that cannot be done now."""
 
+    async def choose(self, instance: str) -> dict[str, object]:
+        """Take the discovered WFM of this instance name. Raises MargodError if that cannot be or has no effect."""
+
+    async def accept_trust(self, fingerprint: str) -> dict[str, object]:
+        """Take the offered root CA with this fingerprint (64 lower-case hex digits). Raises MargodError."""
+
+    async def forget_trust(self) -> dict[str, object]:
+        """Drop the root CA that is kept, to download it anew. Raises MargodError if no other could be had."""
+
     def changes(self) -> AsyncIterator[dict[str, object]]:
         """Yield the status document now and at every change; a slow consumer may get the latest only."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final, TypeAlias, cast
@@ -26,6 +27,7 @@ ACTION_TIMEOUT: Final = 30.0
 OVERFLOW_UID: Final = 65_534
 """Whom the kernel shows when a user namespace hides the caller: nobody to be trusted with administration."""
 
+_FINGERPRINT: Final = re.compile("[0-9a-f]{64}")
 _OPENAPI: Final = Path(__file__).with_name("openapi.yaml")
 Handler: TypeAlias = Callable[[BaseRequest], Awaitable[StreamResponse]]
 Routes: TypeAlias = Mapping[str, Mapping[str, Handler]]
@@ -69,12 +71,6 @@ def routes(controller: Controller, streams: EventStreams, *, admin: bool) -> Rou
     async def openapi(_: BaseRequest) -> Response:
         return Response(text=_OPENAPI.read_text(encoding="utf-8"), content_type="application/yaml")
 
-    async def retry(_: BaseRequest) -> Response:
-        return document(await controller.retry(), 202)
-
-    async def reload(_: BaseRequest) -> Response:
-        return document(await controller.reload())
-
     table: dict[str, dict[str, Handler]] = {
         "/v1/status": {"GET": status},
         "/v1/health": {"GET": health},
@@ -82,9 +78,38 @@ def routes(controller: Controller, streams: EventStreams, *, admin: bool) -> Rou
         "/v1/events": {"GET": events},
         "/v1/openapi": {"GET": openapi},
     }
-    if admin:
-        table |= {"/v1/retry": {"POST": retry}, "/v1/reload": {"POST": reload}}
-    return table
+    return table | _actions(controller) if admin else table
+
+
+def _actions(controller: Controller) -> dict[str, dict[str, Handler]]:
+    """Return the handlers of what only the admin socket does."""
+
+    async def retry(_: BaseRequest) -> Response:
+        return document(await controller.retry(), 202)
+
+    async def use(request: BaseRequest) -> Response:
+        instance = request.rel_url.query.get("instance", "")
+        return document(await controller.choose(instance)) if instance else error_answer(400)
+
+    async def reload(_: BaseRequest) -> Response:
+        return document(await controller.reload())
+
+    async def accept_trust(request: BaseRequest) -> Response:
+        fingerprint = request.rel_url.query.get("fingerprint", "").replace(":", "").lower()
+        if not _FINGERPRINT.fullmatch(fingerprint):
+            return error_answer(400)
+        return document(await controller.accept_trust(fingerprint))
+
+    async def forget_trust(_: BaseRequest) -> Response:
+        return document(await controller.forget_trust())
+
+    return {
+        "/v1/retry": {"POST": retry},
+        "/v1/reload": {"POST": reload},
+        "/v1/discovery/use": {"POST": use},
+        "/v1/trust/accept": {"POST": accept_trust},
+        "/v1/trust/forget": {"POST": forget_trust},
+    }
 
 
 def _found(table: Routes, request: BaseRequest) -> Handler:

@@ -6,42 +6,14 @@ STATUS line and the README's troubleshooting table all take their words from her
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import Final, NamedTuple
-
-
-class Side(Enum):
-    """Where the cause lies, so that nobody looks in the wrong place."""
-
-    DEVICE = "device"
-    NETWORK = "network"
-    WFM = "wfm"
-    NONE = "none"
-
-
-class Reason(NamedTuple):
-    """A stable `code` (lower-case, hyphens), whose side it is on, our sentence, and what to do (may be empty)."""
-
-    code: str
-    side: Side
-    says: str
-    hint: str = ""
-
-
-REASONS: Final[dict[str, Reason]] = {}
-"""Every reason by its code."""
-
-
-def _reason(code: str, side: Side, says: str, hint: str = "") -> Reason:
-    assert code not in REASONS, code
-    REASONS[code] = Reason(code, side, says, hint)
-    return REASONS[code]
-
+from margod.model.reason import *  # noqa: F403 - Reason, REASONS and Side are read from here
+from margod.model.reason import Side
+from margod.model.reason import reason as _reason
 
 # Well and working.
 STARTING = _reason("starting", Side.NONE, "Reading the configuration and the stored state.")
 ASKING = _reason("asking", Side.NONE, "Asking the WFM to onboard this device.")
-FETCHING_CA = _reason("fetching-ca", Side.NONE, "Downloading the WFM's root CA over a channel the system trusts.")
+FETCHING_CA = _reason("fetching-ca", Side.NONE, "Downloading the WFM's root CA.")
 REPORTING = _reason("reporting", Side.NONE, "The WFM has accepted this device; reporting its capabilities.")
 ENROLLED = _reason("enrolled", Side.NONE, "This device is enrolled.")
 
@@ -72,6 +44,36 @@ NO_URL = _reason(
     "No WFM is configured.",
     "Set wfm.url in /etc/margod/margod.yaml and run `margod reload`, or start with --url or MARGOD_WFM_URL.",
 )
+NO_WFM_FOUND = _reason(
+    "no-wfm-found",
+    Side.NETWORK,
+    "No WFM is configured, and none announces itself on the local network; margod keeps looking.",
+    "Set wfm.url in /etc/margod/margod.yaml and run `margod reload`, or see what `margod discover` finds.",
+)
+SEVERAL_WFMS = _reason(
+    "several-wfms",
+    Side.DEVICE,
+    "Several WFMs announce themselves on the local network; margod does not guess, and sends nothing to any.",
+    "Choose one by `margod discover --use NAME` or wfm.select, or set wfm.url.",
+)
+WFM_NOT_SEEN = _reason(
+    "wfm-not-seen",
+    Side.NETWORK,
+    "The WFM that was chosen by name does not announce itself on the local network; margod keeps looking.",
+    "Compare the name with what `margod discover` finds, or set wfm.url.",
+)
+NOT_CHOSEN = _reason(
+    "not-chosen",
+    Side.DEVICE,
+    "The WFM was not chosen.",
+    "See what `margod discover` finds, and wfm.url and wfm.select in `margod config show`.",
+)
+DISCOVERED_UNVERIFIABLE = _reason(
+    "discovered-unverifiable",
+    Side.DEVICE,
+    "A WFM was found, but nothing says which host name its certificate has to bear, so nothing is sent.",
+    "Set discovery.server_names; or trust.ca_is_wfm_only: true with a root CA that vouches for WFMs only; or wfm.url.",
+)
 CONFIG_INVALID = _reason(
     "config-invalid",
     Side.DEVICE,
@@ -92,73 +94,7 @@ WFM_CHANGED = _reason(
 )
 
 # Trust in the WFM.
-NO_ANCHOR = _reason(
-    "no-anchor",
-    Side.DEVICE,
-    "The WFM's root CA is not known, so nothing is sent.",
-    "Put the root CA into a file and name it in trust.ca_file, or set trust.system: true if the WFM's certificate "
-    "is vouched for by the system's CA store.",
-)
-CA_FILE_UNREADABLE = _reason(
-    "ca-file-unreadable",
-    Side.DEVICE,
-    "The file named in trust.ca_file cannot be read.",
-    "Check the path in trust.ca_file and that the user margod may read it.",
-)
-CA_FILE_INVALID = _reason(
-    "ca-file-invalid",
-    Side.DEVICE,
-    "The file named in trust.ca_file holds no usable root CA.",
-    "Put the WFM's root CA certificate (PEM or DER) into the file named in trust.ca_file.",
-)
-CA_NOT_OFFERED = _reason(
-    "ca-not-offered",
-    Side.WFM,
-    "The WFM does not offer its root CA for download.",
-    "Get the root CA from the WFM's operator and name the file in trust.ca_file; also check wfm.url.",
-)
-CA_ANSWER_INVALID = _reason(
-    "ca-answer-invalid",
-    Side.WFM,
-    "The WFM's certificate download holds no usable root CA.",
-    "Get the root CA from the WFM's operator and name the file in trust.ca_file.",
-)
-TLS_UNKNOWN_ISSUER = _reason(
-    "tls-unknown-issuer",
-    Side.WFM,
-    "The WFM's certificate was not issued by the trusted root CA; nothing was sent.",
-    "Compare the root CA in trust.ca_file with the WFM's; a proxy that inspects TLS also looks like this.",
-)
-TLS_WRONG_HOST = _reason(
-    "tls-wrong-host",
-    Side.WFM,
-    "The WFM's certificate is for another host name; nothing was sent.",
-    "Write the host name of the certificate into wfm.url, or have the certificate issued for this one.",
-)
-TLS_EXPIRED = _reason(
-    "tls-expired",
-    Side.WFM,
-    "The WFM's certificate has expired by this device's clock; nothing was sent.",
-    "Check this device's clock (`date`), then have the WFM's certificate renewed.",
-)
-TLS_NOT_YET_VALID = _reason(
-    "tls-not-yet-valid",
-    Side.DEVICE,
-    "The WFM's certificate is not valid yet by this device's clock; nothing was sent.",
-    "Check this device's clock (`date`), then the WFM's certificate.",
-)
-TLS_UNVERIFIED = _reason(
-    "tls-unverified",
-    Side.WFM,
-    "The WFM's certificate could not be verified; nothing was sent.",
-    "See the detail; with tls.strict_x509: true the certificate has to follow RFC 5280 to the letter.",
-)
-TLS_VERSION = _reason(
-    "tls-version",
-    Side.WFM,
-    "The WFM and this device have no TLS version in common; nothing was sent.",
-    "Compare tls.minimum_version and tls.maximum_version with what the WFM speaks.",
-)
+from margod.model.reasons_trust import *  # noqa: E402, F403 - here, so that the table keeps its order
 
 # The network and the server's answers.
 DNS_FAILED = _reason(
@@ -195,8 +131,10 @@ TLS_FAILED = _reason(
     "tls-failed",
     Side.NETWORK,
     "The TLS handshake failed.",
-    "Check that the port in wfm.url speaks TLS, and any proxy on the way.",
+    "Check that the port in wfm.url speaks TLS; a captive portal or a proxy on the way also looks like this.",
 )
+from margod.model.reasons_proxy import *  # noqa: E402, F403 - here, so that the table keeps its order
+
 ANSWER_TOO_LARGE = _reason(
     "answer-too-large",
     Side.WFM,
@@ -383,3 +321,5 @@ CERTIFICATE_NOT_YET_VALID = _reason(
     "The device's certificate is not valid yet by this device's clock.",
     "Check this device's clock (`date`), then the certificate in identity.certificate_file.",
 )
+
+from margod.model.reasons_check import *  # noqa: E402, F403 - here, so that the table keeps its order

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import structlog
@@ -16,12 +17,16 @@ from margod.model.errors import MargodError, TrustError
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.reasons import Reason
 from margod.model.wire import Answer, SignedRequest, TransportFailure
+from margod.protocols import Context
 from margod.protocols.signed.generation import CA_ANSWER
+from margod.shell import anchoring, first_contact
 from margod.shell.disk import Disk
 from margod.shell.ground import Ground
-from margod.shell.look import ANCHORS, Situation, blocked_by
+from margod.shell.look import Situation, blocked_by
+from margod.shell.place import Names, placed
+from margod.shell.records import ANCHORS, WFM
 from margod.vault import ledger
-from margod.wfm import WfmClient
+from margod.wfm import Proxy, WfmClient, at
 
 log: Final = structlog.get_logger()
 
@@ -33,11 +38,14 @@ class Actions:
         """Work on `ground`, through `disk`."""
         self.ground = ground
         self.situation: Situation | None = None
+        self.offered: tuple[trust.Anchor, ...] = ()
+        """Root CAs that wait for a person to accept one."""
         self.state_writable = True
         self._disk = disk
         self._wall = wall
         self._client: WfmClient | None = None
         self._client_for: object = None
+        self._names = Names()
 
     async def perform(self, command: m.Command) -> m.Event | None:
         """Carry out one command; None for those that nothing waits for. Raises nothing but CancelledError."""
@@ -88,11 +96,15 @@ class Actions:
     async def _take(self, situation: Situation) -> None:
         """Make `situation` the present one; a connection made under another trust is closed."""
         before = self.situation.warnings if self.situation else ()
+        asks = situation.unverified is not None and situation.unverified.source == anchoring.FIRST_USE
+        if not asks or self.situation is None or self.situation.url != situation.url:
+            self.offered = ()
         self.situation = situation
         for warned in situation.warnings:
             if warned not in before:
                 log.warning("needs-attention", code=warned.reason.code, message=warned.message, hint=warned.reason.hint)
-        wanted = (situation.policy, situation.url, self.ground.config.wfm.timeout)
+        addresses = situation.place.addresses if situation.place else ()
+        wanted = (situation.policy, situation.url, addresses, self.ground.config.wfm.timeout, situation.proxy)
         if self._client is not None and wanted != self._client_for:
             await self._client.close()
             self._client = None
@@ -125,33 +137,74 @@ class Actions:
     async def _send(self, step: Step, form: str) -> Outcome:
         """Build, sign and send the request of a step, and say what came of it."""
         situation = self.situation
-        if situation is None or situation.identity is None or situation.context is None or not situation.url:
+        if situation is None or situation.identity is None or situation.context is None or situation.place is None:
             return _unsent(reasons.NO_URL)
-        generation, context, identity, url = (
-            self.ground.generation,
-            situation.context,
-            situation.identity,
-            situation.url,
-        )
+        generation, context, identity = self.ground.generation, situation.context, situation.identity
+        place, url = situation.place, situation.place.url
+        try:  # the file with the credentials may be another one by now
+            proxy = await self._disk.run(lambda: self.ground.proxy(place))
+        except MargodError as error:
+            return Outcome(Kind.UNREACHABLE, error.reason, error.message, sent=False)
+        if proxy != situation.proxy:
+            situation = replace(situation, proxy=proxy)
+            await self._take(situation)
 
-        def build() -> SignedRequest:  # in the disk thread: the first signature imports the signing library
+        if step is Step.FETCH_TRUST and situation.unverified is not None:
+            return placed(place, await self._ask_a_stranger(situation.unverified, context, url, proxy))
+
+        def build(url: str) -> SignedRequest:  # in the disk thread: the first signature imports the signing library
             request = generation.request(step, form, context)
             return generation.authenticate(request, url, identity.signer, int(self._wall()))
 
-        request = await self._disk.run(build)
         try:
             client = self._opened(situation)
         except TrustError as error:
             return Outcome(Kind.UNTRUSTED, error.reason, error.message, sent=False)
-        log.debug("request", step=step.value, form=form, method=request.method, url=request.url)
-        result = await client.send(request)
-        _log_result(step, result)
+        result: Answer | TransportFailure = TransportFailure(reasons.TLS_WRONG_HOST, "", sent=False)
+        for one in self._names.urls(place):  # a discovered WFM may bear any of several configured names
+            request = await self._disk.run(partial(build, one))
+            log.debug("request", step=step.value, form=form, method=request.method, url=request.url)
+            result = await client.send(request)
+            _log_result(step, result)
+            if not self._names.wrong(one, result):
+                break
         outcome = generation.outcome(step, form, context, result)
         if step is Step.FETCH_TRUST and outcome.kind is Kind.ACCEPTED:
-            return self._read_anchors(outcome)
+            return placed(place, self._read_anchors(outcome, url))
         return outcome
 
-    def _read_anchors(self, outcome: Outcome) -> Outcome:
+    async def _ask_a_stranger(
+        self, policy: trust.UnverifiedPolicy, context: Context, url: str, proxy: Proxy | None
+    ) -> Outcome:
+        """Download the root CA without knowing from whom, and let `policy` judge it."""
+        config, generation = self.ground.config, self.ground.generation
+        place = self.situation.place if self.situation else None
+        addresses, seconds = place.addresses if place else (), config.wfm.timeout
+        result = await first_contact.fetch(
+            policy, generation, context, url, seconds=seconds, proxy=proxy, addresses=addresses
+        )
+        _log_result(Step.FETCH_TRUST, result)
+        outcome = generation.outcome(Step.FETCH_TRUST, "spec", context, result)
+        ask = config.trust.first_use == "ask"
+        asked = first_contact.judge(policy, outcome, url, self._wall(), ask=ask)
+        if asked.outcome.sent:
+            self.offered = asked.offered
+        return asked.outcome
+
+    async def accept(self, fingerprint: str) -> trust.Anchor:
+        """Keep the offered root CA that a person has compared. Raises TrustError or StateNotWritable."""
+        offered = self.offered
+        await self._disk.run(lambda: self.ground.accept(offered, fingerprint))
+        found = next(anchor for anchor in offered if anchor.fingerprint == fingerprint)
+        log.info("root-ca-accepted", fingerprint=found.fingerprint, subject=found.subject)
+        return found
+
+    async def forget(self) -> None:
+        """Drop the root CA that is kept. Raises TrustError or StateNotWritable."""
+        await self._disk.run(self.ground.forget)
+        log.info("root-ca-forgotten")
+
+    def _read_anchors(self, outcome: Outcome, url: str) -> Outcome:
         """Turn the Certificate API's answer into the anchors that are kept."""
         try:
             anchors = trust.decode_answer(outcome.records[CA_ANSWER], self._wall())
@@ -159,13 +212,21 @@ class Actions:
             return replace(outcome, kind=Kind.BAD_ANSWER, reason=error.reason, detail=error.message, records={})
         for anchor in anchors:
             log.info("root-ca-taken", fingerprint=anchor.fingerprint, subject=anchor.subject)
-        return replace(outcome, records={ANCHORS: trust.to_pem(anchors)})
+        record = anchoring.record({"url": url}, self.ground.config.wfm.protocol, anchoring.SYSTEM)
+        return replace(outcome, records={ANCHORS: trust.to_pem(anchors), WFM: record})
 
     def _opened(self, situation: Situation) -> WfmClient:
         if self._client is None:
             if situation.policy is None:
                 raise TrustError(reasons.NO_ANCHOR)
-            self._client = WfmClient(situation.policy.ssl_context(), timeout=self.ground.config.wfm.timeout)
+            addresses = situation.place.addresses if situation.place else ()
+            self._client = WfmClient(
+                situation.policy.ssl_context(),
+                timeout=self.ground.config.wfm.timeout,
+                proxy=situation.proxy,
+                resolver=at(addresses) if addresses else None,
+                any_name=situation.policy.any_name,
+            )
         return self._client
 
     async def _keep(self, command: m.Keep) -> m.Event:

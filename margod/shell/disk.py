@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -17,6 +19,8 @@ class Disk:
     def __init__(self) -> None:
         """Start the thread."""
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._look: Callable[[], None] | None = None
+        self._interval = self._look_at = 0.0
         self._thread = threading.Thread(target=self._work, name="disk", daemon=True)
         self._thread.start()
 
@@ -50,6 +54,23 @@ class Disk:
         self._calls.put(carry_out)
         return await future
 
+    def watch(self, question: Callable[[], bool], then: Callable[[], None], interval: float) -> None:
+        """Every `interval` seconds, call `then` in the event loop if `question` is so. A no wakes this thread only.
+
+        An OSError counts as no. There is one watch at most.
+        """
+        loop = asyncio.get_running_loop()
+
+        def look() -> None:
+            with suppress(OSError, RuntimeError):  # RuntimeError: the loop is gone
+                if question():
+                    loop.call_soon_threadsafe(then)
+
+        def begin() -> None:
+            self._look, self._interval, self._look_at = look, interval, time.monotonic() + interval
+
+        self._calls.put(begin)
+
     def close(self, wait: float) -> bool:
         """Let the thread end after the calls it has; return whether it did within `wait` seconds."""
         self._calls.put(None)
@@ -57,5 +78,16 @@ class Disk:
         return not self._thread.is_alive()
 
     def _work(self) -> None:
-        while (call := self._calls.get()) is not None:
+        while (call := self._next()) is not None:
             call()
+
+    def _next(self) -> Callable[[], None] | None:
+        """Wait for the next call; look meanwhile, when it is time."""
+        while True:
+            wait = None if self._look is None else max(0.0, self._look_at - time.monotonic())
+            try:
+                return self._calls.get(timeout=wait)
+            except queue.Empty:
+                self._look_at = time.monotonic() + self._interval
+                assert self._look is not None, "there is no timeout without a watch"
+                self._look()

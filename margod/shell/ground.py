@@ -12,15 +12,22 @@ from typing import Final
 
 from margod import identity as identities
 from margod.config import Config
+from margod.discovery import Candidate
 from margod.engine.messages import History, Memory
 from margod.identity import Identity
 from margod.model import reasons
 from margod.model.errors import StateInUse, StateNotWritable, StateUnusable
 from margod.protocols import Generation
-from margod.protocols.signed import Dialect, Signed
-from margod.shell.look import WFM, Look, Situation, binding_of, blocked_by, json_object
+from margod.protocols.signed import Dialect, Signed, SignedAs
+from margod.shell import anchoring
+from margod.shell import proxy as proxies
+from margod.shell.look import Look, Situation, binding_of, blocked_by
+from margod.shell.place import Place, name_of
+from margod.shell.records import CHOSEN, WFM, json_object
 from margod.store import read_regular, write_file
+from margod.trust import Anchor
 from margod.vault import Vault, ledger
+from margod.wfm import Proxy
 
 RUNTIME: Final = "runtime.json"
 RUNTIME_LIMIT: Final = 65_536
@@ -29,20 +36,32 @@ RUNTIME_LIMIT: Final = 65_536
 class Ground:
     """Configuration, vault and generation together. One thread uses it at a time."""
 
-    def __init__(self, config: Config, clock: Callable[[], float]) -> None:
-        """Take the configuration; `clock` gives Unix seconds. The vault is opened by `open` or the first look."""
+    def __init__(self, config: Config, clock: Callable[[], float], env: Mapping[str, str] | None = None) -> None:
+        """Take the configuration; `clock` gives Unix seconds. The vault is opened by `open` or the first look.
+
+        `env` is where a proxy may be named.
+        """
         self.config = config
+        self._env = dict(env or {})
         self.directory = config.state.directory
         """The state directory of this process: a reload does not move it, the lock is on this one."""
         self.vault: Vault | None = None
+        self.sightings: tuple[Candidate, ...] = ()
+        """The WFMs that announce themselves and count; what is not browsed for is not in it."""
         self._clock = clock
         self._identity: tuple[bytes, bytes, Identity] | None = None
+        self._ca_file: object = None
 
     @property
     def generation(self) -> Generation:
         """The generation of the specification that is configured, with the owner's knobs."""
-        wfm = self.config.wfm
-        return Signed(Dialect(wfm.dialect, wfm.certificate_field, wfm.certificate_encoding, wfm.capabilities_route))
+        return generation_of(self.config)
+
+    def proxy(self, place: Place | None) -> Proxy | None:
+        """Return the proxy to reach `place` by, None for none. Raises MargodError if it cannot be used."""
+        if place is None:
+            return None
+        return proxies.choose(self.config, self._env, place.url, discovered=bool(place.addresses))
 
     def open(self) -> None:
         """Open and lock the state directory. Raises StateInUse, StateUnusable or StateNotWritable."""
@@ -60,6 +79,7 @@ class Ground:
         try:
             self.open()
             assert self.vault is not None
+            self._ca_file = anchoring.signature(self.config.trust.ca_file)  # before it is read: no change is missed
             return Look(self, self.vault, self._clock()).situation()
         except (StateInUse, StateUnusable, StateNotWritable) as error:
             return Situation(blocked_by(error.reason, error.message))
@@ -71,12 +91,35 @@ class Ground:
         fresh = identities.load(dict(vault.records) | records)
         changes: dict[str, bytes | None] = dict(records)
         changes[ledger.LEDGER] = None
-        vault.commit(changes, binding_of(fresh, self._stored_url()))
+        vault.commit(changes, binding_of(fresh, name_of(json_object(vault.records.get(WFM, b"")))))
 
-    def keep(self, changes: Mapping[str, bytes]) -> None:
+    def ca_file_changed(self) -> bool:
+        """Return whether the file of trust.ca_file is another one than at the last look."""
+        return anchoring.signature(self.config.trust.ca_file) != self._ca_file
+
+    def accept(self, offered: tuple[Anchor, ...], fingerprint: str) -> None:
+        """Keep the offered root with this fingerprint. Raises TrustError or StateNotWritable."""
+        self.keep(anchoring.accept(self._open_vault().records, offered, fingerprint))
+
+    def forget(self) -> None:
+        """Drop the root CA that is kept. Raises TrustError or StateNotWritable."""
+        self.keep(anchoring.forget(self._open_vault().records, self.config.trust))
+
+    def keep(self, changes: Mapping[str, bytes | None]) -> None:
         """Commit the records of an accepted step beside what there is, the log folded in. Raises StateNotWritable."""
         vault = self._open_vault()
         vault.commit({**changes, ledger.LEDGER: ledger.fold(self.history())}, vault.binding)
+
+    def choose(self, instance: str) -> None:
+        """Store which of several discovered WFMs is to be taken. Raises StateNotWritable."""
+        self.keep({CHOSEN: json.dumps({"instance": instance}).encode()})
+
+    @property
+    def wanted_instances(self) -> tuple[str, ...]:
+        """The instance names that no crowd of others may push out of what is seen."""
+        records = self.vault.records if self.vault is not None else {}
+        stored = [json_object(records.get(name, b"")).get("instance") for name in (WFM, CHOSEN)]
+        return tuple(str(name) for name in (*stored, self.config.wfm.select) if name)
 
     def history(self) -> History:
         """Return what the vault remembers of the enrolment under its present binding."""
@@ -106,10 +149,14 @@ class Ground:
             self._identity = (key, certificate, identities.load(records))
         return self._identity[2]
 
-    def _stored_url(self) -> str:
-        return str(json_object(self._open_vault().records.get(WFM, b"")).get("url") or "")
-
     def _open_vault(self) -> Vault:
         if self.vault is None:
             raise StateNotWritable(reasons.STATE_UNUSABLE)
         return self.vault
+
+
+def generation_of(config: Config) -> Signed:
+    """Return the generation of the specification that a configuration asks for."""
+    wfm = config.wfm
+    dialect = Dialect(wfm.dialect, wfm.certificate_field, wfm.certificate_encoding, wfm.capabilities_route)
+    return Signed(dialect, SignedAs(wfm.signed_scheme, wfm.signed_authority or ""))

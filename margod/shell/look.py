@@ -26,13 +26,15 @@ from margod.model.outcome import Step
 from margod.model.reasons import Reason
 from margod.model.state import State
 from margod.protocols import Context
+from margod.shell import anchoring
+from margod.shell.place import Nowhere, Place, locate, name_of
+from margod.shell.records import ANCHORS, CHOSEN, WFM, json_object
 from margod.vault import Vault, ledger
+from margod.wfm import Proxy
 
 if TYPE_CHECKING:
     from margod.shell.ground import Ground
 
-WFM: Final = "wfm.json"
-ANCHORS: Final = "anchors.pem"
 REPORT: Final = "report.json"
 
 _STEPS: Final = tuple(Step)
@@ -54,10 +56,16 @@ class Situation:
     facts: Facts
     history: History = field(default_factory=History)
     url: str | None = None
+    place: Place | None = None
+    bound: bool = False
+    """The WFM of this place has answered over a verified channel, or the device is enrolled."""
     identity: Identity | None = None
     anchors: tuple[trust.Anchor, ...] = ()
     trust_source: str = "none"
     policy: trust.TrustPolicy | None = None
+    proxy: Proxy | None = None
+    unverified: trust.UnverifiedPolicy | None = None
+    """How a root CA is judged that is downloaded from nobody knows whom; None if it is not."""
     context: Context | None = None
     client_id: str | None = None
     device_id: str | None = None
@@ -80,11 +88,19 @@ class Look:
         self.records: dict[str, bytes] = dict(vault.records)
         self.stored = json_object(self.records.get(WFM, b""))
         self.enrolled = ground.generation.client_id(self.records) is not None
-        self.url = self.config.wfm.url or (str(self.stored.get("url")) if self.enrolled else None)
+        self.bound = self.enrolled or (bool(self.stored.get("instance")) and ground.history().settled)
+        self.place: Place | None = None
         self.identity: Identity | None = None
         self.anchors: tuple[trust.Anchor, ...] = ()
-        self.source = "none"
+        self.source = anchoring.NONE
+        self.unverified: trust.UnverifiedPolicy | None = None
+        self.proxy: Proxy | None = None
         self.warnings = [Warned(found.reason, found.message) for found in vault.findings]
+
+    @property
+    def url(self) -> str | None:
+        """The URL that is shown; None while there is no WFM."""
+        return self.place.url if self.place else None
 
     def situation(self) -> Situation:
         """Return the situation, after bringing the vault into line with it."""
@@ -93,6 +109,7 @@ class Look:
             self._take_identity()
             self._take_wfm()
             self._take_trust()
+            self._take_proxy()
         except _Stopped as stopped:
             obstacle = stopped.obstacle
         try:
@@ -141,28 +158,33 @@ class Look:
         self.records.update(identity)
 
     def _take_wfm(self) -> None:
-        if self.url is None:
-            raise _Stopped(State.DISCOVERING, reasons.NO_URL)
-        bound = str(self.stored.get("url") or "")
-        if self.enrolled and bound != self.url:
-            raise _Stopped(State.BLOCKED, reasons.WFM_CHANGED, f"enrolled with {bound}, configured {self.url}")
-        if bound and bound != self.url:
+        chosen = json_object(self.records.get(CHOSEN, b"")).get("instance")
+        try:
+            self.place = locate(
+                self.config,
+                self.stored,
+                enrolled=self.enrolled,
+                bound=self.bound,
+                chosen=str(chosen) if chosen else None,
+                seen=self.ground.sightings,
+            )
+        except Nowhere as nowhere:
+            raise _Stopped(nowhere.state, nowhere.reason, nowhere.detail) from None
+        known = name_of(self.stored)
+        if self.enrolled and known != self.place.name:
+            detail = f"enrolled with {self.stored.get('url')}, configured {self.place.url}"
+            raise _Stopped(State.BLOCKED, reasons.WFM_CHANGED, detail)
+        if known and known != self.place.name:
             self.records.pop(ANCHORS, None)  # an anchor vouches for the WFM it came with, for no other
             self.stored = {}
 
     def _take_trust(self) -> None:
-        settings = self.config.trust
-        kept_source = str(self.stored.get("anchors") or "none")
+        config, kept_source = self.config, str(self.stored.get("anchors") or anchoring.NONE)
+        # What `_take_wfm` dropped from both was another WFM's.
+        records = {**self.records, WFM: json.dumps(self.stored).encode()}
         try:
-            if settings.ca_file is not None:
-                self.anchors, self.source = trust.read_ca_file(settings.ca_file, self.now), "ca_file"
-            elif ANCHORS in self.records and (self.enrolled or (settings.system and kept_source == "system")):
-                self._take_kept_anchors(kept_source)
-            elif settings.system:
-                self.source = "system"
-                self.records.pop(ANCHORS, None)  # what vouched so far was not downloaded: it must not pass for that
-            else:
-                raise _Stopped(State.UNTRUSTED, reasons.NO_ANCHOR)
+            found = anchoring.choose(config.trust, config.tls, records, enrolled=self.enrolled, now=self.now)
+            self.anchors, self.source, self.unverified = found.anchors, found.source, found.unverified
         except TrustError as error:
             if not (self.enrolled and ANCHORS in self.records):
                 raise _Stopped(State.UNTRUSTED, error.reason, _with_hint(error)) from None
@@ -170,8 +192,20 @@ class Look:
             self._take_kept_anchors(kept_source)
         if self.anchors:
             self.records[ANCHORS] = trust.to_pem(self.anchors)
-        wfm = {"url": self.url, "protocol": self.config.wfm.protocol, "anchors": self.source}
-        self.records[WFM] = json.dumps(wfm, sort_keys=True).encode()
+        else:
+            self.records.pop(ANCHORS, None)  # what vouched so far does not do so any more: it must not pass for it
+        if self.source == anchoring.FIRST_USE and self.anchors:
+            self.warnings.append(Warned(reasons.FIRST_USE_TAKEN, reasons.FIRST_USE_TAKEN.says))
+        where = self.place.record() if self.place else {}
+        self.records[WFM] = anchoring.record(where, config.wfm.protocol, self.source)
+
+    def _take_proxy(self) -> None:
+        try:
+            self.proxy = self.ground.proxy(self.place)
+        except MargodError as error:
+            if not self.enrolled:
+                raise _Stopped(State.BLOCKED, error.reason, _with_hint(error)) from None
+            self.warnings.append(Warned(error.reason, error.message))
 
     def _take_kept_anchors(self, source: str) -> None:
         try:
@@ -183,7 +217,7 @@ class Look:
         """Bring the vault into line: one commit, or none if nothing is new."""
         if self.identity is None:
             return
-        binding = binding_of(self.identity, str(json_object(self.records.get(WFM, b"")).get("url") or ""))
+        binding = binding_of(self.identity, name_of(json_object(self.records.get(WFM, b""))))
         changes: dict[str, bytes | None] = {}
         if binding != self.vault.binding:
             for name in (ledger.LEDGER, REPORT):
@@ -217,7 +251,7 @@ class Look:
             self.warnings.append(Warned(error.reason, error.message))
 
     def _describe(self, obstacle: Obstacle | None) -> Situation:
-        generation, records, tls = self.ground.generation, self.vault.records, self.config.tls
+        generation, records = self.ground.generation, self.vault.records
         if self.identity is None:
             stopped = obstacle or Obstacle(State.BLOCKED, reasons.IDENTITY_INVALID)
             return Situation(_stopped(stopped), url=self.url, warnings=tuple(self.warnings))
@@ -229,7 +263,7 @@ class Look:
             history = replace(history, form={**history.form, Step.REPORT: form})
         if recalled is not None and (history.memory is None or recalled.at >= history.memory.at):
             history = replace(history, memory=recalled)
-        settings = trust.TlsSettings(tls.minimum_version, tls.maximum_version, tls.strict_x509)
+        settings = anchoring.tls_settings(self.config.tls)
         facts = Facts(
             obstacle=obstacle,
             binding=self.vault.binding,
@@ -243,14 +277,19 @@ class Look:
             forms={step: generation.forms(step) for step in _STEPS},
         )
         knows = self.anchors or self.source == "system"
+        any_name = self.place is not None and self.place.any_name
         return Situation(
             facts=facts,
             history=history,
             url=self.url,
+            place=self.place,
+            bound=self.bound,
             identity=self.identity,
             anchors=self.anchors,
             trust_source=self.source,
-            policy=trust.TrustPolicy(self.anchors or None, settings) if knows else None,
+            proxy=self.proxy,
+            policy=trust.TrustPolicy(self.anchors or None, settings, any_name=any_name) if knows else None,
+            unverified=self.unverified,
             context=context,
             client_id=client_id,
             device_id=self.config.device.id or client_id,
@@ -258,9 +297,17 @@ class Look:
         )
 
     def _trust_name(self, settings: trust.TlsSettings) -> str:
-        """Return what changes when the WFM is verified by something else than before; the download of a root aside."""
+        """Return what changes when the WFM is verified by something else than before, or reached another way.
+
+        The download of a root aside.
+        """
         given = [anchor.fingerprint for anchor in self.anchors] if self.source == "ca_file" else []
-        return hashlib.sha256(repr((self.source, given, settings)).encode()).hexdigest()[:16]
+        pins = self.config.trust.pin if self.source == anchoring.PIN else None
+        return hashlib.sha256(repr((self.source, given, pins, settings, self._way())).encode()).hexdigest()[:16]
+
+    def _way(self) -> tuple[str, ...]:
+        wfm, proxy = self.config.wfm, self.proxy
+        return (wfm.signed_scheme, wfm.signed_authority or "", *((proxy.address, proxy.authorization) if proxy else ()))
 
     def _capabilities(self) -> Capabilities:
         device = self.config.device
@@ -300,14 +347,6 @@ def _with_hint(error: MargodError) -> str:
     return error.message if error.hint == error.reason.hint else f"{error.message} {error.hint}"
 
 
-def binding_of(identity: Identity, url: str) -> str:
-    """Return the name of this identity at this WFM."""
-    return hashlib.sha256(f"{identity.fingerprint}\n{url}".encode()).hexdigest()
-
-
-def json_object(data: bytes) -> dict[str, object]:
-    try:
-        value = json.loads(data or b"{}")
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
+def binding_of(identity: Identity, place: str) -> str:
+    """Return the name of this identity at this WFM, which is named by its place."""
+    return hashlib.sha256(f"{identity.fingerprint}\n{place}".encode()).hexdigest()

@@ -9,6 +9,7 @@ from margod.identity import Identity
 from margod.model.state import Condition, State
 from margod.model.text import timestamp
 from margod.shell.look import Situation, Warned
+from margod.trust import Anchor
 
 SCHEMA: Final = 1
 
@@ -16,9 +17,13 @@ Document = dict[str, object]
 
 
 def document(
-    condition: Condition, situation: Situation | None, warnings: tuple[Warned, ...], started_at: float
+    condition: Condition,
+    situation: Situation | None,
+    warnings: tuple[Warned, ...],
+    started_at: float,
+    offered: tuple[Anchor, ...] = (),
 ) -> Document:
-    """Return the status document (local/openapi.yaml, `Status`)."""
+    """Return the status document (local/openapi.yaml, `Status`). `offered`: roots that a person may accept."""
     error = condition.last_error
     known = situation or None
     identity = known.identity if known else None
@@ -45,20 +50,18 @@ def document(
         },
         "connection": condition.connection.value,
         "connection_since": timestamp(condition.connection_since),
-        "wfm": {"url": known.url if known else None, "protocol": "signed"},
+        "wfm": {
+            "url": known.url if known else None,
+            "protocol": "signed",
+            "proxy": known.proxy.address if known and known.proxy else None,
+        },
         "client_id": known.client_id if known else None,
         "device_id": known.device_id if known else None,
         "identity": None if identity is None else _identity(identity),
         "trust": {
             "source": known.trust_source if known else "none",
-            "anchors": [
-                {
-                    "subject": anchor.subject,
-                    "fingerprint": anchor.fingerprint,
-                    "not_after": timestamp(anchor.not_after),
-                }
-                for anchor in (known.anchors if known else ())
-            ],
+            "anchors": [_anchor(anchor) for anchor in (known.anchors if known else ())],
+            "offered": [_anchor(anchor) for anchor in offered],
         },
         "warnings": [
             {"code": warned.reason.code, "message": warned.message, "hint": warned.reason.hint} for warned in warnings
@@ -80,6 +83,16 @@ def systemd_line(condition: Condition) -> str:
     if condition.next_attempt_at is not None:
         line += f" Next attempt at {timestamp(condition.next_attempt_at)}."
     return line
+
+
+def _anchor(anchor: Anchor) -> Document:
+    return {
+        "subject": anchor.subject,
+        "fingerprint": anchor.fingerprint,
+        "spki": anchor.spki or None,
+        "not_before": timestamp(anchor.not_before),
+        "not_after": timestamp(anchor.not_after),
+    }
 
 
 def _identity(identity: Identity) -> Document:

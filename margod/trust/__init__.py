@@ -9,14 +9,19 @@ from __future__ import annotations
 from margod.trust.anchors import Anchor, decode_certificates, to_pem
 from margod.trust.answer import decode_answer
 from margod.trust.files import read_ca_file
+from margod.trust.pins import UnverifiedPolicy, is_root, mismatch, pinned
 from margod.trust.policy import TlsSettings, TrustPolicy
 
 __all__ = [
     "Anchor",
     "TlsSettings",
     "TrustPolicy",
+    "UnverifiedPolicy",
     "decode_answer",
     "decode_certificates",
+    "is_root",
+    "mismatch",
+    "pinned",
     "read_ca_file",
     "to_pem",
 ]

@@ -13,7 +13,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.utils import CryptographyDeprecationWarning
 
 from margod.model import reasons
@@ -42,6 +42,8 @@ class Anchor:
     not_before: float
     """Unix seconds, as `not_after`."""
     not_after: float
+    spki: str = ""
+    """Lower-case hex SHA-256 of the DER SubjectPublicKeyInfo; "" for a kind of key that cannot be read."""
 
 
 def decode_certificates(
@@ -165,7 +167,16 @@ def _anchor(certificate: x509.Certificate) -> Anchor:
         fingerprint=hashlib.sha256(der).hexdigest(),
         not_before=certificate.not_valid_before_utc.timestamp(),
         not_after=certificate.not_valid_after_utc.timestamp(),
+        spki=_spki(certificate),
     )
+
+
+def _spki(certificate: x509.Certificate) -> str:
+    try:
+        der = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    except (ValueError, UnsupportedAlgorithm):
+        return ""
+    return hashlib.sha256(der).hexdigest()
 
 
 def _subject(certificate: x509.Certificate) -> str:

@@ -12,13 +12,13 @@ from margod.model.text import clean
 from margod.trust.anchors import LIMIT, Anchor, decode_certificates
 
 
-def read_ca_file(path: Path, now: float) -> tuple[Anchor, ...]:
+def read_ca_file(path: Path, now: float, *, setting: str = "trust.ca_file") -> tuple[Anchor, ...]:
     """Return the CA certificates in the file by the rules of `decode_certificates`; links are followed.
 
     Never waits on a FIFO or a device, never reads more than 64 KiB. Raises TrustError: ca-file-unreadable (missing,
     forbidden, not a regular file) or ca-file-invalid.
     """
-    name = f"{clean(str(path))} (trust.ca_file)"
+    name = f"{clean(str(path))} ({setting})" if setting else clean(str(path))
     try:
         # O_NONBLOCK: opening a FIFO without a writer would wait for ever.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)

@@ -46,6 +46,8 @@ class TrustPolicy:
 
     anchors: tuple[Anchor, ...] | None
     tls: TlsSettings
+    any_name: bool = False
+    """The host name is not verified: the anchors were declared to vouch for WFMs only, and nobody knows its name."""
 
     def ssl_context(self) -> ssl.SSLContext:
         """Return a new client context that verifies by this policy.
@@ -55,7 +57,7 @@ class TrustPolicy:
         """
         # By hand: create_default_context() adds strictness by Python version, the system's anchors, and SSLKEYLOGFILE.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = True
+        context.check_hostname = not self.any_name
         context.verify_mode = ssl.CERT_REQUIRED
         context.minimum_version = _VERSIONS[self.tls.minimum]
         context.maximum_version = _VERSIONS[self.tls.maximum]

@@ -50,21 +50,29 @@ def ensure_directory(directory: Path) -> None:
         return
     except OSError as error:
         raise _unusable(f"{directory} cannot be reached: {error.strerror}.") from error
+    require_directory(directory, found)
+
+
+def require_directory(directory: Path, found: os.stat_result, owner: int | None = None) -> None:
+    """Raise StateUnusable, with the command that mends it, unless this is a directory that `owner` alone may use."""
     if stat.S_ISLNK(found.st_mode):
         raise _unusable(f"{directory} is a symbolic link; write the directory it stands for into state.directory.")
     if not stat.S_ISDIR(found.st_mode):
         raise _unusable(
             f"{directory} is not a directory; move it away: `mv {_quoted(directory)} {_quoted(directory)}.old`."
         )
-    require_rights(directory, found)
+    require_rights(directory, found, owner)
 
 
-def require_rights(path: Path, found: os.stat_result) -> None:
-    """Raise StateUnusable, with the command that mends it, unless `path` is ours and closed to everyone else."""
-    if found.st_uid != os.geteuid():
+def require_rights(path: Path, found: os.stat_result, owner: int | None = None) -> None:
+    """Raise StateUnusable, with the command that mends it, unless `path` is the owner's and closed to everyone else.
+
+    `owner` is a user id, by default our own.
+    """
+    owner = os.geteuid() if owner is None else owner
+    if found.st_uid != owner:
         raise _unusable(
-            f"{path} belongs to {_user(found.st_uid)}, not to {_user(os.geteuid())}: "
-            f"`chown {_user(os.geteuid())}: {_quoted(path)}`."
+            f"{path} belongs to {_user(found.st_uid)}, not to {_user(owner)}: `chown {_user(owner)}: {_quoted(path)}`."
         )
     mode = stat.S_IMODE(found.st_mode) & 0o777
     wanted = 0o700 if stat.S_ISDIR(found.st_mode) else 0o600

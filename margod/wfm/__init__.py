@@ -7,5 +7,8 @@ The only room that knows aiohttp's client; imports `model` alone of ours.
 from __future__ import annotations
 
 from margod.wfm.client import WfmClient
+from margod.wfm.proxy import Proxy
+from margod.wfm.resolver import Resolver, at
+from margod.wfm.unverified import fetch_unverified
 
-__all__ = ["WfmClient"]
+__all__ = ["Proxy", "Resolver", "WfmClient", "at", "fetch_unverified"]

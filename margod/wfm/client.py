@@ -8,7 +8,7 @@ import socket
 import ssl
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import aiohttp
 from yarl import URL
@@ -16,7 +16,8 @@ from yarl import URL
 from margod.model import reasons
 from margod.model.text import clean
 from margod.model.wire import Answer, SignedRequest, TransportFailure
-from margod.wfm.failures import AnswerMalformed, AnswerTooLarge, NotResent, failure
+from margod.wfm.failures import AnswerMalformed, AnswerTooLarge, NotResent, cause, failure
+from margod.wfm.proxy import Connector, Proxy, Reached, through_proxy
 from margod.wfm.resolver import Resolver
 
 if TYPE_CHECKING:
@@ -49,8 +50,11 @@ class WfmClient:
 
     Follows no redirect, keeps no cookie, decompresses nothing, reads no environment (proxies, netrc) and never sends
     a request twice: aiohttp's own retry of idempotent requests is switched off, a connection that the server closed
-    while it was idle is noticed before it is used. Use it in one event loop.
+    while it was idle is noticed before it is used. Use it in one event loop. Raises ValueError for a context that
+    does not verify the server's chain: there is one exception, in `unverified.py`, and it sends one fixed request.
     """
+
+    _verifies: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -59,14 +63,23 @@ class WfmClient:
         timeout: float,
         connect_timeout: float | None = None,
         resolver: Resolver | None = None,
+        proxy: Proxy | None = None,
+        any_name: bool = False,
     ) -> None:
         """Verify servers by `context`. `timeout` bounds a whole exchange (name lookup to last byte), in seconds > 0;
         `connect_timeout` its part up to the end of the TLS handshake, by default the smaller of 10 s and `timeout`.
+        With `proxy` every connection goes through it; then it resolves the WFM's name. `any_name` says that `context`
+        leaves the host name unverified on purpose.
         """
+        named = context.check_hostname or any_name
+        if self._verifies and not (context.verify_mode is ssl.CERT_REQUIRED and named):
+            raise ValueError("a context that does not verify the server")
         self._context = context
         self._timeout = timeout
         self._connect_timeout = min(10.0, timeout) if connect_timeout is None else connect_timeout
         self._resolver = resolver or Resolver()
+        self._proxy = proxy
+        self._connector: _Connector | None = None
         self._session: aiohttp.ClientSession | None = None
         self._turn = asyncio.Lock()
         self._deadline: asyncio.Timeout | None = None
@@ -93,7 +106,7 @@ class WfmClient:
                 self._cut()
                 if self._closed.is_set():
                     return TransportFailure(reasons.CONNECTION_LOST, "the client was closed", progress.sent)
-                return failure(error, sent=progress.sent)
+                return self._failure(error, progress)
             except asyncio.CancelledError:
                 self._cut()
                 raise
@@ -122,6 +135,8 @@ class WfmClient:
             data=request.body or None,
             allow_redirects=False,
             trace_request_ctx=progress,
+            proxy=self._proxy.address if self._proxy else None,
+            proxy_headers=self._proxy.headers if self._proxy else None,
         ) as response:
             if response.status < 200:
                 # 101: nobody asked to switch; other 1xx are skipped by aiohttp; below 100 there are no statuses.
@@ -129,20 +144,28 @@ class WfmClient:
             body = await _bounded_body(response, request.limit)
             return Answer(response.status, _headers(response), body, time.time())
 
+    def _failure(self, error: Exception, progress: _Progress) -> TransportFailure:
+        found = failure(error, sent=progress.sent)
+        if self._proxy is None:
+            return found
+        reached = self._connector.reached if self._connector else Reached.NOTHING
+        return through_proxy(found, cause(error), self._proxy, reached)
+
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             trace = aiohttp.TraceConfig()
             trace.on_connection_create_end.append(_connected)
             trace.on_connection_reuseconn.append(_connected)
+            self._connector = _Connector(
+                ssl=self._context,
+                resolver=self._resolver,
+                use_dns_cache=False,
+                limit=1,
+                keepalive_timeout=IDLE_LIMIT,
+                socket_factory=self._new_socket,
+            )
             self._session = aiohttp.ClientSession(
-                connector=_Connector(
-                    ssl=self._context,
-                    resolver=self._resolver,
-                    use_dns_cache=False,
-                    limit=1,
-                    keepalive_timeout=IDLE_LIMIT,
-                    socket_factory=self._new_socket,
-                ),
+                connector=self._connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 skip_auto_headers=_OWN_HEADERS_ONLY,
                 auto_decompress=False,
@@ -176,7 +199,7 @@ class WfmClient:
             await asyncio.sleep(0)
 
 
-class _Connector(aiohttp.TCPConnector):
+class _Connector(Connector):
     """Hands out no kept-alive connection on which the server spoke unasked: that would pass for the next answer."""
 
     async def connect(

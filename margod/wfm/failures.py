@@ -74,10 +74,31 @@ _CONNECT_ERRNOS: Final[dict[int, Reason]] = {
 
 def failure(error: BaseException, *, sent: bool) -> TransportFailure:
     """Return the failure that `error` stands for; `sent` as in TransportFailure. Never raises."""
+    reason, detail = _explain(cause(error), sent=sent)
+    return TransportFailure(reason, clean(detail), sent)
+
+
+def cause(error: BaseException) -> BaseException:
+    """Return the exception that `NotResent` carries, or the one given."""
     while isinstance(error, NotResent) and error.__cause__ is not None:
         error = error.__cause__
-    reason, detail = _explain(error, sent=sent)
-    return TransportFailure(reason, clean(detail), sent)
+    return error
+
+
+def handshake_failure(error: OSError) -> tuple[Reason, str]:
+    """Return reason and detail for an `OSError` of `ssl`, or of a socket, before anything was sent."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return _VERIFY_CODES.get(error.verify_code, reasons.TLS_UNVERIFIED), clean(error.verify_message)
+        case ssl.SSLError():
+            reason, detail = _tls(error)
+            return reason, clean(detail)
+        case TimeoutError():
+            return reasons.TIMED_OUT, "no connection in time"
+        case ConnectionResetError() | ConnectionAbortedError():
+            return reasons.TLS_FAILED, clean(error.strerror or "the server closed the connection in the handshake")
+    what = error.strerror or str(error)
+    return _CONNECT_ERRNOS.get(error.errno or 0, reasons.CONNECT_FAILED), clean(what)
 
 
 def _explain(error: BaseException, *, sent: bool) -> tuple[Reason, str]:

@@ -10,7 +10,7 @@ import asyncio
 import errno
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -27,6 +27,21 @@ def system_lookup(host: str, port: int, family: socket.AddressFamily) -> list[An
     """Ask the system. Blocks for as long as the system's resolver does (seconds to a minute)."""
     # AI_ADDRCONFIG spares networks without IPv6 the AAAA query that some plant routers answer badly or not at all.
     return socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+
+
+def at(addresses: Sequence[str]) -> Resolver:
+    """Return a resolver that knows nothing but these address literals, for every name."""
+
+    def lookup(_host: str, port: int, family: socket.AddressFamily) -> list[Any]:
+        found: list[Any] = []
+        for address in addresses[:ADDRESS_LIMIT]:
+            with suppress(OSError):  # the interface of a link-local address has gone
+                found += socket.getaddrinfo(
+                    address, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+                )
+        return found
+
+    return Resolver(lookup)
 
 
 class Resolver(AbstractResolver):

@@ -50,7 +50,10 @@ def test_what_is_not_there_yet() -> None:
     """Pins a fresh device: nothing configured, nothing made."""
     text = describe(
         status(
-            wfm={"url": None, "protocol": "signed"}, identity=None, trust={"source": "none", "anchors": []}, warnings=[]
+            wfm={"url": None, "protocol": "signed", "proxy": None},
+            identity=None,
+            trust={"source": "none", "anchors": [], "offered": []},
+            warnings=[],
         ),
         colour=False,
     )
@@ -73,3 +76,11 @@ def test_one_line() -> None:
 def test_shown() -> None:
     """Pins that nothing is left that steers a terminal."""
     assert shown("a\x1b[2J\u202e\u2028\x00ä") == "a [2J   ä"
+
+
+def test_proxy_is_shown_where_there_is_one() -> None:
+    """Pins that the proxy on the way to the WFM has a row of its own, and only then."""
+    wfm = {"url": "https://wfm.example", "protocol": "signed"}
+    assert "Proxy" not in describe(status(wfm={**wfm, "proxy": None}), colour=False)
+    text = describe(status(wfm={**wfm, "proxy": "http://proxy.example:3128"}), colour=False)
+    assert f"{'Proxy':13}http://proxy.example:3128" in text.splitlines()

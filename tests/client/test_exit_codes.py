@@ -20,3 +20,4 @@ def test_the_contract() -> None:
         "blocked": 5,
     }
     assert exit_code("of-a-later-margod") == 3
+    assert (exit_code("discovering", "no-wfm-found"), exit_code("discovering", "several-wfms")) == (3, 5)

@@ -59,6 +59,7 @@ def wrong_values(setting: Setting) -> list[object]:
     of_type: dict[str, list[object]] = {
         "string": [5, 1.5, True, [], {}, ""],
         "boolean": ["yes", "true", 0, 1, [], {}],
+        "['string', 'array']": [5, True, [], {}, "", [5], [[]]],
         "integer": ["4", 0, -1, 4.5, True, [], {}],
         "enum": ["nonsense", "", 5, True, [], {}],
     }

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from margod.config.refusal import Refusal
-from margod.config.url import LONGEST, normalise
+from margod.config.url import LONGEST, authority, normalise
 
 
 @pytest.mark.parametrize(
@@ -148,3 +148,32 @@ def test_any_text_is_refused_or_stable(text: str) -> None:
     assert not normal.endswith("/")
     assert "@" not in normal.removeprefix("https://").split("/")[0]
     assert normalise(normal) == normal
+
+
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [
+        ("wfm.internal", "wfm.internal"),
+        ("WFM.internal:8080", "wfm.internal:8080"),
+        ("wfm.internal:443", "wfm.internal"),
+        ("[FD00::1]:8443", "[fd00::1]:8443"),
+    ],
+)
+def test_authority(text: str, normal: str) -> None:
+    """Host and port alone, in the form in which they go into signatures."""
+    assert authority(text) == normal
+
+
+@pytest.mark.parametrize("text", ["", "https://x", "x/y", "a@b", "x:0", "x y", "x\n", "x" * 3000, "[::1%eth0]"])
+def test_authority_refused(text: str) -> None:
+    """Whatever is more than host and port is refused."""
+    with pytest.raises(Refusal):
+        authority(text)
+
+
+@pytest.mark.parametrize("text", ["https://[fe80::1]", "https://[FE80:0::1]:8443", "https://[fe80::1%25eth0]"])
+def test_link_local_is_refused_with_what_to_do(text: str) -> None:
+    """An address that says nothing without its interface is refused, with a zone or without."""
+    with pytest.raises(Refusal) as caught:
+        normalise(text)
+    assert "valid on every interface" in caught.value.hint

@@ -16,6 +16,7 @@ LIFETIME = values.duration("1d", "36500d")
 VERSION = values.choice("1.2", "1.3")
 MODE = values.choice("auto", "spec")
 NAME = values.text(64)
+NAMES = values.host_names(2)
 DEVICE_ID = SETTINGS["device.id"].kind
 
 
@@ -34,6 +35,9 @@ DEVICE_ID = SETTINGS["device.id"].kind
         (MODE, Raw("spec"), "spec"),
         (NAME, Raw("Werk Süd 3"), "Werk Süd 3"),
         (values.integer(1, 64), Raw("4", "integer"), 4),
+        (NAMES, Raw("WFM.Plant.Example"), ("wfm.plant.example",)),
+        (NAMES, Raw("a.test, b.test,a.test"), ("a.test", "b.test")),
+        (NAMES, Raw("a.test,b.test", "list"), ("a.test", "b.test")),
         (values.SIZE, Raw("512 Mi"), 512 * 2**20),
         (values.SIZE, Raw("59Gi"), 59 * 2**30),
         (values.SIZE, Raw("1 Ti"), 2**40),
@@ -131,3 +135,22 @@ def test_refuses(kind: Kind, raw: Raw, message: str, hint: str) -> None:
     assert len(caught.value.message) < 250
     assert caught.value.message.isprintable()
     assert caught.value.hint.isprintable()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        Raw("", "list"),
+        Raw("a.test", "mapping"),
+        Raw("192.0.2.1"),
+        Raw("*.test"),
+        Raw("a.test:443"),
+        Raw("https://a.test"),
+        Raw("a.test,"),
+        Raw("a,b,c"),
+    ],
+)
+def test_host_names_that_are_none(raw: Raw) -> None:
+    """Addresses, wildcards, ports, URLs, gaps, nothing, and too many names are refused."""
+    with pytest.raises(Refusal):
+        NAMES.read(raw)

@@ -124,7 +124,7 @@ async def test_nothing_configured(tmp_path: Path, how: str) -> None:
     else:
         daemon.config.write_bytes(b"")
     async with daemon:
-        status = await daemon.until("discovering", "no-url")
+        status = await daemon.until("discovering", "no-wfm-found")
         assert status["identity"]["source"] == "minted"
         assert status["warnings"] == []
         code, said, _ = await daemon.command("status")
@@ -201,7 +201,7 @@ async def test_broken_at_sighup_and_at_boot(tmp_path: Path) -> None:
 async def test_url_given_later(tmp_path: Path) -> None:
     """A URL at a reload leads from discovering to enrolled without a restart, by the identity that was there."""
     async with DevWfm(tmp_path / "wfm") as wfm, Daemon(tmp_path) as daemon:
-        before = await daemon.until("discovering", "no-url")
+        before = await daemon.until("discovering", "no-wfm-found")
         daemon.configure(url=wfm.url)
         code, out, _ = await daemon.command("reload")
         assert (code, "in use" in out) == (0, True)

@@ -74,13 +74,13 @@ async def test_unfit_until_mended(tmp_path: Path, what: str) -> None:
             process = await asyncio.create_subprocess_shell(commands[0])
             assert await process.wait() == 0
         await daemon.reload()
-        await daemon.until("discovering", "no-url")
+        await daemon.until("discovering", "no-wfm-found")
         assert stat.S_IMODE(daemon.state.stat().st_mode) == 0o700
         assert (daemon.state / "config.last-good").exists()
         daemon.config.write_text("broken: [")
         await daemon.stop()
         await daemon.start()
-        await daemon.until("discovering", "no-url")
+        await daemon.until("discovering", "no-wfm-found")
 
 
 async def test_second_daemon(tmp_path: Path) -> None:

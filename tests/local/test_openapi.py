@@ -15,7 +15,7 @@ from margod.local import LocalServer
 from margod.local.events import EventStreams
 from margod.local.routes import routes
 from margod.model.errors import MargodError
-from margod.model.reasons import STATE_NOT_WRITABLE
+from margod.model.reasons import NOT_OFFERED, STATE_NOT_WRITABLE
 from margod.model.state import Connection, State
 from tests.support.local_api import SteeredController, connected, exchange, get, head_and_json
 
@@ -37,6 +37,7 @@ def answer_schema(path: str, method: str, status: int) -> dict[str, Any]:
 
 async def ask(socket: Path, path: str, method: str, status: int) -> Any:
     got, headers, document = head_and_json(await exchange(socket, get(path, method.upper())))
+    path = path.partition("?")[0]
     assert got == status
     assert headers["content-type"] == "application/json; charset=utf-8"
     check(answer_schema(path, method, status), document)
@@ -84,6 +85,21 @@ async def test_acting(directory: Path, controller: SteeredController) -> None:
     await ask(path, "/v1/reload", "post", 200)
     controller.failure = MargodError(STATE_NOT_WRITABLE)
     assert (await ask(path, "/v1/retry", "post", 409))["error"]["code"] == "state-not-writable"
+
+
+async def test_trust(directory: Path, controller: SteeredController) -> None:
+    """Pins that a fingerprint has to be whole, is taken with colons, and that a refusal has its own words."""
+    path, hexadecimal = directory / "admin/admin.sock", "AB" * 32
+    colons = ":".join(["AB"] * 32)
+    for given in (hexadecimal, colons, hexadecimal.lower()):
+        answer = await ask(path, f"/v1/trust/accept?fingerprint={given}", "post", 200)
+        assert answer["message"].endswith("ab" * 32)
+    for given in ("", "?fingerprint=", f"?fingerprint={hexadecimal[1:]}", f"?fingerprint={hexadecimal}%0a"):
+        await ask(path, f"/v1/trust/accept{given}", "post", 400)
+    await ask(path, "/v1/trust/forget", "post", 200)
+    controller.failure = MargodError(NOT_OFFERED)
+    answer = await ask(path, f"/v1/trust/accept?fingerprint={hexadecimal}", "post", 409)
+    assert answer["error"]["code"] == "fingerprint-not-offered"
 
 
 async def test_events(directory: Path, controller: SteeredController) -> None:

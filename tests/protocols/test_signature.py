@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 
 from margod.devwfm import verifier
 from margod.model.wire import Auth, Request, SignedRequest
-from margod.protocols.signed import Dialect, Signed
+from margod.protocols.signed import Dialect, Signed, SignedAs
 from tests.protocols.keys import KEYS, public_pem, signer
 
 INTEROP = Path(__file__).parent.parent / "interop"
@@ -150,3 +150,25 @@ def test_accepted_by_another_language() -> None:
         check=True,
     )
     assert [json.loads(line) for line in done.stdout.splitlines()] == expected
+
+
+BEHIND_A_BALANCER = [
+    ("https", "wfm.internal:8080", "https", "wfm.internal:8080"),
+    ("http", "", "http", "wfm.example:8082"),
+    ("http", "wfm.internal:80", "http", "wfm.internal"),
+    ("https", "[fd00::1]:8443", "https", "[fd00::1]:8443"),
+]
+
+
+@pytest.mark.parametrize(("scheme", "authority", "seen_scheme", "seen"), BEHIND_A_BALANCER)
+def test_signed_as_the_balancer_hands_it_on(scheme: str, authority: str, seen_scheme: str, seen: str) -> None:
+    """The signature holds for what the WFM sees and not for what is sent; the URL stays what is asked."""
+    request, base = REQUESTS["prefix"]
+    made = Signed(Dialect(), SignedAs(scheme, authority)).authenticate(request, base, signer("ed25519"), NOW)
+    assert made.url == base + request.path
+    message = as_received(made)
+    key = KEYS["ed25519"].public_key()
+    behind = replace(message, scheme=seen_scheme, authority=seen)
+    verifier.verify(behind, made.body, key, verifier.STRICT, NOW + 1)
+    with pytest.raises(verifier.Refused):
+        verifier.verify(message, made.body, key, verifier.STRICT, NOW + 1)

@@ -31,6 +31,8 @@ class Daemon:
         self.config = directory / "m.yaml"
         self.options = ["--config", str(self.config), "--state-dir", str(self.state)]
         self.configure(url=url, ca_file=ca_file, yaml=yaml)
+        self.prefix: list[str] = []
+        """A command that runs the one given after it: another namespace, another clock."""
         self.process: asyncio.subprocess.Process | None = None
         self.journal: list[str] = []
         self._reading: asyncio.Task[None] | None = None
@@ -59,7 +61,17 @@ class Daemon:
     async def start(self, *arguments: str, env: dict[str, str] | None = None, wait: bool = True) -> None:
         """Start the process; with `wait` until it says that it has started."""
         self.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "margod", "run", *self.options, "--runtime-dir", str(self.runtime), *arguments),
+            *(
+                *self.prefix,
+                sys.executable,
+                "-m",
+                "margod",
+                "run",
+                *self.options,
+                "--runtime-dir",
+                str(self.runtime),
+                *arguments,
+            ),
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             env={**os.environ, **(env or {})},
@@ -87,7 +99,7 @@ class Daemon:
     async def command(self, *arguments: str) -> tuple[int, str, str]:
         """Run `margod ARGUMENTS` against this daemon; return exit code, output and error output."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "margod", *arguments),
+            *(*self.prefix, sys.executable, "-m", "margod", *arguments),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env={**os.environ, "MARGOD_RUNTIME_DIR": str(self.runtime), "MARGOD_CONFIG": str(self.config)},

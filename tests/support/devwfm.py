@@ -12,6 +12,7 @@ import base64
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -51,8 +52,9 @@ class DevWfm:
     `options` are those of `margod devwfm serve`. A second `start` listens on the port of the first.
     """
 
-    def __init__(self, directory: Path, *options: str, prefix: str = "") -> None:
-        """Nothing is started before `start`."""
+    def __init__(self, directory: Path, *options: str, prefix: str = "", within: Sequence[str] = ()) -> None:
+        """Nothing is started before `start`. `within` goes before the command line: `ip netns exec NAME`."""
+        self._within = within
         self.directory = directory
         self.url = ""
         self.ca_file = directory / "ca.pem"
@@ -87,7 +89,7 @@ class DevWfm:
         """Start the process and wait until devices can connect."""
         assert self._process is None, "already started"
         listen = [] if "--listen" in self._options else ["--listen", self._listen]
-        arguments = command("serve", "--directory", str(self.directory), *listen, *self._options)
+        arguments = [*self._within, *command("serve", "--directory", str(self.directory), *listen, *self._options)]
         self.directory.parent.mkdir(parents=True, exist_ok=True)
         with self._log_file.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(

@@ -48,13 +48,23 @@ STATUS: dict[str, object] = {
     },
     "connection": "offline",
     "connection_since": "2026-11-21T18:00:00Z",
-    "wfm": {"url": "https://wfm.example/prefix", "protocol": "signed"},
+    "wfm": {"url": "https://wfm.example/prefix", "protocol": "signed", "proxy": None},
+    "discovery": {"browsing": False, "instance": None, "seen": []},
     "client_id": None,
     "device_id": None,
     "identity": IDENTITY,
     "trust": {
         "source": "ca_file",
-        "anchors": [{"subject": "CN=Plant Root", "fingerprint": "ef" * 32, "not_after": "2040-01-01T00:00:00Z"}],
+        "anchors": [
+            {
+                "subject": "CN=Plant Root",
+                "fingerprint": "ef" * 32,
+                "spki": "cd" * 32,
+                "not_before": "2020-01-01T00:00:00Z",
+                "not_after": "2040-01-01T00:00:00Z",
+            }
+        ],
+        "offered": [],
     },
     "warnings": [{"code": "config-last-good", "message": "The configuration has errors.", "hint": "Mend it."}],
     "started_at": "2026-11-21T17:59:00Z",
@@ -102,6 +112,19 @@ class SteeredController:
 
     async def reload(self) -> dict[str, object]:
         return self.reloaded
+
+    async def accept_trust(self, fingerprint: str) -> dict[str, object]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        return {"message": f"Taken: {fingerprint}"}
+
+    async def forget_trust(self) -> dict[str, object]:
+        return {"message": "Forgotten."}
+
+    async def choose(self, instance: str) -> dict[str, object]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        return {"instance": instance, "message": f"From now on {instance} is the WFM of this device."}
 
     async def changes(self) -> AsyncIterator[dict[str, object]]:
         await self._count(1)

@@ -67,7 +67,8 @@ class Shell:
 
     def status(self) -> dict[str, Any]:
         """Return the status document."""
-        return status.document(self._engine.condition(self._now()), self._actions.situation, (), 0.0)
+        offered = self._actions.offered
+        return status.document(self._engine.condition(self._now()), self._actions.situation, (), 0.0, offered)
 
     def wait(self) -> float:
         """Return the seconds until the next attempt."""

@@ -55,9 +55,10 @@ class Signed:
     name = "signed"
     enrols = True
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: Dialect, signed_as: signature.SignedAs = signature.AS_SENT) -> None:
         """Take the knobs; a knob that is set by hand is the only form there is."""
         self._dialect = dialect
+        self._signed_as = signed_as
 
     def forms(self, step: Step) -> tuple[str, ...]:
         """Return the forms a step may take; `spec` and knobs set by hand leave less to choose from."""
@@ -119,7 +120,7 @@ class Signed:
             case Auth.NONE:
                 return signature.unsigned(request, base)
             case Auth.SIGNATURE:
-                return signature.sign(request, base, signer, created)
+                return signature.sign(request, base, signer, created, self._signed_as)
             case _:
                 assert_never(request.auth)
 

@@ -1,0 +1,21 @@
+"""The vault's records that the shell itself writes, and how they are read."""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+WFM: Final = "wfm.json"
+"""Which WFM this is, by which protocol, and where its anchors come from."""
+ANCHORS: Final = "anchors.pem"
+CHOSEN: Final = "chosen.json"
+"""Which of several discovered WFMs the operator chose: {"instance": ...}."""
+
+
+def json_object(data: bytes) -> dict[str, object]:
+    """Return the JSON object in `data`, an empty one for anything else."""
+    try:
+        value = json.loads(data or b"{}")
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

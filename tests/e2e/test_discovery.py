@@ -1,0 +1,38 @@
+"""Discovery on the loopback interface, where no root is needed; tests/system has the LAN."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.support.daemon import Daemon
+from tests.support.devwfm import DevWfm
+
+pytestmark = pytest.mark.e2e
+
+
+async def test_found_and_enrolled(tmp_path: Path) -> None:
+    """A WFM that announces itself is listed with the daemon down, found, and enrolled with by a name."""
+    name = f"Loopback {os.getpid()}"
+    yaml = f'discovery: {{server_names: [other.test, wfm.test]}}\nwfm: {{select: "{name}"}}'
+    async with DevWfm(tmp_path / "wfm", "--announce", name, "--host", "wfm.test", prefix="/margo") as wfm:
+        daemon = Daemon(tmp_path, ca_file=wfm.ca_file, yaml=yaml)
+        code, out, _ = await daemon.command("discover", "--json")
+        seen = next(one for one in json.loads(out) if one["instance"] == name)
+        assert (code, seen["path"], seen["addresses"]) == (0, "/margo", ["127.0.0.1"])
+        async with daemon:
+            status = await daemon.until("enrolled")
+            assert status["discovery"]["instance"] == name
+            assert (await daemon.command("discover", "--use", name))[0] == 1
+
+
+async def test_switched_off(tmp_path: Path) -> None:
+    """With discovery switched off nothing is searched, nothing is imported for it, and a URL is what is missing."""
+    async with Daemon(tmp_path, yaml="discovery: {enabled: false}") as daemon:
+        status = await daemon.until("discovering", "no-url")
+        assert status["discovery"] == {"browsing": False, "instance": None, "seen": []}
+        assert daemon.process is not None
+        assert "zeroconf" not in Path(f"/proc/{daemon.process.pid}/maps").read_text()
