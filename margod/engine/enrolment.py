@@ -63,7 +63,9 @@ class Enrolment:
         self._history = m.History()
         self._step: Step | None = None
         self._to_keep: m.Keep | None = None
-        self._intent_open = False
+        self._intent_form: str | None = None
+        """The form of a durable intent whose request certainly never left: it is still good for that form."""
+        self._is_new = True
         self._look_again = False
         self._state, self._reason, self._detail, self._since = State.STARTING, reasons.STARTING, "", now.wall
         self._attempt = self._streak = 0
@@ -114,7 +116,8 @@ class Enrolment:
         """Take one event, return what is to be done. An event that nothing waits for is passed over."""
         commands = self._dispatch(event, now)
         if self._look_again and self._on is _On.TIMER:
-            self._look_again = False
+            # Nothing else is begun meanwhile: what the look commits must not meet a request made under older facts.
+            self._look_again, self._on = False, _On.EXAMINED
             commands.append(m.Examine())
         return commands
 
@@ -122,12 +125,15 @@ class Enrolment:
         match event:
             case m.Examined():
                 return self._examined(event, now)
+            case m.Reread():
+                self._look_again = True
+                return []
             case m.Woken():
                 return self._woken(event.cause, now)
             case m.Due() if self._on is _On.TIMER and self._due is not None and now.mono >= self._due:
                 return self._proceed(now)
             case m.Recorded() if self._on is _On.RECORDED:
-                self._on, self._intent_open = _On.DONE, True
+                self._on, self._intent_form = _On.DONE, self._form(Step.ENROL)
                 return [m.Send(Step.ENROL, self._form(Step.ENROL))]
             case m.RecordFailed() if self._on is _On.RECORDED:
                 return self._cannot_write(event.detail, State.BLOCKED, now)
@@ -155,11 +161,12 @@ class Enrolment:
             new = replace(new, enrolled=True)  # a record once kept is not unlearned by a late look
         self._facts = new
         if not same_binding:
-            self._history, self._intent_open, self._to_keep, self._floor = event.history, False, None, 0.0
+            self._history, self._intent_form, self._to_keep, self._floor = event.history, None, None, 0.0
         if new.obstacle is not None:
             self._attempt += 1
             return self._stopped_by(new.obstacle.state, new.obstacle.reason, new.obstacle.detail, now)
-        if old is None and self._restore(event.history.memory, now):
+        if self._is_new and self._restore(event.history.memory, now):
+            self._is_new = False
             return self._proceed(now) if self._due is not None and self._due <= now.mono else []
         mended = old is None or old.obstacle is not None
         new_report = old is not None and new.enrolled and old.report != new.report
@@ -167,7 +174,7 @@ class Enrolment:
             self._attempt = self._streak = 0
             self._schedule = None
             self._due = max(now.mono, self._floor)
-        self._on = _On.TIMER
+        self._on, self._is_new = _On.TIMER, False
         return self._proceed(now) if self._due is not None and self._due <= now.mono else []
 
     def _restore(self, memory: m.Memory | None, now: m.Now) -> bool:
@@ -228,7 +235,7 @@ class Enrolment:
             if step is Step.REPORT and self._facts.reported:
                 state, reason = State.ENROLLED, reasons.ENROLLED
             notes = self._enter(state, reason, "", now)
-        if step is Step.ENROL and not self._intent_open:
+        if step is Step.ENROL and self._intent_form != self._form(step):
             self._on = _On.RECORDED
             form = self._form(step)
             tried = self._history.tried if form in self._history.tried else (*self._history.tried, form)
@@ -271,7 +278,7 @@ class Enrolment:
         self._connect(outcome.kind, now)
         if outcome.kind is Kind.ACCEPTED:
             notes = self._recovered(now)
-            self._intent_open = False
+            self._intent_form = None
             self._to_keep, self._on = m.Keep(step, outcome.records), _On.KEPT
             return [*notes, self._to_keep]
         if step is Step.ENROL:
@@ -286,7 +293,8 @@ class Enrolment:
     def _enrol_refused(self, outcome: Outcome, now: m.Now) -> list[m.Command]:
         facts, history = self._facts, self._history
         assert facts is not None
-        self._intent_open = not outcome.sent
+        if outcome.sent:
+            self._intent_form = None
         settled = history.settled or outcome.kind in (Kind.PENDING, Kind.FORBIDDEN, Kind.CONFLICT)
         settled = settled or (outcome.lost and outcome.reason is not reasons.WFM_ERROR)
         self._history = history = replace(history, settled=settled, unanswered=history.unanswered or outcome.lost)

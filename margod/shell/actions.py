@@ -19,7 +19,7 @@ from margod.model.wire import Answer, SignedRequest, TransportFailure
 from margod.protocols.signed.generation import CA_ANSWER
 from margod.shell.disk import Disk
 from margod.shell.ground import Ground
-from margod.shell.look import ANCHORS, Situation, blocked_by
+from margod.shell.look import ANCHORS, Situation, blocked_by, is_valid
 from margod.vault import ledger
 from margod.wfm import WfmClient
 
@@ -33,6 +33,10 @@ class Actions:
         """Work on `ground`, through `disk`."""
         self.ground = ground
         self.situation: Situation | None = None
+        self.config = ground.config
+        """The configuration wanted; in force for the ground from the next look on."""
+        self.wants_look = False
+        """Whether what was found on the way makes another look worth it; whoever acts on it takes it back."""
         self.state_writable = True
         self._disk = disk
         self._wall = wall
@@ -76,6 +80,7 @@ class Actions:
 
     async def examine(self) -> m.Examined:
         """Look at configuration and vault again."""
+        self.ground.config = self.config
         situation = await self._disk.run(self.ground.examine)
         await self._take(situation)
         return m.Examined(situation.facts, situation.history)
@@ -105,7 +110,7 @@ class Actions:
         if vault is None:
             return m.RecordFailed(reasons.STATE_UNUSABLE.says)
         try:
-            await self._disk.run(lambda: vault.append(entry))
+            await self._disk.run(lambda: self.ground.append(entry))
         except MargodError as error:
             self.state_writable = False
             return m.RecordFailed(error.message)
@@ -117,7 +122,7 @@ class Actions:
         if vault is None:
             return
         try:
-            await self._disk.run(lambda: vault.append(ledger.answer(command)))
+            await self._disk.run(lambda: self.ground.append(ledger.answer(command)))
         except MargodError as error:
             self.state_writable = False
             log.warning("answer-not-recorded", code=error.code, message=error.message, hint=error.hint)
@@ -127,6 +132,9 @@ class Actions:
         situation = self.situation
         if situation is None or situation.identity is None or situation.context is None or not situation.url:
             return _unsent(reasons.NO_URL)
+        if step is Step.ENROL and not is_valid(situation.identity, self._wall()):
+            self.wants_look = True  # the clock was set since: the look makes another certificate, or says what to do
+            return _unsent(reasons.CERTIFICATE_EXPIRED)
         generation, context, identity, url = (
             self.ground.generation,
             situation.context,
@@ -148,8 +156,25 @@ class Actions:
         _log_result(step, result)
         outcome = generation.outcome(step, form, context, result)
         if step is Step.FETCH_TRUST and outcome.kind is Kind.ACCEPTED:
-            return self._read_anchors(outcome)
+            outcome = self._read_anchors(outcome)
+            if outcome.kind is Kind.ACCEPTED:
+                failure = await self._try_anchors(situation, outcome.records[ANCHORS], request)
+                return outcome if failure is None else generation.outcome(step, form, context, failure)
         return outcome
+
+    async def _try_anchors(
+        self, situation: Situation, anchors: bytes, request: SignedRequest
+    ) -> TransportFailure | None:
+        """Ask once more under the downloaded root alone: one that does not vouch for this WFM is never kept."""
+        assert situation.policy is not None
+        policy = replace(situation.policy, anchors=trust.decode_certificates(anchors, self._wall()))
+        try:
+            client = WfmClient(policy.ssl_context(), timeout=self.ground.config.wfm.timeout)
+        except TrustError as error:
+            return TransportFailure(error.reason, error.message, sent=False)
+        result = await client.send(request)
+        await client.close()
+        return result if isinstance(result, TransportFailure) else None
 
     def _read_anchors(self, outcome: Outcome) -> Outcome:
         """Turn the Certificate API's answer into the anchors that are kept."""
@@ -158,7 +183,7 @@ class Actions:
         except TrustError as error:
             return replace(outcome, kind=Kind.BAD_ANSWER, reason=error.reason, detail=error.message, records={})
         for anchor in anchors:
-            log.info("root-ca-taken", fingerprint=anchor.fingerprint, subject=anchor.subject)
+            log.info("root-ca-offered", fingerprint=anchor.fingerprint, subject=anchor.subject)
         return replace(outcome, records={ANCHORS: trust.to_pem(anchors)})
 
     def _opened(self, situation: Situation) -> WfmClient:
@@ -177,7 +202,7 @@ class Actions:
 
         def keep() -> Situation:
             if command.step is Step.ENROL:
-                vault.append(entry)
+                self.ground.append(entry)
             else:
                 self.ground.keep(command.records)
             return self.ground.examine()

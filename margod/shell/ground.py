@@ -20,10 +20,12 @@ from margod.protocols import Generation
 from margod.protocols.signed import Dialect, Signed
 from margod.shell.look import WFM, Look, Situation, binding_of, blocked_by, json_object
 from margod.store import read_regular, write_file
-from margod.vault import Vault, ledger
+from margod.vault import Entry, Vault, ledger
 
 RUNTIME: Final = "runtime.json"
 RUNTIME_LIMIT: Final = 65_536
+LOG_LENGTH: Final = 256
+"""Entries of the answer log on top of a generation before they are folded: a commit a day while a device waits."""
 
 
 class Ground:
@@ -77,6 +79,15 @@ class Ground:
         """Commit the records of an accepted step beside what there is, the log folded in. Raises StateNotWritable."""
         vault = self._open_vault()
         vault.commit({**changes, ledger.LEDGER: ledger.fold(self.history())}, vault.binding)
+
+    def append(self, entry: Entry) -> None:
+        """Append to the answer log, folded into a generation before it grows long. Raises StateNotWritable."""
+        vault = self._open_vault()
+        entries = vault.entries
+        if entry.kind == "intent" and len(entries) >= LOG_LENGTH and entries[-1].kind == "answer":
+            with suppress(StateNotWritable):  # a longer log is no harm, an entry that is missing would be
+                vault.commit({ledger.LEDGER: ledger.fold(self.history())}, vault.binding)
+        vault.append(entry)
 
     def history(self) -> History:
         """Return what the vault remembers of the enrolment under its present binding."""
