@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import sys
 import time
 import traceback
@@ -70,13 +71,24 @@ def is_journal(stream: TextIO, env: Mapping[str, str]) -> bool:
 
 
 class _Lines:
-    """The end of structlog's chain: writes a line and forgets it. One write per line; nothing is raised."""
+    """The end of structlog's chain: writes a line and forgets it. One write per line; nothing is raised.
+
+    A pipe or socket whose reader has stopped reading costs lines, never the daemon: what finds no room is left out, and
+    the next line that finds room says how many were.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._left_out = 0
+        self._poll = _poll(stream)
 
     def write(self, line: str) -> None:
         try:
+            if self._poll is not None and not self._poll.poll(0):
+                self._left_out += 1
+                return
+            if self._left_out:
+                line, self._left_out = f"{line} left_out={self._left_out}", 0
             self._stream.write(line + "\n")
             self._stream.flush()
         except (OSError, ValueError):
@@ -130,6 +142,16 @@ def _console(coloured: bool) -> Formatter:
 
 def _wants_console(fmt: str, terminal: bool) -> bool:
     return fmt == "console" or (fmt == "auto" and terminal)
+
+
+def _poll(stream: TextIO) -> select.poll | None:
+    """Return what says whether a line can be written without waiting, or None for what cannot be asked."""
+    try:
+        poll = select.poll()
+        poll.register(stream.fileno(), select.POLLOUT)
+    except (OSError, ValueError, AttributeError):
+        return None
+    return poll
 
 
 def _is_terminal(stream: TextIO) -> bool:

@@ -181,6 +181,23 @@ def test_a_log_that_cannot_be_written_harms_nobody() -> None:
     log.info("event")
 
 
+def test_a_reader_that_stops_reading_costs_lines_and_not_the_daemon() -> None:
+    """Pins that a full pipe never blocks, and that the first line after it says how many were left out."""
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as stream, os.fdopen(reader, "rb", buffering=0) as reading:
+        journal.configure("info", "logfmt", stream, env={})
+        log = structlog.get_logger()
+        for number in range(5_000):
+            log.info("line", number=number, text="x" * 100)
+        os.set_blocking(reader, False)
+        seen = b"".join(iter(lambda: reading.read(65_536), None))
+        log.info("after")
+        last = reading.read(65_536).decode()
+    written = seen.count(b"\n")
+    assert 0 < written < 5_000
+    assert last == f"<6>after left_out={5_000 - written}\n"
+
+
 def test_libraries_are_heard_at_warning_on_one_line_and_not_without_end() -> None:
     """asyncio and aiohttp log through the standard library: their warnings come in our form, thirty a minute."""
     out = io.StringIO()
