@@ -126,10 +126,9 @@ class Daemon:
         elif due is None:
             message = "trying now"
         else:
-            message = (
-                f"the next attempt is in {duration(max(1.0, due - time.monotonic()))}: "
-                "early ones are made once a minute at most, and never before the WFM allows it"
-            )
+            wait = duration(max(1.0, due - time.monotonic()))
+            moved = "trying" if due < before else "not brought forward (once a minute at most): the next attempt is"
+            message = f"{moved} in {wait}"
         return {"next_attempt_at": at, "message": message}
 
     async def reload(self) -> dict[str, object]:

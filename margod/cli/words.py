@@ -24,8 +24,11 @@ def describe(status: StatusDocument, *, colour: bool, now: float | None = None) 
         ("State", f"{status['state']} since {_time(status['since'], now)}"),
         ("What", status["message"]),
     ]
-    if status["detail"]:
-        rows.append(("Said", f'"{status["detail"]}"'))
+    if status["reason"] != status["state"]:
+        rows.append(("Code", status["reason"]))
+    if status["detail"]:  # the server's words begin with its HTTP status; everything else is our own
+        said = status["detail"].partition(": ")[2] if status["detail"].startswith("HTTP ") else ""
+        rows.append(("Said", f'"{said}"') if said else ("Detail", status["detail"]))
     if side := _SIDES.get(status["side"]):
         rows.append(("Whose side", side))
     rows.append(("Next", _next(status, now)))
@@ -74,13 +77,15 @@ def _next(status: StatusDocument, now: float | None) -> str:
     at = status["next_attempt_at"]
     if status["state"] == "enrolled" and at is None:
         return "nothing to be done"
+    if status["state"] == "discovering":
+        return "when wfm.url is set (margod reload)"
     if at is None:
-        return "no attempt is due until something changes" if status["state"] != "starting" else "starting"
+        return "waiting for an answer" if status["state"] != "starting" else "starting"
     which = f"attempt {status['attempt'] + 1}"
     if (seconds := _seconds(at)) is None or now is None:
         return f"{which} at {_time(at, None)}"
     if seconds <= now:
-        return f"{which} is due since {_time(at, None)}"
+        return f"{which} now"
     return f"{which} in {duration(seconds - now)}, at {_time(at, None)}"
 
 

@@ -20,7 +20,7 @@ from typing import Final, assert_never
 
 from margod.engine import messages as m
 from margod.engine import policy
-from margod.engine.failures import FailureLog
+from margod.engine.failures import FailureLog, state_note
 from margod.engine.policy import Policy, Schedule
 from margod.engine.resume import resume
 from margod.model import reasons
@@ -149,8 +149,6 @@ class Enrolment:
             case _:
                 assert_never(event)
 
-    # What is known.
-
     def _examined(self, event: m.Examined, now: m.Now) -> list[m.Command]:
         old, new = self._facts, event.facts
         same_binding = old is not None and old.binding == new.binding
@@ -167,7 +165,9 @@ class Enrolment:
             return self._stopped_by(new.obstacle.state, new.obstacle.reason, new.obstacle.detail, now)
         if self._is_new and self._restore(event.history.memory, now):
             self._is_new = False
-            return self._proceed(now) if self._due is not None and self._due <= now.mono else []
+            note = state_note(self.condition(now), now, resumed=True)
+            return [note, *(self._proceed(now) if self._due is not None and self._due <= now.mono else [])]
+        resumed = self._is_new and self._state is State.ENROLLED
         mended = old is None or old.obstacle is not None
         new_report = old is not None and new.enrolled and old.report != new.report
         if mended or old is None or old.key != new.key or old.trusted is not new.trusted or new_report:
@@ -175,7 +175,8 @@ class Enrolment:
             self._schedule = None
             self._due = max(now.mono, self._floor)
         self._on, self._is_new = _On.TIMER, False
-        return self._proceed(now) if self._due is not None and self._due <= now.mono else []
+        commands = self._proceed(now) if self._due is not None and self._due <= now.mono else []
+        return [state_note(self.condition(now), now, resumed=True), *commands] if resumed else commands
 
     def _restore(self, memory: m.Memory | None, now: m.Now) -> bool:
         """Go on where an earlier process stood, if that was under the same facts. The wall clock is not believed."""
@@ -210,8 +211,6 @@ class Enrolment:
         forms = self._facts.forms.get(step, ()) if self._facts else ()
         remembered = self._history.form.get(step, "")
         return remembered if remembered in forms else (forms[0] if forms else "")
-
-    # What is done.
 
     def _proceed(self, now: m.Now) -> list[m.Command]:
         """Do what comes next, now."""
@@ -272,8 +271,6 @@ class Enrolment:
                 assert_never(kept.step)
         return self._proceed(now)
 
-    # What came back.
-
     def _done(self, step: Step, outcome: Outcome, now: m.Now) -> list[m.Command]:
         self._connect(outcome.kind, now)
         if outcome.kind is Kind.ACCEPTED:
@@ -285,7 +282,7 @@ class Enrolment:
             return self._enrol_refused(outcome, now)
         form = self._other_form(step, outcome, ())
         if form is not None:
-            return [self._form_note(step, form), *self._proceed(now)]
+            return [_form_note(step, form), *self._proceed(now)]
         if outcome.kind in _REFUSALS:
             self._begin_forms_anew(step)
         return self._wait_after(step, outcome, now)
@@ -308,7 +305,7 @@ class Enrolment:
             if form is not None:
                 memory = self.memory(now)
                 answer = [m.RecordAnswer(outcome, memory, history.settled)] if memory else []
-                return [*answer, self._form_note(Step.ENROL, form), *self._proceed(now)]
+                return [*answer, _form_note(Step.ENROL, form), *self._proceed(now)]
             if not history.settled:
                 self._begin_forms_anew(Step.ENROL)
         commands = self._wait_after(Step.ENROL, outcome, now)
@@ -331,9 +328,6 @@ class Enrolment:
         form = {other: name for other, name in self._history.form.items() if other is not step}
         self._history = replace(self._history, form=form)
 
-    def _form_note(self, step: Step, form: str) -> m.Note:
-        return m.Note(m.Level.INFO, "dialect-form", {"step": step.value, "form": form})
-
     def _wait_after(self, step: Step, outcome: Outcome, now: m.Now) -> list[m.Command]:
         """Enter the state that the outcome leads to and set the time of the next attempt."""
         facts = self._facts
@@ -352,6 +346,7 @@ class Enrolment:
         notes: list[m.Command] = []
         if kind is Kind.PENDING and step is Step.ENROL:
             notes += self._recovered(now)
+            notes += self._failures.waiting(reason, self._since if state is self._state else now.wall, now)
         else:
             self._last_error = LastError(failed_reason, outcome.detail, now.wall)
             notes.append(self._failures.failed(failed_reason, outcome.detail, wait, now))
@@ -395,7 +390,8 @@ class Enrolment:
         self._reason, self._detail = reason, detail
         if changed:
             self._state, self._since = state, now.wall
-        if not told:
-            return []
-        level = m.Level.INFO if changed else m.Level.DEBUG
-        return [m.Note(level, "state", {"state": state.value, "reason": reason.code, "message": reason.says})]
+        return [state_note(self.condition(now), now)] if told else []
+
+
+def _form_note(step: Step, form: str) -> m.Note:
+    return m.Note(m.Level.INFO, "dialect-form", {"step": step.value, "form": form})

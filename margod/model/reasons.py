@@ -70,7 +70,7 @@ NO_URL = _reason(
     "no-url",
     Side.DEVICE,
     "No WFM is configured.",
-    "Set wfm.url in /etc/margod/margod.yaml and run `margod reload`, or start with --url or MARGOD_WFM_URL.",
+    "Set wfm.url in the configuration and run `margod reload`, or start with --url or MARGOD_WFM_URL.",
 )
 CONFIG_INVALID = _reason(
     "config-invalid",
@@ -88,7 +88,7 @@ WFM_CHANGED = _reason(
     "wfm-changed",
     Side.DEVICE,
     "The configured WFM is not the one that this device is enrolled with; nothing is sent to either.",
-    "Set wfm.url back to the WFM named here.",
+    "Set wfm.url back to the WFM named here, or see docs/operations.md, Moving a device to another WFM.",
 )
 
 # Trust in the WFM.
@@ -126,8 +126,9 @@ CA_ANSWER_INVALID = _reason(
 TLS_UNKNOWN_ISSUER = _reason(
     "tls-unknown-issuer",
     Side.WFM,
-    "The WFM's certificate was not issued by the trusted root CA; nothing was sent.",
-    "Compare the root CA in trust.ca_file with the WFM's; a proxy that inspects TLS also looks like this.",
+    "The WFM's certificate was not issued by a trusted root CA; nothing was sent.",
+    "Name the WFM's own root CA in trust.ca_file (with trust.system the system's CA store has to vouch for the WFM); "
+    "a proxy that inspects TLS also looks like this.",
 )
 TLS_WRONG_HOST = _reason(
     "tls-wrong-host",
@@ -271,7 +272,7 @@ CAPABILITIES_REFUSED = _reason(
     "capabilities-refused",
     Side.WFM,
     "The WFM does not accept the capabilities that this device reports.",
-    "See what the server said and set the device.* value it names in /etc/margod/margod.yaml.",
+    "See what the server said, set the device.* value it names in the configuration, then `margod reload`.",
 )
 
 # This device: state directory and identity.
@@ -285,7 +286,7 @@ STATE_UNUSABLE = _reason(
     "state-unusable",
     Side.DEVICE,
     "The state directory cannot be used.",
-    "Mend what the message names, then `systemctl restart margod`.",
+    "Mend what the message names; margod looks again by itself.",
 )
 STATE_IN_USE = _reason(
     "state-in-use",

@@ -3,7 +3,7 @@
     logfmt     <4>wfm-unreachable attempt=3 code=dns-failed     `<N>`: priority, sd-daemon(3); none on a terminal
     console    12:00:00 warning  wfm-unreachable  attempt=3 code=dns-failed                      coloured on a terminal
 
-The event is a fixed word and stands first, its keys follow sorted. A log that cannot be written is dropped: the
+The event is a fixed word and stands first, its keys follow in one order. A log that cannot be written is dropped: the
 daemon's own work goes on.
 """
 
@@ -29,6 +29,7 @@ Formatter = Callable[[str, str, Mapping[str, object]], str]
 VALUE_LIMIT: Final = 500
 """Characters of one value that are written, before escaping; journald itself cuts a line at 48 KiB."""
 
+_FIRST: Final = ("state", "code", "message", "detail", "hint", "next_in")
 _LEVELS: Final = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 _BARE: Final = re.compile(r"[^\s\"'=\\\[\]{}]+")
 _COLOURS: Final = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "1;31"}
@@ -117,8 +118,8 @@ class _Renderer:
 
 
 def _logfmt(_level: str, event: str, data: Mapping[str, object]) -> str:
-    """Return `event key=value ...`, the keys sorted."""
-    return " ".join([event, *(f"{_escaped(key)}={_value(data[key])}" for key in sorted(data))])
+    """Return `event key=value ...`, what an operator reads first standing first, then the other keys sorted."""
+    return " ".join([event, *(f"{_escaped(key)}={_value(data[key])}" for key in sorted(data, key=_order))])
 
 
 def _prefixed(render: Formatter) -> Formatter:
@@ -133,7 +134,7 @@ def _console(coloured: bool) -> Formatter:
         return f"\x1b[{code}m{text}\x1b[0m" if coloured else text
 
     def render(level: str, event: str, data: Mapping[str, object]) -> str:
-        pairs = [f"{paint('36', _escaped(key))}={_value(data[key])}" for key in sorted(data)]
+        pairs = [f"{paint('36', _escaped(key))}={_value(data[key])}" for key in sorted(data, key=_order)]
         name = paint(_COLOURS.get(level, "0"), f"{level:<8}")
         return " ".join([paint("2", time.strftime("%H:%M:%S")), name, paint("1", event), *pairs])
 
@@ -159,6 +160,10 @@ def _is_terminal(stream: TextIO) -> bool:
         return stream.isatty()
     except (OSError, ValueError):
         return False
+
+
+def _order(key: str) -> tuple[int, str]:
+    return (_FIRST.index(key) if key in _FIRST else len(_FIRST), key)
 
 
 def _value(value: object) -> str:

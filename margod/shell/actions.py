@@ -15,6 +15,8 @@ from margod.model import reasons
 from margod.model.errors import MargodError, TrustError
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.reasons import Reason
+from margod.model.state import State
+from margod.model.text import timestamp
 from margod.model.wire import Answer, SignedRequest, TransportFailure
 from margod.protocols.signed.generation import CA_ANSWER
 from margod.shell.disk import Disk
@@ -47,7 +49,7 @@ class Actions:
         """Carry out one command; None for those that nothing waits for. Raises nothing but CancelledError."""
         match command:
             case m.Note():
-                getattr(log, command.level.value)(command.event, **command.data)
+                getattr(log, command.level.value)(command.event, **command.data, **self._for_approval(command))
                 return None
             case m.Examine():
                 return await self.examine()
@@ -93,6 +95,12 @@ class Actions:
     async def _take(self, situation: Situation) -> None:
         """Make `situation` the present one; a connection made under another trust is closed."""
         before = self.situation.warnings if self.situation else ()
+        known = self.situation.identity if self.situation else None
+        identity = situation.identity
+        if identity is not None and (known is None or known.fingerprint != identity.fingerprint):
+            until = timestamp(identity.not_after)
+            about = {"subject": identity.subject, "source": identity.source, "valid_until": until}
+            log.info("identity", certificate=identity.fingerprint, **about, wfm=situation.url or "")
         self.situation = situation
         for warned in situation.warnings:
             if warned not in before:
@@ -102,6 +110,14 @@ class Actions:
             await self._client.close()
             self._client = None
         self._client_for = wanted
+
+    def _for_approval(self, note: m.Note) -> dict[str, str]:
+        """Return what a person who decides about this device has to compare, for the lines that wait for one."""
+        known = self.situation
+        waits = {state.value for state in (State.PENDING_APPROVAL, State.REJECTED)}
+        if note.event != "state" or note.data["state"] not in waits or known is None or known.identity is None:
+            return {}
+        return {"wfm": known.url or "", "certificate": known.identity.fingerprint}
 
     async def _record_intent(self, command: m.RecordIntent) -> m.Event:
         facts = self.situation.facts if self.situation else None

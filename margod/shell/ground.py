@@ -64,7 +64,7 @@ class Ground:
             assert self.vault is not None
             return Look(self, self.vault, self._clock()).situation()
         except (StateInUse, StateUnusable, StateNotWritable) as error:
-            return Situation(blocked_by(error.reason, error.message))
+            return Situation(blocked_by(error.reason, error.message), url=self.config.wfm.url)
 
     def reissue(self) -> None:
         """Make a new certificate over the same key and commit it. Raises IdentityError or StateNotWritable."""

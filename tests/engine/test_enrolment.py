@@ -487,3 +487,35 @@ def test_a_report_that_is_known_already_is_put() -> None:
         ("POST", "/api/v1/clients/client-1/capabilities/client-1"),
         ("PUT", "/api/v1/clients/client-1/capabilities/client-1"),
     ]
+
+
+def test_the_journal_says_what_state_a_restart_goes_on_in() -> None:
+    """After a restart the first line names the state, since when, and when it goes on: pending, blocked, enrolled."""
+    for said, state in ((answer(202), "pending-approval"), (answer(404), "blocked"), (ID, "enrolled")):
+        world = World(server=Script(said))
+        world.settle()
+        world.notes.clear()
+        memory = world.engine.memory(world.now)
+        world.start()
+        examined = world.examined()
+        world.queue = world.engine.handle(
+            m.Examined(examined.facts, replace(examined.history, memory=memory)), world.now
+        )
+        world.settle()
+        first = next(note for note in world.notes if note.event == "state")
+        assert (first.data["state"], first.data["resumed"]) == (state, "yes")
+        assert ("next_in" in first.data) is (state != "enrolled")
+
+
+def test_a_long_wait_for_a_person_is_said_once_a_day() -> None:
+    """A device that waits for approval for a week says so about seven times, with what to do."""
+    world = World(server=Script(answer(202)))
+    world.settle()
+    world.notes.clear()
+    end = world.now.mono + 7 * 86_400
+    while world.now.mono < end:
+        world.until_due()
+    lines = [note for note in world.notes if note.level is not m.Level.DEBUG]
+    assert {note.event for note in lines} == {"still-waiting"}
+    assert 6 <= len(lines) <= 7
+    assert lines[-1].data["hint"]
