@@ -2,8 +2,10 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
+# A Python of the system's, never the one inside the environment that is about to be made.
+OUTSIDE := $(shell echo "$$PATH" | tr ':' '\n' | grep -vx '$(CURDIR)/$(VENV)/bin' | paste -sd:)
+PYTHON ?= $(shell PATH='$(OUTSIDE)'; command -v python3.11 || command -v python3)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 unexport PIP_REQUIRE_VIRTUALENV PYTHONPATH

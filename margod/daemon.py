@@ -22,7 +22,7 @@ import structlog
 from margod import __version__
 from margod.config import Loaded
 from margod.engine.enrolment import Enrolment
-from margod.engine.messages import Cause, Command, Due, Event, Examine, Keep, Now, Send, Woken
+from margod.engine.messages import Cause, Command, Due, Event, Examine, Keep, Now, Reread, Send, Woken
 from margod.local import LocalServer
 from margod.model import reasons
 from margod.model.errors import MargodError, StateInUse, StateNotWritable, StateUnusable
@@ -53,6 +53,8 @@ BEGIN_AGAIN: Final = 10.0
 """Seconds before the engine is begun anew after a fault of its own."""
 FILES_INTERVAL: Final = 120.0
 """Seconds between two looks at whether the file of trust.ca_file has changed; each is a wakeup, of few (budgets)."""
+LOOK: Final = 10.0
+"""Seconds that a reload waits for the look at the files before it answers."""
 STUCK: Final = 60.0
 """Seconds by which the loop may be late before it no longer counts as healthy."""
 
@@ -76,6 +78,7 @@ class Daemon:
         self._notifier = notify.notifier(options.env)
         self._watchdog = notify.watchdog_interval(options.env)
         self._said = ""
+        self._reloading: asyncio.Task[dict[str, object]] | None = None
         self._remembered: object = None
         self._remembered_at = -RUNTIME_INTERVAL
         self._server = LocalServer(loaded.config.local.directory, self, group=GROUP)
@@ -83,8 +86,8 @@ class Daemon:
     async def run(self) -> int:
         """Run until a signal asks to stop; return 0, or 75 if another margod is at it."""
         with signals.handled(stop=self._stopping.set, reload=lambda: self._start(self._reload_quietly(), None)):
-            if not await self._begin():
-                return EXIT_IN_USE
+            if not await self._unless_stopped(self._begin()):
+                return 0 if self._stopping.is_set() else EXIT_IN_USE
             files = [str(file) for file in self._settings.loaded.files]
             log.info("started", version=__version__, pid=os.getpid(), configuration=files or "defaults")
             self._settings.say_problems()
@@ -131,15 +134,16 @@ class Daemon:
         elif due is None:
             message = "trying now"
         else:
-            message = (
-                f"the next attempt is in {duration(max(1.0, due - time.monotonic()))}: "
-                "early ones are made once a minute at most, and never before the WFM allows it"
-            )
+            wait = duration(max(1.0, due - time.monotonic()))
+            moved = "trying" if due < before else "not brought forward (once a minute at most): the next attempt is"
+            message = f"{moved} in {wait}"
         return {"next_attempt_at": at, "message": message}
 
     async def reload(self) -> dict[str, object]:
         """Read the configuration again; what is broken leaves the one in force as it is."""
-        return await asyncio.shield(asyncio.ensure_future(self._reload()))  # a caller that leaves stops nothing
+        if self._reloading is None or self._reloading.done():
+            self._reloading = asyncio.ensure_future(self._reload())
+        return await asyncio.shield(self._reloading)  # a caller that leaves stops nothing; many share one
 
     async def accept_trust(self, fingerprint: str) -> dict[str, object]:
         """Take the offered root CA that a person has compared."""
@@ -160,10 +164,9 @@ class Daemon:
             log.info("configuration-read", result=result, problems=len(problems))
             if result != "kept":
                 loaded = self._settings.loaded
-                self._ground.config, self._engine.rules = loaded.config, self._settings.policy
+                self._actions.config, self._engine.rules = loaded.config, self._settings.policy
                 journal.configure(loaded.config.log.level, loaded.config.log.format)
                 await self._look_again()
-                await self._keep_configuration()
             return {"result": result, "problems": problems}
         finally:
             self._tell()
@@ -183,13 +186,23 @@ class Daemon:
             await changed.wait()
 
     async def _look_again(self) -> None:
-        """Take in what is seen or was chosen; another place is worth an attempt of its own."""
-        before = self._actions.situation
-        self._handle(await self._actions.examine())
-        now = self._actions.situation
-        if before is not None and now is not None and before.place != now.place:
-            self._handle(Woken(Cause.NETWORK))
+        """Take in what was configured, seen or chosen: at once, or as soon as the request under way is answered."""
+        self._handle(Reread())
+        looks = [task for task, command in self._tasks.items() if isinstance(command, Examine)]
+        if looks:  # so that whoever asks for the status next sees what came of it
+            await asyncio.wait(looks, timeout=LOOK)
+            self._take_events()
         self._events.put_nowait(Due())
+
+    async def _unless_stopped(self, beginning: Coroutine[Any, Any, bool]) -> bool:
+        """Return what `beginning` returns, or False as soon as a signal asks to stop: a disk may hang at boot."""
+        task, stopping = asyncio.ensure_future(beginning), asyncio.ensure_future(self._stopping.wait())
+        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if task.done():
+            return task.result()
+        task.cancel()
+        return False
 
     async def _begin(self) -> bool:
         """Lock the state directory and bind the sockets; return False if another margod has them."""
@@ -213,9 +226,13 @@ class Daemon:
             self._start(self._serve_later(), None)
 
     async def _serve_later(self) -> None:
-        await asyncio.sleep(SOCKET_RETRY)
-        with suppress(StateInUse):  # a second daemon that took the sockets meanwhile: the state directory is still ours
-            await self._serve()
+        bound = False
+        while not bound:
+            await asyncio.sleep(SOCKET_RETRY)
+            with suppress(MargodError):  # also a second daemon that took them meanwhile: the state directory is ours
+                await self._server.start()
+                bound = True
+        log.info("socket-bound")
 
     async def _loop(self) -> None:
         stopping = asyncio.ensure_future(self._stopping.wait())
@@ -262,6 +279,7 @@ class Daemon:
         await self._perform(Examine())
 
     async def _perform(self, command: Command) -> None:
+        before = self._actions.situation
         try:
             event = await self._actions.perform(command)
         except Exception as error:
@@ -269,8 +287,14 @@ class Daemon:
             event = self._actions.failed(command, error)
         if event is not None:
             self._events.put_nowait(event)
-        if isinstance(command, Examine):  # a state directory that was mended meanwhile is open from now on
-            await self._keep_configuration()
+        if self._actions.wants_look:
+            self._actions.wants_look = False
+            self._events.put_nowait(Reread())
+        if isinstance(command, Examine):
+            now = self._actions.situation
+            if before is not None and now is not None and before.place != now.place:
+                self._events.put_nowait(Woken(Cause.NETWORK))  # another place is worth an attempt of its own
+            await self._keep_configuration()  # a state directory that was mended meanwhile is open from now on
 
     def _start(self, work: Coroutine[Any, Any, None], command: Command | None) -> None:
         task = asyncio.ensure_future(work)
@@ -315,12 +339,12 @@ class Daemon:
         log.info("stopping")
         self._notifier.stopping("stopping")
         await asyncio.gather(self._drain(), self._server.stop(), self._finder.close(), return_exceptions=True)
-        for task in list(self._tasks):
+        for task in [*self._tasks, *([self._reloading] if self._reloading else [])]:
             task.cancel()
-        await self._actions.close()
         memory = self._engine.memory(_now())
         try:
             async with asyncio.timeout(PATIENCE):
+                await self._actions.close()
                 if memory is not None:
                     await self._disk.run(lambda: self._ground.remember(memory))
                 await self._disk.run(self._ground.close)
@@ -337,8 +361,11 @@ class Daemon:
             if not precious:
                 break
             await asyncio.wait(precious, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            while not self._events.empty():
-                self._handle(self._events.get_nowait())
+            self._take_events()
+
+    def _take_events(self) -> None:
+        while not self._events.empty():
+            self._handle(self._events.get_nowait())
 
 
 def _is_precious(command: Command | None) -> bool:

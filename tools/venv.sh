@@ -15,6 +15,9 @@ if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
     exit 1
   fi
 fi
+echo "make: building $folder once; this takes about half a minute" >&2
 "$python" -m venv --clear "$folder"
-"$folder/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+# One test tool has no wheel; older versions of pip say at length that they will build it in another way some day.
+"$folder/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock \
+  2> >(grep -v 'DEPRECATION: forbiddenfruit' >&2)
 "$folder/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 from typing import Final
 
 EXIT_CONFIG: Final = 78
@@ -19,6 +20,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--state-dir", metavar="DIR", help="instead of state.directory")
     parser.add_argument("--runtime-dir", metavar="DIR", help="instead of local.directory")
     parser.set_defaults(run=run)
+
+
+def _path(given: str | None) -> str | None:
+    """Return what a person at a prompt meant: relative to where they are."""
+    return str(Path.cwd() / given) if given else given
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,7 +42,11 @@ def run(args: argparse.Namespace) -> int:
         from margod.shell.settings import Options
 
     env = dict(os.environ)
-    options = {"wfm.url": args.url, "state.directory": args.state_dir, "local.directory": args.runtime_dir}
+    options = {
+        "wfm.url": args.url,
+        "state.directory": _path(args.state_dir),
+        "local.directory": _path(args.runtime_dir),
+    }
     overrides = {name: value for name, value in options.items() if value is not None}
     sources = Sources.find(env, args.config)
     journal.configure()
@@ -49,6 +59,9 @@ def run(args: argparse.Namespace) -> int:
         else:
             for problem in error.problems:
                 structlog.get_logger().error("configuration-problem", message=str(problem))
+            message = "The configuration has errors and no last good one is stored; margod does not start."
+            hint = "Run `margod config check`, mend what it names, then `systemctl start margod`."
+            structlog.get_logger().error("configuration-refused", code=error.code, message=message, hint=hint)
         return EXIT_CONFIG
     journal.configure(loaded.config.log.level, loaded.config.log.format)
 

@@ -14,6 +14,11 @@ _INDENT: Final = 13
 _COLOURS: Final = {0: "32", 3: "36", 4: "33", 5: "31"}
 _SIDES: Final = {"device": "this device", "network": "the network", "wfm": "the WFM"}
 
+_DISCOVERING: Final = {
+    "no-url": "when wfm.url is set (margod reload)",
+    "several-wfms": "when one is chosen, or wfm.url is set (margod reload)",
+}
+
 
 def describe(status: StatusDocument, *, colour: bool, now: float | None = None) -> str:
     """Return the status in lines of at most 80 columns, ended by a newline.
@@ -24,8 +29,11 @@ def describe(status: StatusDocument, *, colour: bool, now: float | None = None) 
         ("State", f"{status['state']} since {_time(status['since'], now)}"),
         ("What", status["message"]),
     ]
-    if status["detail"]:
-        rows.append(("Said", f'"{status["detail"]}"'))
+    if status["reason"] != status["state"]:
+        rows.append(("Code", status["reason"]))
+    if status["detail"]:  # the server's words begin with its HTTP status; everything else is our own
+        said = status["detail"].partition(": ")[2] if status["detail"].startswith("HTTP ") else ""
+        rows.append(("Said", f'"{said}"') if said else ("Detail", status["detail"]))
     if side := _SIDES.get(status["side"]):
         rows.append(("Whose side", side))
     rows.append(("Next", _next(status, now)))
@@ -76,13 +84,15 @@ def _next(status: StatusDocument, now: float | None) -> str:
     at = status["next_attempt_at"]
     if status["state"] == "enrolled" and at is None:
         return "nothing to be done"
+    if status["state"] == "discovering":
+        return _DISCOVERING.get(status["reason"], "when a WFM is seen, or wfm.url is set (margod reload)")
     if at is None:
-        return "no attempt is due until something changes" if status["state"] != "starting" else "starting"
+        return "waiting for an answer" if status["state"] != "starting" else "starting"
     which = f"attempt {status['attempt'] + 1}"
     if (seconds := _seconds(at)) is None or now is None:
         return f"{which} at {_time(at, None)}"
     if seconds <= now:
-        return f"{which} is due since {_time(at, None)}"
+        return f"{which} now"
     return f"{which} in {duration(seconds - now)}, at {_time(at, None)}"
 
 

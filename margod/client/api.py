@@ -205,9 +205,21 @@ class _Exchange:
         self._socket.settimeout(timeout)
         self._file = self._socket.makefile("rb")
 
+    def _connect(self) -> None:
+        """Connect; a queue that is full (EAGAIN on a Unix socket) means that a daemon is there, and is waited for."""
+        timeout = self._socket.gettimeout() or TIMEOUT
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                return self._socket.connect(self._path)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise TimeoutError("its queue of callers is full") from None
+                time.sleep(0.02)
+
     def send(self, method: str, target: str) -> None:
         """Send the request and read the answer's head."""
-        self._socket.connect(self._path)
+        self._connect()
         self._socket.sendall(f"{method} {target} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n".encode())
         version, _, rest = self._head_line().partition(b" ")
         if not version.startswith(b"HTTP/1.") or not rest[:3].isdigit():

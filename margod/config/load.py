@@ -182,6 +182,10 @@ def contradictions(given: Mapping[str, Given]) -> list[Problem]:
     if effective(lowest) > effective(highest):  # "1.2" < "1.3"
         named = lowest if lowest in given else highest
         problem(named, f"{lowest} {effective(lowest)} is above {highest} {effective(highest)}", "swap them")
+    unseen, any_name = "trust.first_use", "trust.ca_is_wfm_only"
+    if effective(unseen) == "accept" and effective(any_name):  # whoever announces itself first would be believed
+        message = f"is true while {unseen} is accept: nobody vouches for what a root CA taken unseen vouches for"
+        problem(any_name, message, f"set {unseen} to off and name the root CA in trust.ca_file")
     return problems
 
 

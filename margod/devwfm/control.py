@@ -28,11 +28,16 @@ def call(directory: Path, method: str, path: str, payload: object = None) -> Any
     try:
         connection.request(method, path, body)
         answer = connection.getresponse()
-        document = json.loads(answer.read() or b"null")
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise DevWfmError(f"{directory}: no development WFM answers there ({error})") from None
+        data = answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        hint = "give the --directory that it was started with"
+        raise DevWfmError(f"{directory}: no development WFM answers there; {hint} ({error})") from None
     finally:
         connection.close()
+    try:
+        document = json.loads(data or b"null")
+    except ValueError:
+        raise DevWfmError(f"the development WFM failed with HTTP {answer.status}; see its output") from None
     if answer.status >= 400:
         raise DevWfmError(str(document.get("error", answer.status) if isinstance(document, dict) else answer.status))
     return document

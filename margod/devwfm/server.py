@@ -100,7 +100,8 @@ class DevServer:
         """Close every connection of a device."""
         closed = len(self._transports) + len(self._held)
         for transport in self._transports:
-            transport.abort()
+            with contextlib.suppress(AttributeError):  # Python before 3.11.5 trips over a TLS transport that has ended
+                transport.abort()
         for held in self._held:
             held.close()
         self._transports.clear()

@@ -20,7 +20,7 @@ from typing import Final, assert_never
 
 from margod.engine import messages as m
 from margod.engine import policy
-from margod.engine.failures import FailureLog
+from margod.engine.failures import FailureLog, state_note
 from margod.engine.policy import Policy, Schedule
 from margod.engine.resume import resume
 from margod.model import reasons
@@ -63,7 +63,9 @@ class Enrolment:
         self._history = m.History()
         self._step: Step | None = None
         self._to_keep: m.Keep | None = None
-        self._intent_open = False
+        self._intent_form: str | None = None
+        """The form of a durable intent whose request certainly never left: it is still good for that form."""
+        self._is_new = True
         self._look_again = False
         self._state, self._reason, self._detail, self._since = State.STARTING, reasons.STARTING, "", now.wall
         self._attempt = self._streak = 0
@@ -114,7 +116,8 @@ class Enrolment:
         """Take one event, return what is to be done. An event that nothing waits for is passed over."""
         commands = self._dispatch(event, now)
         if self._look_again and self._on is _On.TIMER:
-            self._look_again = False
+            # Nothing else is begun meanwhile: what the look commits must not meet a request made under older facts.
+            self._look_again, self._on = False, _On.EXAMINED
             commands.append(m.Examine())
         return commands
 
@@ -122,12 +125,15 @@ class Enrolment:
         match event:
             case m.Examined():
                 return self._examined(event, now)
+            case m.Reread():
+                self._look_again = True
+                return []
             case m.Woken():
                 return self._woken(event.cause, now)
             case m.Due() if self._on is _On.TIMER and self._due is not None and now.mono >= self._due:
                 return self._proceed(now)
             case m.Recorded() if self._on is _On.RECORDED:
-                self._on, self._intent_open = _On.DONE, True
+                self._on, self._intent_form = _On.DONE, self._form(Step.ENROL)
                 return [m.Send(Step.ENROL, self._form(Step.ENROL))]
             case m.RecordFailed() if self._on is _On.RECORDED:
                 return self._cannot_write(event.detail, State.BLOCKED, now)
@@ -143,8 +149,6 @@ class Enrolment:
             case _:
                 assert_never(event)
 
-    # What is known.
-
     def _examined(self, event: m.Examined, now: m.Now) -> list[m.Command]:
         old, new = self._facts, event.facts
         same_binding = old is not None and old.binding == new.binding
@@ -155,20 +159,24 @@ class Enrolment:
             new = replace(new, enrolled=True)  # a record once kept is not unlearned by a late look
         self._facts = new
         if not same_binding:
-            self._history, self._intent_open, self._to_keep, self._floor = event.history, False, None, 0.0
+            self._history, self._intent_form, self._to_keep, self._floor = event.history, None, None, 0.0
         if new.obstacle is not None:
             self._attempt += 1
             return self._stopped_by(new.obstacle.state, new.obstacle.reason, new.obstacle.detail, now)
-        if old is None and self._restore(event.history.memory, now):
-            return self._proceed(now) if self._due is not None and self._due <= now.mono else []
+        if self._is_new and self._restore(event.history.memory, now):
+            self._is_new = False
+            note = state_note(self.condition(now), now, resumed=True)
+            return [note, *(self._proceed(now) if self._due is not None and self._due <= now.mono else [])]
+        resumed = self._is_new and self._state is State.ENROLLED
         mended = old is None or old.obstacle is not None
         new_report = old is not None and new.enrolled and old.report != new.report
         if mended or old is None or old.key != new.key or old.trusted is not new.trusted or new_report:
             self._attempt = self._streak = 0
             self._schedule = None
             self._due = max(now.mono, self._floor)
-        self._on = _On.TIMER
-        return self._proceed(now) if self._due is not None and self._due <= now.mono else []
+        self._on, self._is_new = _On.TIMER, False
+        commands = self._proceed(now) if self._due is not None and self._due <= now.mono else []
+        return [state_note(self.condition(now), now, resumed=True), *commands] if resumed else commands
 
     def _restore(self, memory: m.Memory | None, now: m.Now) -> bool:
         """Go on where an earlier process stood, if that was under the same facts. The wall clock is not believed."""
@@ -204,8 +212,6 @@ class Enrolment:
         remembered = self._history.form.get(step, "")
         return remembered if remembered in forms else (forms[0] if forms else "")
 
-    # What is done.
-
     def _proceed(self, now: m.Now) -> list[m.Command]:
         """Do what comes next, now."""
         self._due = None
@@ -228,7 +234,7 @@ class Enrolment:
             if self._facts.reported and (step is Step.REPORT or self._facts.enrolled):
                 state, reason = State.ENROLLED, reasons.ENROLLED
             notes = self._enter(state, reason, "", now)
-        if step is Step.ENROL and not self._intent_open:
+        if step is Step.ENROL and self._intent_form != self._form(step):
             self._on = _On.RECORDED
             form = self._form(step)
             tried = self._history.tried if form in self._history.tried else (*self._history.tried, form)
@@ -265,20 +271,18 @@ class Enrolment:
                 assert_never(kept.step)
         return self._proceed(now)
 
-    # What came back.
-
     def _done(self, step: Step, outcome: Outcome, now: m.Now) -> list[m.Command]:
         self._connect(outcome.kind, now)
         if outcome.kind is Kind.ACCEPTED:
             notes = self._recovered(now)
-            self._intent_open = False
+            self._intent_form = None
             self._to_keep, self._on = m.Keep(step, outcome.records), _On.KEPT
             return [*notes, self._to_keep]
         if step is Step.ENROL:
             return self._enrol_refused(outcome, now)
         form = self._other_form(step, outcome, ())
         if form is not None:
-            return [self._form_note(step, form), *self._proceed(now)]
+            return [_form_note(step, form), *self._proceed(now)]
         if outcome.kind in _REFUSALS:
             self._begin_forms_anew(step)
         return self._wait_after(step, outcome, now)
@@ -286,7 +290,8 @@ class Enrolment:
     def _enrol_refused(self, outcome: Outcome, now: m.Now) -> list[m.Command]:
         facts, history = self._facts, self._history
         assert facts is not None
-        self._intent_open = not outcome.sent
+        if outcome.sent:
+            self._intent_form = None
         settled = history.settled or outcome.kind in (Kind.PENDING, Kind.FORBIDDEN, Kind.CONFLICT)
         settled = settled or (outcome.lost and outcome.reason is not reasons.WFM_ERROR)
         self._history = history = replace(history, settled=settled, unanswered=history.unanswered or outcome.lost)
@@ -300,7 +305,7 @@ class Enrolment:
             if form is not None:
                 memory = self.memory(now)
                 answer = [m.RecordAnswer(outcome, memory, history.settled)] if memory else []
-                return [*answer, self._form_note(Step.ENROL, form), *self._proceed(now)]
+                return [*answer, _form_note(Step.ENROL, form), *self._proceed(now)]
             if not history.settled:
                 self._begin_forms_anew(Step.ENROL)
         commands = self._wait_after(Step.ENROL, outcome, now)
@@ -323,9 +328,6 @@ class Enrolment:
         form = {other: name for other, name in self._history.form.items() if other is not step}
         self._history = replace(self._history, form=form)
 
-    def _form_note(self, step: Step, form: str) -> m.Note:
-        return m.Note(m.Level.INFO, "dialect-form", {"step": step.value, "form": form})
-
     def _wait_after(self, step: Step, outcome: Outcome, now: m.Now) -> list[m.Command]:
         """Enter the state that the outcome leads to and set the time of the next attempt."""
         facts = self._facts
@@ -344,6 +346,7 @@ class Enrolment:
         notes: list[m.Command] = []
         if kind is Kind.PENDING and step is Step.ENROL:
             notes += self._recovered(now)
+            notes += self._failures.waiting(reason, self._since if state is self._state else now.wall, now)
         else:
             self._last_error = LastError(failed_reason, outcome.detail, now.wall)
             notes.append(self._failures.failed(failed_reason, outcome.detail, wait, now))
@@ -387,7 +390,8 @@ class Enrolment:
         self._reason, self._detail = reason, detail
         if changed:
             self._state, self._since = state, now.wall
-        if not told:
-            return []
-        level = m.Level.INFO if changed else m.Level.DEBUG
-        return [m.Note(level, "state", {"state": state.value, "reason": reason.code, "message": reason.says})]
+        return [state_note(self.condition(now), now)] if told else []
+
+
+def _form_note(step: Step, form: str) -> m.Note:
+    return m.Note(m.Level.INFO, "dialect-form", {"step": step.value, "form": form})

@@ -6,10 +6,31 @@ from typing import Final
 
 from margod.engine.messages import Level, Note, Now
 from margod.model.reasons import Reason
-from margod.model.text import duration
+from margod.model.state import Condition, State
+from margod.model.text import duration, timestamp
 
+WAIT_INTERVAL: Final = 86_400.0
+"""Seconds between two lines about a wait for a person."""
 SUMMARY_INTERVAL: Final = 3_600.0
 """Seconds between two lines about a failure that goes on."""
+
+
+_FOR_A_PERSON: Final = frozenset({State.PENDING_APPROVAL, State.REJECTED, State.BLOCKED, State.UNTRUSTED})
+
+
+def state_note(condition: Condition, now: Now, *, resumed: bool = False) -> Note:
+    """Return the line that says what state the device is in; what a person has to act on is a warning."""
+    reason, error = condition.reason, condition.last_error
+    data: dict[str, str | int | float] = {"state": condition.state.value, "code": reason.code}
+    if error is None or error.reason is not reason:  # else the failure's own line says it
+        data["message"] = reason.says
+        if reason.hint:
+            data["hint"] = reason.hint
+    if condition.next_attempt_at is not None:
+        data["next_in"] = duration(condition.next_attempt_at - now.wall)
+    if resumed:
+        data |= {"resumed": "yes", "since": timestamp(condition.since)}
+    return Note(Level.WARNING if condition.state in _FOR_A_PERSON else Level.INFO, "state", data)
 
 
 class FailureLog:
@@ -21,6 +42,17 @@ class FailureLog:
         self._began = 0.0
         self._spoke = 0.0
         self._count = 0
+        self._waits_said: float | None = None
+
+    def waiting(self, reason: Reason, since: float, now: Now) -> list[Note]:
+        """Return a line a day about a wait for a person that began at `since` (Unix seconds)."""
+        if self._waits_said is None:
+            self._waits_said = now.mono
+        if now.mono - self._waits_said < WAIT_INTERVAL:
+            return []
+        self._waits_said = now.mono
+        lasts = duration(now.wall - since)
+        return [Note(Level.WARNING, "still-waiting", {"code": reason.code, "hint": reason.hint, "for": lasts})]
 
     def failed(self, reason: Reason, detail: str, wait: float, now: Now) -> Note:
         """Return the line for one more failure, after which the next attempt is `wait` seconds away."""

@@ -107,6 +107,11 @@ class Examined:
 
 
 @dataclass(frozen=True, slots=True)
+class Reread:
+    """Look again, but not while something is under way that a look could undercut: what it commits binds answers."""
+
+
+@dataclass(frozen=True, slots=True)
 class Due:
     """The time that `Enrolment.due` named has come."""
 
@@ -157,7 +162,7 @@ class Woken:
     cause: Cause
 
 
-Event: TypeAlias = Examined | Due | Recorded | RecordFailed | Done | Kept | KeepFailed | Woken
+Event: TypeAlias = Examined | Reread | Due | Recorded | RecordFailed | Done | Kept | KeepFailed | Woken
 
 
 # Commands.

@@ -33,6 +33,7 @@ def resume(memory: Memory, now: Now, rng: Random) -> Resumed:
     schedule = _SCHEDULES.get(memory.state, policy.TRYING)
     cap = policy.CAP.get(memory.state, policy.TRYING.cap)
     next_at = memory.at + schedule.delay(memory.streak, rng) if memory.next_at is None else memory.next_at
-    floor = policy.floor(memory.floor_at - now.wall if memory.floor_at else None)
-    left = min(max(next_at - now.wall, 0.0), cap)
+    # Never more than what was left when it was written: a clock that was ahead then must not lengthen the wait now.
+    floor = policy.floor(min(memory.floor_at - now.wall, memory.floor_at - memory.at) if memory.floor_at else None)
+    left = min(max(next_at - now.wall, 0.0), max(next_at - memory.at, 0.0), cap)
     return Resumed(now.mono + max(left, floor), now.mono + floor, schedule)

@@ -56,7 +56,11 @@ def listen(path: Path, *, mode: int, gid: int | None) -> Listener:
     if length > PATH_LIMIT:
         message = f"The socket path {path} is {length - 1} bytes long; Linux allows {PATH_LIMIT - 1} here."
         raise MargodError(LOCAL_SOCKET_FAILED, message, hint="Set local.directory to a shorter path.")
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    except OSError as error:  # no descriptors left
+        message = f"The local socket {path} could not be opened: {error.strerror or error}."
+        raise MargodError(LOCAL_SOCKET_FAILED, message) from error
     try:
         for found in (path, aside):
             _require_socket_or_nothing(found)

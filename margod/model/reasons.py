@@ -42,13 +42,13 @@ NO_URL = _reason(
     "no-url",
     Side.DEVICE,
     "No WFM is configured.",
-    "Set wfm.url in /etc/margod/margod.yaml and run `margod reload`, or start with --url or MARGOD_WFM_URL.",
+    "Set wfm.url in the configuration and run `margod reload`, or start with --url or MARGOD_WFM_URL.",
 )
 NO_WFM_FOUND = _reason(
     "no-wfm-found",
     Side.NETWORK,
     "No WFM is configured, and none announces itself on the local network; margod keeps looking.",
-    "Set wfm.url in /etc/margod/margod.yaml and run `margod reload`, or see what `margod discover` finds.",
+    "Set wfm.url in the configuration and run `margod reload`, or see what `margod discover` finds.",
 )
 SEVERAL_WFMS = _reason(
     "several-wfms",
@@ -90,7 +90,7 @@ WFM_CHANGED = _reason(
     "wfm-changed",
     Side.DEVICE,
     "The configured WFM is not the one that this device is enrolled with; nothing is sent to either.",
-    "Set wfm.url back to the WFM named here.",
+    "Set wfm.url back to the WFM named here, or see docs/operations.md, Moving a device to another WFM.",
 )
 
 # Trust in the WFM.
@@ -209,7 +209,7 @@ CAPABILITIES_REFUSED = _reason(
     "capabilities-refused",
     Side.WFM,
     "The WFM does not accept the capabilities that this device reports.",
-    "See what the server said and set the device.* value it names in /etc/margod/margod.yaml.",
+    "See what the server said, set the device.* value it names in the configuration, then `margod reload`.",
 )
 
 # This device: state directory and identity.
@@ -223,7 +223,7 @@ STATE_UNUSABLE = _reason(
     "state-unusable",
     Side.DEVICE,
     "The state directory cannot be used.",
-    "Mend what the message names, then `systemctl restart margod`.",
+    "Mend what the message names; margod looks again by itself.",
 )
 STATE_IN_USE = _reason(
     "state-in-use",

@@ -39,8 +39,9 @@ CA_ANSWER_INVALID = _reason(
 TLS_UNKNOWN_ISSUER = _reason(
     "tls-unknown-issuer",
     Side.WFM,
-    "The WFM's certificate was not issued by the trusted root CA; nothing was sent.",
-    "Compare the root CA in trust.ca_file with the WFM's; a proxy that inspects TLS also looks like this.",
+    "The WFM's certificate was not issued by a trusted root CA; nothing was sent.",
+    "Name the WFM's own root CA in trust.ca_file (with trust.system the system's CA store has to vouch for the WFM); "
+    "a proxy that inspects TLS also looks like this.",
 )
 TLS_WRONG_HOST = _reason(
     "tls-wrong-host",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -78,8 +77,8 @@ def retry_after(answer: Answer) -> float | None:
         if then is not None:
             return max(0.0, then - (answer.at if now is None else now))
     seconds = read_object(answer).get("retryAfterSeconds")
-    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and math.isfinite(seconds):
-        return min(max(0.0, float(seconds)), 1e15)
+    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and -1e15 < seconds < 1e15:  # NaN is neither
+        return max(0.0, float(seconds))
     return None
 
 

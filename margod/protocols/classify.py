@@ -51,6 +51,7 @@ _REFUSED: Final[dict[Step, dict[int, tuple[Kind, Reason]]]] = {
         403: (Kind.FORBIDDEN, reasons.CLIENT_REFUSED),
         404: (Kind.WRONG_ADDRESS, reasons.CLIENT_UNKNOWN),
         405: (Kind.WRONG_ADDRESS, reasons.CLIENT_UNKNOWN),
+        409: (Kind.CONFLICT, reasons.CAPABILITIES_REFUSED),
         410: (Kind.WRONG_ADDRESS, reasons.CLIENT_UNKNOWN),
         415: (Kind.INVALID, reasons.CAPABILITIES_REFUSED),
         422: (Kind.INVALID, reasons.CAPABILITIES_REFUSED),

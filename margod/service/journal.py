@@ -3,7 +3,7 @@
     logfmt     <4>wfm-unreachable attempt=3 code=dns-failed     `<N>`: priority, sd-daemon(3); none on a terminal
     console    12:00:00 warning  wfm-unreachable  attempt=3 code=dns-failed                      coloured on a terminal
 
-The event is a fixed word and stands first, its keys follow sorted. A log that cannot be written is dropped: the
+The event is a fixed word and stands first, its keys follow in one order. A log that cannot be written is dropped: the
 daemon's own work goes on.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import sys
 import time
 import traceback
@@ -28,6 +29,7 @@ Formatter = Callable[[str, str, Mapping[str, object]], str]
 VALUE_LIMIT: Final = 500
 """Characters of one value that are written, before escaping; journald itself cuts a line at 48 KiB."""
 
+_FIRST: Final = ("state", "code", "message", "detail", "hint", "next_in")
 _LEVELS: Final = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 _BARE: Final = re.compile(r"[^\s\"'=\\\[\]{}]+")
 _COLOURS: Final = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "1;31"}
@@ -70,13 +72,24 @@ def is_journal(stream: TextIO, env: Mapping[str, str]) -> bool:
 
 
 class _Lines:
-    """The end of structlog's chain: writes a line and forgets it. One write per line; nothing is raised."""
+    """The end of structlog's chain: writes a line and forgets it. One write per line; nothing is raised.
+
+    A pipe or socket whose reader has stopped reading costs lines, never the daemon: what finds no room is left out, and
+    the next line that finds room says how many were.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._left_out = 0
+        self._poll = _poll(stream)
 
     def write(self, line: str) -> None:
         try:
+            if self._poll is not None and not self._poll.poll(0):
+                self._left_out += 1
+                return
+            if self._left_out:
+                line, self._left_out = f"{line} left_out={self._left_out}", 0
             self._stream.write(line + "\n")
             self._stream.flush()
         except (OSError, ValueError):
@@ -105,8 +118,8 @@ class _Renderer:
 
 
 def _logfmt(_level: str, event: str, data: Mapping[str, object]) -> str:
-    """Return `event key=value ...`, the keys sorted."""
-    return " ".join([event, *(f"{_escaped(key)}={_value(data[key])}" for key in sorted(data))])
+    """Return `event key=value ...`, what an operator reads first standing first, then the other keys sorted."""
+    return " ".join([event, *(f"{_escaped(key)}={_value(data[key])}" for key in sorted(data, key=_order))])
 
 
 def _prefixed(render: Formatter) -> Formatter:
@@ -121,7 +134,7 @@ def _console(coloured: bool) -> Formatter:
         return f"\x1b[{code}m{text}\x1b[0m" if coloured else text
 
     def render(level: str, event: str, data: Mapping[str, object]) -> str:
-        pairs = [f"{paint('36', _escaped(key))}={_value(data[key])}" for key in sorted(data)]
+        pairs = [f"{paint('36', _escaped(key))}={_value(data[key])}" for key in sorted(data, key=_order)]
         name = paint(_COLOURS.get(level, "0"), f"{level:<8}")
         return " ".join([paint("2", time.strftime("%H:%M:%S")), name, paint("1", event), *pairs])
 
@@ -132,11 +145,25 @@ def _wants_console(fmt: str, terminal: bool) -> bool:
     return fmt == "console" or (fmt == "auto" and terminal)
 
 
+def _poll(stream: TextIO) -> select.poll | None:
+    """Return what says whether a line can be written without waiting, or None for what cannot be asked."""
+    try:
+        poll = select.poll()
+        poll.register(stream.fileno(), select.POLLOUT)
+    except (OSError, ValueError, AttributeError):
+        return None
+    return poll
+
+
 def _is_terminal(stream: TextIO) -> bool:
     try:
         return stream.isatty()
     except (OSError, ValueError):
         return False
+
+
+def _order(key: str) -> tuple[int, str]:
+    return (_FIRST.index(key) if key in _FIRST else len(_FIRST), key)
 
 
 def _value(value: object) -> str:

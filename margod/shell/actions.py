@@ -16,14 +16,16 @@ from margod.model import reasons
 from margod.model.errors import MargodError, TrustError
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.reasons import Reason
+from margod.model.state import State
+from margod.model.text import timestamp
 from margod.model.wire import Answer, SignedRequest, TransportFailure
 from margod.protocols import Context
 from margod.protocols.signed.generation import CA_ANSWER
 from margod.shell import anchoring, first_contact
 from margod.shell.disk import Disk
 from margod.shell.ground import Ground
-from margod.shell.look import Situation, blocked_by
-from margod.shell.place import Names, placed
+from margod.shell.look import Situation, blocked_by, is_valid
+from margod.shell.place import Names, Place, placed
 from margod.shell.records import ANCHORS, WFM
 from margod.vault import ledger
 from margod.wfm import Proxy, WfmClient, at
@@ -40,6 +42,10 @@ class Actions:
         self.situation: Situation | None = None
         self.offered: tuple[trust.Anchor, ...] = ()
         """Root CAs that wait for a person to accept one."""
+        self.config = ground.config
+        """The configuration wanted; in force for the ground from the next look on."""
+        self.wants_look = False
+        """Whether what was found on the way makes another look worth it; whoever acts on it takes it back."""
         self.state_writable = True
         self._disk = disk
         self._wall = wall
@@ -51,7 +57,7 @@ class Actions:
         """Carry out one command; None for those that nothing waits for. Raises nothing but CancelledError."""
         match command:
             case m.Note():
-                getattr(log, command.level.value)(command.event, **command.data)
+                getattr(log, command.level.value)(command.event, **command.data, **self._for_approval(command))
                 return None
             case m.Examine():
                 return await self.examine()
@@ -84,6 +90,7 @@ class Actions:
 
     async def examine(self) -> m.Examined:
         """Look at configuration and vault again."""
+        self.ground.config = self.config
         situation = await self._disk.run(self.ground.examine)
         await self._take(situation)
         return m.Examined(situation.facts, situation.history)
@@ -99,6 +106,12 @@ class Actions:
         asks = situation.unverified is not None and situation.unverified.source == anchoring.FIRST_USE
         if not asks or self.situation is None or self.situation.url != situation.url:
             self.offered = ()
+        known = self.situation.identity if self.situation else None
+        identity = situation.identity
+        if identity is not None and (known is None or known.fingerprint != identity.fingerprint):
+            until = timestamp(identity.not_after)
+            about = {"subject": identity.subject, "source": identity.source, "valid_until": until}
+            log.info("identity", certificate=identity.fingerprint, **about, wfm=situation.url or "")
         self.situation = situation
         for warned in situation.warnings:
             if warned not in before:
@@ -110,6 +123,14 @@ class Actions:
             self._client = None
         self._client_for = wanted
 
+    def _for_approval(self, note: m.Note) -> dict[str, str]:
+        """Return what a person who decides about this device has to compare, for the lines that wait for one."""
+        known = self.situation
+        waits = {state.value for state in (State.PENDING_APPROVAL, State.REJECTED)}
+        if note.event != "state" or note.data["state"] not in waits or known is None or known.identity is None:
+            return {}
+        return {"wfm": known.url or "", "certificate": known.identity.fingerprint}
+
     async def _record_intent(self, command: m.RecordIntent) -> m.Event:
         facts = self.situation.facts if self.situation else None
         entry = ledger.intent(command, facts.key if facts else "", self._wall())
@@ -117,7 +138,7 @@ class Actions:
         if vault is None:
             return m.RecordFailed(reasons.STATE_UNUSABLE.says)
         try:
-            await self._disk.run(lambda: vault.append(entry))
+            await self._disk.run(lambda: self.ground.append(entry))
         except MargodError as error:
             self.state_writable = False
             return m.RecordFailed(error.message)
@@ -129,7 +150,7 @@ class Actions:
         if vault is None:
             return
         try:
-            await self._disk.run(lambda: vault.append(ledger.answer(command)))
+            await self._disk.run(lambda: self.ground.append(ledger.answer(command)))
         except MargodError as error:
             self.state_writable = False
             log.warning("answer-not-recorded", code=error.code, message=error.message, hint=error.hint)
@@ -139,6 +160,9 @@ class Actions:
         situation = self.situation
         if situation is None or situation.identity is None or situation.context is None or situation.place is None:
             return _unsent(reasons.NO_URL)
+        if step is Step.ENROL and not is_valid(situation.identity, self._wall()):
+            self.wants_look = True  # the clock was set since: the look makes another certificate, or says what to do
+            return _unsent(reasons.CERTIFICATE_EXPIRED)
         generation, context, identity = self.ground.generation, situation.context, situation.identity
         place, url = situation.place, situation.place.url
         try:  # the file with the credentials may be another one by now
@@ -160,18 +184,27 @@ class Actions:
             client = self._opened(situation)
         except TrustError as error:
             return Outcome(Kind.UNTRUSTED, error.reason, error.message, sent=False)
-        result: Answer | TransportFailure = TransportFailure(reasons.TLS_WRONG_HOST, "", sent=False)
-        for one in self._names.urls(place):  # a discovered WFM may bear any of several configured names
-            request = await self._disk.run(partial(build, one))
-            log.debug("request", step=step.value, form=form, method=request.method, url=request.url)
-            result = await client.send(request)
-            _log_result(step, result)
-            if not self._names.wrong(one, result):
-                break
+        log.debug("request", step=step.value, form=form, url=url)
+        result = await self._ask(client, place, build)
+        _log_result(step, result)
         outcome = generation.outcome(step, form, context, result)
         if step is Step.FETCH_TRUST and outcome.kind is Kind.ACCEPTED:
-            return placed(place, self._read_anchors(outcome, url))
+            outcome = placed(place, self._read_anchors(outcome, url))
+            if outcome.kind is Kind.ACCEPTED:
+                failure = await self._try_anchors(situation, outcome.records[ANCHORS], place, build)
+                return outcome if failure is None else generation.outcome(step, form, context, failure)
         return outcome
+
+    async def _ask(
+        self, client: WfmClient, place: Place, build: Callable[[str], SignedRequest]
+    ) -> Answer | TransportFailure:
+        """Send what `build` makes of a URL; a discovered WFM may bear any of several configured names."""
+        result: Answer | TransportFailure = TransportFailure(reasons.TLS_WRONG_HOST, "", sent=False)
+        for url in self._names.urls(place):
+            result = await client.send(await self._disk.run(partial(build, url)))
+            if not self._names.wrong(url, result):
+                break
+        return result
 
     async def _ask_a_stranger(
         self, policy: trust.UnverifiedPolicy, context: Context, url: str, proxy: Proxy | None
@@ -204,6 +237,22 @@ class Actions:
         await self._disk.run(self.ground.forget)
         log.info("root-ca-forgotten")
 
+    async def _try_anchors(
+        self, situation: Situation, anchors: bytes, place: Place, build: Callable[[str], SignedRequest]
+    ) -> TransportFailure | None:
+        """Ask once more under the downloaded root alone: one that does not vouch for this WFM is never kept."""
+        assert situation.policy is not None
+        policy = replace(situation.policy, anchors=trust.decode_certificates(anchors, self._wall()))
+        try:
+            client = self._connect(replace(situation, policy=policy))
+        except TrustError as error:
+            return TransportFailure(error.reason, error.message, sent=False)
+        try:
+            result = await self._ask(client, place, build)
+        finally:
+            await client.close()
+        return result if isinstance(result, TransportFailure) else None
+
     def _read_anchors(self, outcome: Outcome, url: str) -> Outcome:
         """Turn the Certificate API's answer into the anchors that are kept."""
         try:
@@ -211,23 +260,27 @@ class Actions:
         except TrustError as error:
             return replace(outcome, kind=Kind.BAD_ANSWER, reason=error.reason, detail=error.message, records={})
         for anchor in anchors:
-            log.info("root-ca-taken", fingerprint=anchor.fingerprint, subject=anchor.subject)
+            log.info("root-ca-offered", fingerprint=anchor.fingerprint, subject=anchor.subject)
         record = anchoring.record({"url": url}, self.ground.config.wfm.protocol, anchoring.SYSTEM)
         return replace(outcome, records={ANCHORS: trust.to_pem(anchors), WFM: record})
 
     def _opened(self, situation: Situation) -> WfmClient:
         if self._client is None:
-            if situation.policy is None:
-                raise TrustError(reasons.NO_ANCHOR)
-            addresses = situation.place.addresses if situation.place else ()
-            self._client = WfmClient(
-                situation.policy.ssl_context(),
-                timeout=self.ground.config.wfm.timeout,
-                proxy=situation.proxy,
-                resolver=at(addresses) if addresses else None,
-                any_name=situation.policy.any_name,
-            )
+            self._client = self._connect(situation)
         return self._client
+
+    def _connect(self, situation: Situation) -> WfmClient:
+        """Return a client for the WFM of this situation, by its proxy and at its addresses. Raises TrustError."""
+        if situation.policy is None:
+            raise TrustError(reasons.NO_ANCHOR)
+        addresses = situation.place.addresses if situation.place else ()
+        return WfmClient(
+            situation.policy.ssl_context(),
+            timeout=self.ground.config.wfm.timeout,
+            proxy=situation.proxy,
+            resolver=at(addresses) if addresses else None,
+            any_name=situation.policy.any_name,
+        )
 
     async def _keep(self, command: m.Keep) -> m.Event:
         """Make an accepted step's records durable: an enrolment by one fsynced line, everything else by a commit."""
@@ -238,7 +291,7 @@ class Actions:
 
         def keep() -> Situation:
             if command.step is Step.ENROL:
-                vault.append(entry)
+                self.ground.append(entry)
             else:
                 self.ground.keep(command.records)
             return self.ground.examine()

@@ -26,11 +26,13 @@ from margod.shell.place import Place, name_of
 from margod.shell.records import CHOSEN, WFM, json_object
 from margod.store import read_regular, write_file
 from margod.trust import Anchor
-from margod.vault import Vault, ledger
+from margod.vault import Entry, Vault, ledger
 from margod.wfm import Proxy
 
 RUNTIME: Final = "runtime.json"
 RUNTIME_LIMIT: Final = 65_536
+LOG_LENGTH: Final = 256
+"""Entries of the answer log on top of a generation before they are folded: a commit a day while a device waits."""
 
 
 class Ground:
@@ -82,7 +84,7 @@ class Ground:
             self._ca_file = anchoring.signature(self.config.trust.ca_file)  # before it is read: no change is missed
             return Look(self, self.vault, self._clock()).situation()
         except (StateInUse, StateUnusable, StateNotWritable) as error:
-            return Situation(blocked_by(error.reason, error.message))
+            return Situation(blocked_by(error.reason, error.message), url=self.config.wfm.url)
 
     def reissue(self) -> None:
         """Make a new certificate over the same key and commit it. Raises IdentityError or StateNotWritable."""
@@ -120,6 +122,15 @@ class Ground:
         records = self.vault.records if self.vault is not None else {}
         stored = [json_object(records.get(name, b"")).get("instance") for name in (WFM, CHOSEN)]
         return tuple(str(name) for name in (*stored, self.config.wfm.select) if name)
+
+    def append(self, entry: Entry) -> None:
+        """Append to the answer log, folded into a generation before it grows long. Raises StateNotWritable."""
+        vault = self._open_vault()
+        entries = vault.entries
+        if entry.kind == "intent" and len(entries) >= LOG_LENGTH and entries[-1].kind == "answer":
+            with suppress(StateNotWritable):  # a longer log is no harm, an entry that is missing would be
+                vault.commit({ledger.LEDGER: ledger.fold(self.history())}, vault.binding)
+        vault.append(entry)
 
     def history(self) -> History:
         """Return what the vault remembers of the enrolment under its present binding."""

@@ -134,6 +134,10 @@ class Look:
                 name = settings.common_name or self._capabilities().serial_number
                 self._adopt(identities.mint(name, settings.organization, settings.lifetime, self.now))
             self.identity = self.ground.load_identity(self.records)
+            if self.identity.source == MINTED and not self.enrolled and not is_valid(self.identity, self.now):
+                # Made while the clock was wrong, or never used in its lifetime: the key stays, nobody knows the rest.
+                self._adopt(identities.reissue(self.records, self.now, counted=False))
+                self.identity = self.ground.load_identity(self.records)
         except IdentityError as error:
             raise _Stopped(State.BLOCKED, error.reason, _with_hint(error)) from None
 
@@ -322,6 +326,11 @@ class Look:
             storage=device.storage,
         )
         return probe(state_directory=self.ground.directory, overrides=overrides)
+
+
+def is_valid(identity: Identity, now: float) -> bool:
+    """Return whether the certificate is valid at `now`, Unix seconds."""
+    return identity.not_before <= now <= identity.not_after
 
 
 def blocked_by(reason: Reason, detail: str) -> Facts:

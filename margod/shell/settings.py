@@ -56,7 +56,7 @@ class Settings:
             self.loaded = replace(self.loaded, problems=error.problems)
             self.say_problems()
             return "kept", [str(problem) for problem in error.problems]
-        changed = loaded.fingerprint != self.loaded.fingerprint
+        changed = loaded.fingerprint != self.loaded.fingerprint or bool(self.loaded.problems)
         self.loaded = loaded
         return "reloaded" if changed else "unchanged", self._fixed_at_start()
 
@@ -78,6 +78,9 @@ class Settings:
         """Put each problem into the journal."""
         for problem in self.loaded.problems:
             log.error("configuration-problem", message=str(problem))
+        if self.loaded.problems:
+            said = reasons.CONFIG_LAST_GOOD
+            log.warning("needs-attention", code=said.code, message=said.says, hint=said.hint)
 
     def _fixed_at_start(self) -> list[str]:
         """Return the settings that differ from those of the start and only count there."""

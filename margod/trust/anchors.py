@@ -64,11 +64,8 @@ def decode_certificates(
             which = f" (certificate {number} of {len(certificates)})" if len(certificates) > 1 else ""
             raise TrustError(reason, f"{name}{which}: {_subject(certificate)} {problem}")
     if not any(certificate.subject == certificate.issuer for certificate in certificates):
-        raise TrustError(
-            reason,
-            f"{name} holds intermediate CAs only; the root CA {clean(certificates[-1].issuer.rfc4514_string())} "
-            "is missing",
-        )
+        issuer = clean(certificates[-1].issuer.rfc4514_string())
+        raise TrustError(reason, f"{name} holds intermediate CAs only; the root CA {issuer} is missing")
     anchors = tuple(dict.fromkeys(_anchor(certificate) for certificate in certificates))
     if all(now > anchor.not_after for anchor in anchors):
         last = max(anchors, key=lambda anchor: anchor.not_after)
@@ -134,7 +131,7 @@ def _not_an_anchor(certificate: x509.Certificate) -> str:
             ok = certificate.subject == certificate.issuer
             return _weak_key(certificate) if ok else "is not a CA: a version 1 certificate that another one issued"
         extensions = certificate.extensions
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+    except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         return "cannot be read: a field of it is malformed"
     try:
         is_ca = extensions.get_extension_for_class(x509.BasicConstraints).value.ca
@@ -182,7 +179,7 @@ def _spki(certificate: x509.Certificate) -> str:
 def _subject(certificate: x509.Certificate) -> str:
     try:
         return clean(certificate.subject.rfc4514_string()) or "(no subject)"
-    except ValueError:
+    except (ValueError, TypeError):  # a TypeError where a value is no text (BIT STRING)
         return "(unreadable subject)"
 
 

@@ -100,19 +100,33 @@ def from_text(about: Mapping[str, str]) -> Memory | None:
     try:
         next_at = about["next_at"]
         return Memory(
-            at=float(about["at"]),
+            at=_seconds(about["at"]),
             key=about["key"],
             state=State(about["state"]),
             reason=REASONS[about["reason"]],
             detail=about["detail"],
-            since=float(about["since"]),
-            attempt=int(about["attempt"]),
-            streak=int(about["streak"]),
-            next_at=float(next_at) if next_at else None,
-            floor_at=float(about["floor_at"]),
+            since=_seconds(about["since"]),
+            attempt=_count(about["attempt"]),
+            streak=_count(about["streak"]),
+            next_at=_seconds(next_at) if next_at else None,
+            floor_at=_seconds(about["floor_at"]),
         )
     except (KeyError, ValueError, TypeError, AttributeError):
         return None
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not -1e12 < value < 1e12:  # NaN is neither
+        raise ValueError(text)
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 1_000_000_000:
+        raise ValueError(text)
+    return value
 
 
 def _folded(data: bytes) -> History:

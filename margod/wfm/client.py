@@ -117,7 +117,8 @@ class WfmClient:
         """End an exchange under way, cut the connection, and return within about a second. May be called twice."""
         self._closed.set()
         if self._deadline is not None:
-            self._deadline.reschedule(asyncio.get_running_loop().time())
+            with suppress(RuntimeError):  # closed twice: it is ending already
+                self._deadline.reschedule(asyncio.get_running_loop().time())
         await self._resolver.close()
         if self._session is not None:
             with suppress(TimeoutError):

@@ -23,9 +23,9 @@ def status(**changes: Any) -> StatusDocument:
     ("changes", "now", "said"),
     [
         ({}, NOW, "attempt 4 in 2m 10s, at 2026-11-21 18:05:00 UTC"),
-        ({}, NOW + 3600, "attempt 4 is due since 2026-11-21 18:05:00 UTC"),
+        ({}, NOW + 3600, "attempt 4 now"),
         ({}, None, "attempt 4 at 2026-11-21 18:05:00 UTC"),
-        ({"next_attempt_at": None}, NOW, "no attempt is due until something changes"),
+        ({"next_attempt_at": None}, NOW, "waiting for an answer"),
         ({"next_attempt_at": None, "state": "enrolled"}, NOW, "nothing to be done"),
         ({"next_attempt_at": None, "state": "starting"}, NOW, "starting"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
 import time
@@ -183,3 +184,25 @@ def test_which_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert runtime_directory() == "/run/other"
     assert runtime_directory("/run/given") == "/run/given"
     assert admin_socket("/run/given/") == "/run/given/admin/admin.sock"
+
+
+def test_a_full_queue_is_waited_for(tmp_path: Path) -> None:
+    """A daemon whose queue of callers is full is there: it is waited for, not called unreachable."""
+    path = tmp_path / "run" / "status.sock"
+    path.parent.mkdir()
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as crowd:
+        listener.bind(str(path))
+        listener.listen(0)
+        crowd.connect(str(path))
+
+        def make_room() -> None:
+            listener.accept()[0].close()
+            caller, _ = listener.accept()
+            with caller:
+                caller.recv(65_536)
+                caller.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+        thread = threading.Timer(0.3, make_room)
+        thread.start()
+        assert json.dumps(Client(path).health()) == "{}"
+        thread.join()

@@ -120,6 +120,17 @@ def test_key_and_certificate_belong_together(tmp_path: Path, wrong: str) -> None
     load(write(tmp_path, "identity: {key_file: /k}", site="identity: {certificate_file: /c}"), {}, {})
 
 
+@pytest.mark.parametrize("rest", ["", "  ca_file: /ca.pem\n"])
+def test_unseen_and_any_name_are_not_combined(tmp_path: Path, rest: str) -> None:
+    """A root CA that nobody compared cannot be declared to vouch for WFMs only; with `ask` a person has compared."""
+    both = f"trust:\n  first_use: accept\n  ca_is_wfm_only: true\n{rest}"
+    assert problems(write(tmp_path, both)) == [
+        "margod.yaml:3: trust.ca_is_wfm_only: is true while trust.first_use is accept: nobody vouches for what a root "
+        "CA taken unseen vouches for (set trust.first_use to off and name the root CA in trust.ca_file)"
+    ]
+    assert load(write(tmp_path, both.replace("accept", "ask")), {}, {}).config.trust.ca_is_wfm_only
+
+
 def test_tls_versions_in_order(tmp_path: Path) -> None:
     """A minimum above the maximum is a problem at whichever was set."""
     assert problems(write(tmp_path, "tls:\n  maximum_version: '1.2'\n  minimum_version: '1.3'\n")) == [

@@ -273,7 +273,7 @@ def test_a_part_that_dies(temporary: Path, victim: str) -> None:
     assert "The demo failed: " in terminal.out
     assert {"wfm": "no development WFM answers", "daemon": "exit code"}[victim] in " ".join(terminal.out.split())
     assert "The last lines of the daemon's journal:" in terminal.out
-    assert "reason=pending-approval" in terminal.out
+    assert "code=pending-approval" in terminal.out
     assert "Traceback" not in terminal.out
     assert list(temporary.iterdir()) == []
 

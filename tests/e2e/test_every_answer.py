@@ -255,7 +255,7 @@ REPORTING: dict[str, tuple[Script, tuple[str, str]]] = {
     "403": (says(403), ("client-refused", "online")),
     "404": (says(404), ("client-unknown", "online")),
     "405": (says(405), ("client-unknown", "online")),
-    "409": (says(409), ("answer-unexpected", "online")),
+    "409": (says(409), ("capabilities-refused", "online")),
     "415": (says(415), ("capabilities-refused", "online")),
     "422": (says(422, b'{"error": "properties.vendor"}'), ("capabilities-refused", "online")),
     "429": (says(429), ("wfm-busy", "online")),

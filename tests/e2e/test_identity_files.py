@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from tests.identity.openssl import make_certificate, make_key, openssl
 from tests.support.daemon import Daemon
-from tests.support.device import new_certificate
+from tests.support.device import new_certificate, new_key
 from tests.support.devwfm import DevWfm, command
+from tests.support.rawserver import Certificates, RawServer, Turn
 
 pytestmark = pytest.mark.e2e
 
@@ -318,3 +319,37 @@ def spelled(pem: bytes) -> list[bytes]:
 def warned(status: dict[str, Any]) -> list[str]:
     """Return the codes of the warnings."""
     return [warning["code"] for warning in status["warnings"]]
+
+
+async def test_an_answer_belongs_to_the_certificate_that_asked(tmp_path: Path) -> None:
+    """A reload with another identity while the WFM is answering does not give the answer's client id to that one."""
+    certificates = Certificates()
+    certificates.ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def script(turn: Turn) -> None:
+        if turn.request.line.startswith("POST /api/v1/onboarding "):
+            asked.set()
+            await go_on.wait()
+            await turn.answer(201, b'{"clientId": "of-the-first"}')
+        else:
+            await turn.answer(201)
+
+    async with RawServer(script, context=certificates.server()) as server:
+        daemon = Daemon(tmp_path, url=server.url, ca_file=tmp_path / "ca.pem")
+        async with daemon:
+            await asked.wait()
+            first = (await daemon.status())["identity"]["fingerprint"]
+            key = new_key()
+            key_file, certificate_file = tmp_path / "op.key", tmp_path / "op.crt"
+            key_file.touch(0o600)
+            key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+            certificate_file.write_bytes(new_certificate(key).public_bytes(Encoding.PEM))
+            given = f"identity: {{key_file: {key_file}, certificate_file: {certificate_file}}}"
+            daemon.configure(url=server.url, ca_file=tmp_path / "ca.pem", yaml=given)
+            await daemon.reload()
+            go_on.set()
+            status = await daemon.until("enrolled")
+            assert (status["client_id"], status["identity"]["fingerprint"]) == ("of-the-first", first)
+            looked = await daemon.until_status(lambda s: bool(s["warnings"]), "a warning about the other identity")
+            assert [warning["code"] for warning in looked["warnings"]] == ["identity-files-ignored"]

@@ -49,13 +49,14 @@ async def test_downloaded_and_then_the_only_anchor(tmp_path: Path) -> None:
         daemon = CheckedDaemon(tmp_path / "d", url=wfm.url, yaml=SYSTEM, env=env)
         async with daemon:
             status = await daemon.until("enrolled")
-            assert [r["route"] for r in await wfm.requests()] == ["certificate", "onboarding", "capabilities"]
+            routes = [r["route"] for r in await wfm.requests()]
+            assert routes == ["certificate", "certificate", "onboarding", "capabilities"], "the second under that root"
             anchors = [anchor["fingerprint"] for anchor in status["trust"]["anchors"]]
             assert (status["trust"]["source"], anchors) == ("system", [root.fingerprint])
             await daemon.stop()
             await daemon.restart()
             assert (await daemon.until("enrolled"))["trust"] == status["trust"]
-            assert len(await wfm.requests()) == 3
+            assert len(await wfm.requests()) == 4
 
 
 async def test_a_root_from_a_file_never_passes_for_a_downloaded_one(tmp_path: Path) -> None:
@@ -98,7 +99,7 @@ async def test_another_server_of_the_system_store_is_refused_afterwards(tmp_path
         daemon = CheckedDaemon(tmp_path / "d", url=server.url, yaml=SYSTEM, env=env)
         async with daemon:
             await daemon.until("pending-approval")
-            assert [request.line.split()[0] for request in server.requests] == ["GET", "POST"]
+            assert [request.line.split()[0] for request in server.requests] == ["GET", "GET", "POST"]
             other.ca.issue_cert("127.0.0.1").configure_cert(context)  # from now on the server shows this one
             await server.close_connections()
             seen = server.connections
@@ -110,7 +111,7 @@ async def test_another_server_of_the_system_store_is_refused_afterwards(tmp_path
             await daemon.until("untrusted")
             await daemon.retry()
             await daemon.until_status(lambda s: s["connection"] == "untrusted", "refused again")
-            assert (len(server.requests), server.connections) == (2, seen)
+            assert (len(server.requests), server.connections) == (3, seen)
 
 
 async def test_a_wfm_that_does_not_offer_its_root(tmp_path: Path) -> None:
@@ -222,14 +223,19 @@ async def test_answers_to_the_download(row: str, tmp_path: Path, monkeypatch: py
 
 
 async def test_another_root_than_the_servers_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that hands out a root which does not vouch for itself gets nothing more: its word replaced the store."""
+    """A root that does not vouch for the server it came from is never kept: the next download may be the right one."""
     certificates, other = Certificates(), Certificates()
     file, wrong = pem_file(certificates.ca, tmp_path / "ca.pem"), pem_file(other.ca, tmp_path / "other.pem")
     for name, value in store(file).items():
         monkeypatch.setenv(name, value)
 
+    offered = wrong
+
     async def script(turn: Turn) -> None:
-        await turn.answer(200, document(wrong.read_bytes()))
+        if turn.request.line == ROUTE:
+            await turn.answer(200, document(offered.read_bytes()))
+        else:
+            await turn.answer(201, b'{"clientId": "client-1"}')
 
     async with (
         RawServer(script, context=certificates.server()) as server,
@@ -237,3 +243,5 @@ async def test_another_root_than_the_servers_own(tmp_path: Path, monkeypatch: py
     ):
         assert failed(device.status(), "untrusted", "tls-unknown-issuer", "untrusted")
         assert [request.line for request in server.requests] == [ROUTE]
+        offered = file
+        assert (await device.attempt())["state"] == "enrolled"

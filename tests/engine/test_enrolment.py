@@ -405,3 +405,117 @@ def test_a_look_refused_in_the_middle_is_made_afterwards() -> None:
     world = World(server=server)
     world.settle()
     assert world.condition() == (State.UNTRUSTED, "no-anchor")
+
+
+def test_a_reread_waits_for_what_is_under_way() -> None:
+    """A look could bind the vault to another identity: none is asked for between a request and its kept answer."""
+    world = World()
+    world.queue = world.engine.handle(world.examined(), world.now)
+    while not any(isinstance(command, m.Send) for command in world.queue):
+        event = world.perform(world.queue.pop(0))
+        if event:
+            world.tell(event)
+    world.tell(m.Reread())
+    assert not any(isinstance(command, m.Examine) for command in world.queue)
+    send = next(command for command in world.queue if isinstance(command, m.Send))
+    world.queue.clear()
+    world.tell(world.send(send))
+    assert not any(isinstance(command, m.Examine) for command in world.queue), "kept is not durable yet"
+    world.settle()
+    assert world.condition()[0] is State.ENROLLED
+    assert world.enrolments() == 1
+
+
+def test_nothing_is_begun_while_a_look_is_under_way() -> None:
+    """An attempt that falls due during a look waits for what the look says."""
+    world = World(server=Script(answer(202)))
+    world.settle()
+    world.tell(m.Reread())
+    assert [type(command) for command in world.queue] == [m.Examine]
+    world.pass_time(10_000)
+    world.tell(m.Due())
+    assert [type(command) for command in world.queue] == [m.Examine]
+    world.settle()
+    assert world.enrolments() == 2
+
+
+def test_a_clock_that_was_ahead_does_not_lengthen_a_retry_after() -> None:
+    """Stored while the clock was two days ahead, a Retry-After of 20 s is still 20 s with the right clock."""
+    world = World(server=Script(answer(503, retry_after="20")))
+    world.settle()
+    world.now = m.Now(world.now.mono, world.now.wall - 2 * 86_400)
+    world.start()
+    world.settle()
+    assert world.until_due() <= 300
+    assert world.enrolments() == 2
+
+
+def test_retry_after_survives_an_obstacle_at_boot() -> None:
+    """A device that finds its disk or files unfit at boot goes on with the remembered wait once that is mended."""
+    world = World(server=Script(answer(429, retry_after="600")))
+    world.settle()
+    world.obstacle = m.Obstacle(State.UNTRUSTED, reasons.CA_FILE_UNREADABLE)
+    world.start()
+    world.settle()
+    world.obstacle = None
+    world.until_due()
+    assert world.enrolments() == 1
+
+
+def test_an_intent_is_good_for_its_own_form_only() -> None:
+    """When the owner sets another form while the device is offline, an intent with that form comes first."""
+    world = World(server=Script(UNSENT))
+    world.settle()
+    world.generation = Signed(Dialect(certificate_encoding="pem"))
+    world.tell(world.examined())
+    world.settle()
+    assert [entry.about["form"] for entry in world.entries] == ["certificate-der", "certificate-pem"]
+
+
+def test_a_report_that_is_known_already_is_put() -> None:
+    """A 409 at the first report says that the WFM has one, whose answer was lost: it is updated."""
+
+    def server(step: Step, request: Request) -> Answer:
+        if step is Step.ENROL:
+            return accepting(step, request)
+        return answer(409) if request.method == "POST" else answer(200)
+
+    world = World(server=server)
+    world.settle()
+    assert world.condition()[0] is State.ENROLLED
+    assert [(request.method, request.path) for step, _, request in world.asked if step is Step.REPORT] == [
+        ("POST", "/api/v1/clients/client-1/capabilities/client-1"),
+        ("PUT", "/api/v1/clients/client-1/capabilities/client-1"),
+    ]
+
+
+def test_the_journal_says_what_state_a_restart_goes_on_in() -> None:
+    """After a restart the first line names the state, since when, and when it goes on: pending, blocked, enrolled."""
+    for said, state in ((answer(202), "pending-approval"), (answer(404), "blocked"), (ID, "enrolled")):
+        world = World(server=Script(said))
+        world.settle()
+        world.notes.clear()
+        memory = world.engine.memory(world.now)
+        world.start()
+        examined = world.examined()
+        world.queue = world.engine.handle(
+            m.Examined(examined.facts, replace(examined.history, memory=memory)), world.now
+        )
+        world.settle()
+        first = next(note for note in world.notes if note.event == "state")
+        assert (first.data["state"], first.data["resumed"]) == (state, "yes")
+        assert ("next_in" in first.data) is (state != "enrolled")
+
+
+def test_a_long_wait_for_a_person_is_said_once_a_day() -> None:
+    """A device that waits for approval for a week says so about seven times, with what to do."""
+    world = World(server=Script(answer(202)))
+    world.settle()
+    world.notes.clear()
+    end = world.now.mono + 7 * 86_400
+    while world.now.mono < end:
+        world.until_due()
+    lines = [note for note in world.notes if note.level is not m.Level.DEBUG]
+    assert {note.event for note in lines} == {"still-waiting"}
+    assert 6 <= len(lines) <= 7
+    assert lines[-1].data["hint"]

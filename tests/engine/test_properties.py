@@ -101,6 +101,11 @@ class Device(RuleBasedStateMachine):
         """Read the configuration again, at any moment."""
         self.world.tell(self.world.examined())
 
+    @rule()
+    def reread(self) -> None:
+        """Ask for a look, at any moment."""
+        self.world.tell(m.Reread())
+
     @rule(cause=st.sampled_from(list(m.Cause)))
     def wake(self, cause: m.Cause) -> None:
         """Ask for an early attempt."""

@@ -101,6 +101,8 @@ def test_client_ids(body: bytes, found: str | None) -> None:
         ({}, b'{"retryAfterSeconds": true}', None),
         ({}, b'{"retryAfterSeconds": 1e999}', None),
         ({}, b'{"retryAfterSeconds": -1}', 0),
+        ({}, b'{"retryAfterSeconds": ' + b"9" * 400 + b"}", None),
+        ({}, b'{"retryAfterSeconds": NaN}', None),
         ({}, b"", None),
     ],
 )

@@ -54,7 +54,7 @@ class Hostile:
         raise RuntimeError("no")
 
 
-def test_a_line_is_the_event_then_its_keys_sorted_behind_the_priority() -> None:
+def test_a_line_is_the_event_then_its_keys_in_order_behind_the_priority() -> None:
     """What scripts and people search for stands where they expect it."""
     out = io.StringIO()
     journal.configure("debug", "logfmt", out, env={})
@@ -62,7 +62,7 @@ def test_a_line_is_the_event_then_its_keys_sorted_behind_the_priority() -> None:
     for level in ("debug", "info", "error", "critical"):
         getattr(log, level)("event", since=1.5)
     assert lines(out) == [
-        '<4>wfm-unreachable attempt=3 code=dns-failed detail="no such host" empty="" ok=true url=null',
+        '<4>wfm-unreachable code=dns-failed detail="no such host" attempt=3 empty="" ok=true url=null',
         "<7>event since=1.5",
         "<6>event since=1.5",
         "<3>event since=1.5",
@@ -181,6 +181,23 @@ def test_a_log_that_cannot_be_written_harms_nobody() -> None:
     log.info("event")
 
 
+def test_a_reader_that_stops_reading_costs_lines_and_not_the_daemon() -> None:
+    """Pins that a full pipe never blocks, and that the first line after it says how many were left out."""
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as stream, os.fdopen(reader, "rb", buffering=0) as reading:
+        journal.configure("info", "logfmt", stream, env={})
+        log = structlog.get_logger()
+        for number in range(5_000):
+            log.info("line", number=number, text="x" * 100)
+        os.set_blocking(reader, False)
+        seen = b"".join(iter(lambda: reading.read(65_536), None))
+        log.info("after")
+        last = reading.read(65_536).decode()
+    written = seen.count(b"\n")
+    assert 0 < written < 5_000
+    assert last == f"<6>after left_out={5_000 - written}\n"
+
+
 def test_libraries_are_heard_at_warning_on_one_line_and_not_without_end() -> None:
     """asyncio and aiohttp log through the standard library: their warnings come in our form, thirty a minute."""
     out = io.StringIO()
@@ -194,8 +211,8 @@ def test_libraries_are_heard_at_warning_on_one_line_and_not_without_end() -> Non
         library.exception("two\nlines of %s", "it")
     foreign.LibraryHandler().emit(logging.LogRecord("some.library", 30, "", 0, "bad %d", ("arguments",), None))
     assert lines(out) == [
-        r'<3>library-message error="OSError: gone" library=some.library message="two\nlines of it"',
-        '<4>library-message library=some.library message="bad %d"',
+        r'<3>library-message message="two\nlines of it" error="OSError: gone" library=some.library',
+        '<4>library-message message="bad %d" library=some.library',
     ]
     for _ in range(1000):
         library.warning("again")

@@ -167,3 +167,17 @@ def test_damage_anywhere_is_refused() -> None:
             decode_certificates(der[:at] + bytes([der[at] ^ 0xFF]) + der[at + 1 :], material.now())
         except TrustError as error:
             assert error.reason is reasons.CA_FILE_INVALID
+
+
+def test_a_name_that_is_no_text_is_refused_or_shown_as_such() -> None:
+    """Every byte of the subject's and issuer's string types turned into BIT STRING leaves a TrustError or an anchor."""
+    der = material.root_der(trustme.CA())
+    seen = 0
+    for place in range(len(der)):
+        if der[place] == 0x0C:  # UTF8String
+            changed = der[:place] + b"\x03" + der[place + 1 :]
+            try:
+                seen += len(decode_certificates(changed, material.now()))
+            except TrustError:
+                seen += 1
+    assert seen >= 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import string
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,3 +66,11 @@ def test_damaged_fields_are_forgotten(about: dict[str, str]) -> None:
     """A line of another version costs the memory, not the start."""
     found = ledger.from_text(about)
     assert found is None or isinstance(found, Memory)
+
+
+@pytest.mark.parametrize("field", ["at", "since", "next_at", "floor_at", "attempt", "streak"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e300", "-1" + "0" * 30])
+def test_numbers_that_are_no_times_are_forgotten(field: str, value: str) -> None:
+    """NaN, infinity and absurd sizes would stop timers or the status: they are not read."""
+    whole = ledger.to_text(Memory(0, "", State.BLOCKED, REASONS["asking"], "", 0, 0, 0, None))
+    assert ledger.from_text({**whole, field: value}) is None

@@ -1,0 +1,60 @@
+"""What the ground stores while a device waits for weeks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from margod import config
+from margod.engine.messages import Memory, RecordAnswer, RecordIntent
+from margod.model import reasons
+from margod.model.outcome import Kind, Outcome
+from margod.model.state import State
+from margod.shell import ground as room
+from margod.shell.ground import Ground
+from margod.vault import ledger
+
+
+def test_a_log_that_grows_is_folded_and_nothing_is_forgotten(tmp_path: Path) -> None:
+    """A week of pending answers costs a commit a day; the one answer that was lost is still known at the end."""
+    overrides = {"state.directory": str(tmp_path / "state"), "wfm.url": "https://wfm.example"}
+    ground = Ground(config.load(config.Sources(tmp_path / "none.yaml"), {}, overrides).config, lambda: 1.8e9)
+    ground.examine()
+    assert ground.vault is not None
+    memory = Memory(1.8e9, "k", State.PENDING_APPROVAL, reasons.PENDING_APPROVAL, "", 1.8e9, 1, 1, 1.8e9)
+    commits = 0
+    for number in range(1_000):
+        before = len(ground.vault.entries)
+        ground.append(ledger.intent(RecordIntent("certificate-der", ("certificate-der",), number, 0), "k", 1.8e9))
+        commits += len(ground.vault.entries) < before
+        outcome = Outcome(Kind.PENDING, reasons.PENDING_APPROVAL, lost=number == 0)
+        ground.append(ledger.answer(RecordAnswer(outcome, memory, True)))
+        assert len(ground.vault.entries) <= room.LOG_LENGTH + 1
+    assert commits == 1_000 * 2 // (room.LOG_LENGTH)
+    assert (tmp_path / "state" / "answer.log").stat().st_size < 1 << 20
+    ground.close()
+    history = Ground(ground.config, lambda: 1.8e9).examine().history
+    assert (history.unanswered, history.settled) == (True, True)
+
+
+YEAR = 365 * 86_400.0
+
+
+@pytest.mark.parametrize("wrong", [0.0, 1.8e9 + 10 * YEAR])
+def test_a_certificate_made_under_a_wrong_clock_is_made_again(tmp_path: Path, wrong: float) -> None:
+    """Once the clock is right a minted certificate that is not valid is replaced: same key, no conflict used up."""
+    clock = wrong
+    overrides = {"state.directory": str(tmp_path / "state"), "wfm.url": "https://wfm.example"}
+    ground = Ground(config.load(config.Sources(tmp_path / "none.yaml"), {}, overrides).config, lambda: clock)
+    first = ground.examine().identity
+    clock = 1.8e9
+    situation = ground.examine()
+    second = situation.identity
+    assert first is not None
+    assert second is not None
+    assert second.not_before < clock < second.not_after
+    assert second.signer.key_id == first.signer.key_id
+    assert not situation.history.reissued
+    assert ground.examine().identity == second
+    ground.close()
