@@ -98,12 +98,13 @@ class Wfm:
     certificate_field: str = _setting(
         values.choice("auto", "certificate", "public_certificate"),
         "auto",
-        "Name of the certificate's field in the onboarding request; auto leaves it to the dialect.",
+        "Name of the certificate's field in the onboarding request: certificate, or public_certificate for older "
+        "servers; auto leaves it to the dialect.",
     )
     certificate_encoding: str = _setting(
         values.choice("auto", "der", "pem"),
         "auto",
-        "What is base64-encoded into that field; auto leaves it to the dialect.",
+        "What is base64-encoded into that field: der or pem; auto leaves it to the dialect.",
     )
     capabilities_route: str = _setting(
         values.choice("auto", "device", "client"),
@@ -237,7 +238,7 @@ class IdentitySettings:
     common_name: str | None = _setting(
         values.text(64),
         None,
-        "Common name in the certificate that is made; without it the device's serial number.",
+        "Common name in the certificate that is made; without it device.serial_number.",
         example="gateway-17",
     )
     organization: str | None = _setting(
@@ -264,15 +265,36 @@ class Device:
         "Device id in the capabilities report; without it the client id that the WFM gave.",
         example="gateway-17",
     )
-    vendor: str | None = _setting(values.text(255), None, "Vendor of the device.", example="Example Works")
-    model_number: str | None = _setting(values.text(255), None, "Model number.", example="EW-2000")
-    serial_number: str | None = _setting(values.text(255), None, "Serial number.", example="0123456")
-    architecture: str | None = _setting(
-        values.choice("amd64", "arm64", "arm"), None, "Processor architecture.", example="amd64"
+    vendor: str | None = _setting(
+        values.text(255), None, "Vendor; without it what the firmware says, else unknown.", example="Example Works"
     )
-    cores: int | None = _setting(values.integer(1, 65_536), None, "Number of processor cores.", example=4)
-    memory: int | None = _setting(values.SIZE, None, "Memory, in Ki, Mi, Gi or Ti.", example="8 Gi")
-    storage: int | None = _setting(values.SIZE, None, "Storage, in Ki, Mi, Gi or Ti.", example="59 Gi")
+    model_number: str | None = _setting(
+        values.text(255), None, "Model number; without it what the firmware says, else unknown.", example="EW-2000"
+    )
+    serial_number: str | None = _setting(
+        values.text(255),
+        None,
+        "Serial number; without it the board's, else one derived from /etc/machine-id.",
+        example="0123456",
+    )
+    architecture: str | None = _setting(
+        values.choice("amd64", "arm64", "arm"),
+        None,
+        "Processor architecture (amd64, arm64 or arm); without it the system's.",
+        example="amd64",
+    )
+    cores: int | None = _setting(
+        values.integer(1, 65_536), None, "Number of processor cores; without it the system's.", example=4
+    )
+    memory: int | None = _setting(
+        values.SIZE, None, "Memory, in Ki, Mi, Gi or Ti; without it the system's.", example="8 Gi"
+    )
+    storage: int | None = _setting(
+        values.SIZE,
+        None,
+        "Storage, in Ki, Mi, Gi or Ti; without it that of the state directory's file system.",
+        example="59 Gi",
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -322,11 +344,15 @@ class LocalSettings:
 class Log:
     """What is logged, and in which form."""
 
-    level: str = _setting(values.choice("debug", "info", "warning", "error"), "info", "Least severity that is logged.")
+    level: str = _setting(
+        values.choice("debug", "info", "warning", "error"),
+        "info",
+        "Least severity that is logged: debug, info, warning or error.",
+    )
     format: str = _setting(
         values.choice("auto", "logfmt", "console"),
         "auto",
-        "auto: console on a terminal, logfmt otherwise.",
+        "logfmt, console, or auto: console on a terminal, logfmt otherwise.",
     )
 
 
