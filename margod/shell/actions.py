@@ -184,9 +184,7 @@ class Actions:
             client = self._opened(situation)
         except TrustError as error:
             return Outcome(Kind.UNTRUSTED, error.reason, error.message, sent=False)
-        log.debug("request", step=step.value, form=form, url=url)
-        result = await self._ask(client, place, build)
-        _log_result(step, result)
+        result = await self._ask(client, place, step, build)
         outcome = generation.outcome(step, form, context, result)
         if step is Step.FETCH_TRUST and outcome.kind is Kind.ACCEPTED:
             outcome = placed(place, self._read_anchors(outcome, url))
@@ -196,12 +194,15 @@ class Actions:
         return outcome
 
     async def _ask(
-        self, client: WfmClient, place: Place, build: Callable[[str], SignedRequest]
+        self, client: WfmClient, place: Place, step: Step, build: Callable[[str], SignedRequest]
     ) -> Answer | TransportFailure:
         """Send what `build` makes of a URL; a discovered WFM may bear any of several configured names."""
         result: Answer | TransportFailure = TransportFailure(reasons.TLS_WRONG_HOST, "", sent=False)
         for url in self._names.urls(place):
-            result = await client.send(await self._disk.run(partial(build, url)))
+            request = await self._disk.run(partial(build, url))
+            log.debug("request", step=step.value, method=request.method, url=request.url)
+            result = await client.send(request)
+            _log_result(step, result)
             if not self._names.wrong(url, result):
                 break
         return result
@@ -248,7 +249,7 @@ class Actions:
         except TrustError as error:
             return TransportFailure(error.reason, error.message, sent=False)
         try:
-            result = await self._ask(client, place, build)
+            result = await self._ask(client, place, Step.FETCH_TRUST, build)
         finally:
             await client.close()
         return result if isinstance(result, TransportFailure) else None
