@@ -134,9 +134,10 @@ class Daemon:
         elif due is None:
             message = "trying now"
         else:
-            wait = duration(max(1.0, due - time.monotonic()))
-            moved = "trying" if due < before else "not brought forward (once a minute at most): the next attempt is"
-            message = f"{moved} in {wait}"
+            wait = max(1.0, due - time.monotonic())
+            message = f"trying in {duration(wait)}" if due < before else f"the next attempt is in {duration(wait)}"
+            if wait > 2.0:
+                message += ": early ones are made once a minute at most, and never before the WFM allows it"
         return {"next_attempt_at": at, "message": message}
 
     async def reload(self) -> dict[str, object]:

@@ -31,7 +31,7 @@ from margod.model.state import Condition, Connection, LastError, State
 SPOKEN: Final = frozenset({State.PENDING_APPROVAL, State.REJECTED, State.BLOCKED})
 """What the WFM has said and a failing network does not take back."""
 
-_REFUSALS: Final = (Kind.INVALID, Kind.UNAUTHORIZED, Kind.WRONG_ADDRESS)
+_REFUSALS: Final = (Kind.INVALID, Kind.UNAUTHORIZED, Kind.WRONG_ADDRESS, Kind.CONFLICT)
 _FIRST_WORDS: Final = {
     Step.FETCH_TRUST: (State.ONBOARDING, reasons.FETCHING_CA),
     Step.ENROL: (State.ONBOARDING, reasons.ASKING),
