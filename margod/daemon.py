@@ -294,7 +294,9 @@ class Daemon:
         if isinstance(command, Examine):
             now = self._actions.situation
             if before is not None and now is not None and before.place != now.place:
-                self._events.put_nowait(Woken(Cause.NETWORK))  # another place is worth an attempt of its own
+                told = self._reloading is not None and not self._reloading.done()
+                # Another place is worth an attempt of its own; an announcement is not worth all devices' at once.
+                self._events.put_nowait(Woken(Cause.OPERATOR if told else Cause.NETWORK))
             await self._keep_configuration()  # a state directory that was mended meanwhile is open from now on
 
     def _start(self, work: Coroutine[Any, Any, None], command: Command | None) -> None:

@@ -311,10 +311,7 @@ class Look:
 
     def _way(self) -> tuple[str, ...]:
         wfm, proxy = self.config.wfm, self.proxy
-        way = (wfm.signed_scheme, wfm.signed_authority or "", *((proxy.address, proxy.authorization) if proxy else ()))
-        if self.place is None or not self.place.instance:
-            return way
-        return (*way, "any name" if self.place.any_name else "", *(self.config.discovery.server_names or ()))
+        return (wfm.signed_scheme, wfm.signed_authority or "", *((proxy.address, proxy.authorization) if proxy else ()))
 
     def _capabilities(self) -> Capabilities:
         device = self.config.device
