@@ -155,7 +155,7 @@ async def test_broken_at_reload(tmp_path: Path) -> None:
         code, out, _ = await daemon.command("status")
         assert (code, "config-last-good" in out) == (0, True)
         daemon.config.write_bytes(good)
-        assert await daemon.reload() == {"result": "unchanged", "problems": []}
+        assert await daemon.reload() == {"result": "reloaded", "problems": []}
         assert warned(await daemon.status()) == []
         assert (await wfm.stats())["requests_total"] == 2
         journal = "\n".join(daemon.journal)
