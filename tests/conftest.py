@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -38,6 +39,9 @@ def pytest_configure() -> None:
     """Clear what the caller's environment would bring into the tests and the processes that they start."""
     for name in _FOREIGN:
         os.environ.pop(name, None)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # Started in the background of a shell: the processes under test would inherit a deaf ear for Ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     asyncio.set_event_loop(None)  # pytest-asyncio would otherwise open a loop of its own that nobody closes
 
 
