@@ -28,6 +28,17 @@ def status(**changes: Any) -> StatusDocument:
         ({"next_attempt_at": None}, NOW, "waiting for an answer"),
         ({"next_attempt_at": None, "state": "enrolled"}, NOW, "nothing to be done"),
         ({"next_attempt_at": None, "state": "starting"}, NOW, "starting"),
+        ({"state": "discovering", "reason": "no-url"}, NOW, "when wfm.url is set (margod reload)"),
+        (
+            {"state": "discovering", "reason": "several-wfms"},
+            NOW,
+            "when one is chosen, or wfm.url is set (margod reload)",
+        ),
+        (
+            {"state": "discovering", "reason": "no-wfm-found"},
+            NOW,
+            "when a WFM is seen, or wfm.url is set (margod reload)",
+        ),
     ],
 )
 def test_next(changes: dict[str, Any], now: float | None, said: str) -> None:

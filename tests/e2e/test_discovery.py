@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.test_trust_download import store
 from tests.support.daemon import Daemon
 from tests.support.devwfm import DevWfm
 
@@ -27,6 +28,22 @@ async def test_found_and_enrolled(tmp_path: Path) -> None:
             status = await daemon.until("enrolled")
             assert status["discovery"]["instance"] == name
             assert (await daemon.command("discover", "--use", name))[0] == 1
+
+
+async def test_downloaded_root_is_tried_by_the_same_names(tmp_path: Path) -> None:
+    """With trust.system a discovered WFM's root is downloaded and tried at its addresses, by the name that it bears."""
+    name = f"Loopback system {os.getpid()}"
+    yaml = f'trust: {{system: true}}\ndiscovery: {{server_names: [other.test, wfm.test]}}\nwfm: {{select: "{name}"}}'
+    async with DevWfm(tmp_path / "wfm", "--announce", name, "--host", "wfm.test") as wfm:
+        daemon = Daemon(tmp_path, yaml=yaml)
+        await daemon.start(env=store(wfm.ca_file))
+        try:
+            status = await daemon.until("enrolled")
+            assert (status["trust"]["source"], len(status["trust"]["anchors"])) == ("system", 1)
+            routes = [request["route"] for request in await wfm.requests()]
+            assert routes == ["certificate", "certificate", "onboarding", "capabilities"]
+        finally:
+            await daemon.stop()
 
 
 async def test_switched_off(tmp_path: Path) -> None:

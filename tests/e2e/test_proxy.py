@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import hashes
 
 from tests.e2e.checked import CheckedDaemon, failed
 from tests.e2e.test_bad_servers import waits
+from tests.e2e.test_trust_download import store
 from tests.support.daemon import TIMEOUT
 from tests.support.devwfm import DevWfm
 from tests.support.proxyserver import ProxyServer, answers
@@ -243,3 +244,15 @@ async def test_pinned_download_goes_through_the_proxy(tmp_path: Path) -> None:
         async with Device(tmp_path / "d", url=wfm.url, wfm=f"timeout: 5s, proxy: {proxy.url}", yaml=pin) as daemon:
             await daemon.until("enrolled")
         assert len(proxy.asked) == 2  # the download's connection, and the verified one
+
+
+async def test_downloaded_root_is_tried_through_the_proxy(tmp_path: Path) -> None:
+    """With trust.system the download, the trial of the root that came, and the onboarding all take the proxy."""
+    async with DevWfm(tmp_path / "wfm", "--host", NAME) as wfm, ProxyServer() as proxy:
+        url, setting = f"https://{NAME}:{urlsplit(wfm.url).port}", f"timeout: 5s, proxy: {proxy.url}"
+        env = store(wfm.ca_file)
+        async with Device(tmp_path / "d", url=url, wfm=setting, yaml="trust: {system: true}", env=env) as daemon:
+            await daemon.until("enrolled")
+        assert len(proxy.asked) == 3
+        routes = [request["route"] for request in await wfm.requests()]
+        assert routes == ["certificate", "certificate", "onboarding", "capabilities"]
