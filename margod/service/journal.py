@@ -13,6 +13,7 @@ import os
 import re
 import select
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, MutableMapping
@@ -82,18 +83,20 @@ class _Lines:
         self._stream = stream
         self._left_out = 0
         self._poll = _poll(stream)
+        self._turn = threading.Lock()  # the disk thread logs too, and a poll object bears one caller at a time
 
     def write(self, line: str) -> None:
-        try:
-            if self._poll is not None and not self._poll.poll(0):
-                self._left_out += 1
-                return
-            if self._left_out:
-                line, self._left_out = f"{line} left_out={self._left_out}", 0
-            self._stream.write(line + "\n")
-            self._stream.flush()
-        except (OSError, ValueError):
-            return  # closed, full, or not encodable: there is nobody left to tell
+        with self._turn:
+            try:
+                if self._poll is not None and not self._poll.poll(0):
+                    self._left_out += 1
+                    return
+                if self._left_out:
+                    line, self._left_out = f"{line} left_out={self._left_out}", 0
+                self._stream.write(line + "\n")
+                self._stream.flush()
+            except (OSError, ValueError):
+                return  # closed, full, or not encodable: there is nobody left to tell
 
     debug = info = warning = error = critical = msg = write
 

@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -196,6 +197,36 @@ def test_a_reader_that_stops_reading_costs_lines_and_not_the_daemon() -> None:
     written = seen.count(b"\n")
     assert 0 < written < 5_000
     assert last == f"<6>after left_out={5_000 - written}\n"
+
+
+def test_threads_may_log_at_the_same_time() -> None:
+    """Pins that no line is lost or torn, and nothing raised, when several threads log into one pipe."""
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as stream, os.fdopen(reader, "rb") as reading:
+        journal.configure("info", "logfmt", stream, env={})
+        seen: list[bytes] = []
+        drain = threading.Thread(target=lambda: seen.extend(reading))
+        drain.start()
+        failed: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                for number in range(2_000):
+                    structlog.get_logger().info("line", number=number)
+            except RuntimeError as error:
+                failed.append(error)
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        stream.close()
+        drain.join()
+    assert failed == []
+    assert all(line.startswith(b"<6>line number=") for line in seen)
+    left_out = sum(int(line.rpartition(b"left_out=")[2]) for line in seen if b"left_out=" in line)
+    assert len(seen) + left_out >= 7_000
 
 
 def test_libraries_are_heard_at_warning_on_one_line_and_not_without_end() -> None:

@@ -56,7 +56,8 @@ class Daemon:
         """Stop it, and see that it never showed a traceback."""
         await self.stop()
         if error is None:
-            assert not [line for line in self.journal if "Traceback" in line or "internal-error" in line]
+            faults = [line for line in self.journal if "Traceback" in line or "internal-error" in line]
+            assert not faults, faults
 
     async def start(self, *arguments: str, env: dict[str, str] | None = None, wait: bool = True) -> None:
         """Start the process; with `wait` until it says that it has started."""
