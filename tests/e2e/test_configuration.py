@@ -14,7 +14,7 @@ from typing import Any, Final
 import pytest
 
 from tests.identity.openssl import make_certificate, make_key
-from tests.support.daemon import Daemon
+from tests.support.daemon import QUIET, Daemon
 from tests.support.devwfm import DevWfm
 from tests.trust.material import dated_root
 
@@ -200,8 +200,8 @@ async def test_broken_at_sighup_and_at_boot(tmp_path: Path) -> None:
 
 async def test_url_given_later(tmp_path: Path) -> None:
     """A URL at a reload leads from discovering to enrolled without a restart, by the identity that was there."""
-    async with DevWfm(tmp_path / "wfm") as wfm, Daemon(tmp_path) as daemon:
-        before = await daemon.until("discovering", "no-wfm-found")
+    async with DevWfm(tmp_path / "wfm") as wfm, Daemon(tmp_path, yaml=QUIET) as daemon:
+        before = await daemon.until("discovering", "no-url")
         daemon.configure(url=wfm.url)
         code, out, _ = await daemon.command("reload")
         assert (code, "in use" in out) == (0, True)
@@ -393,11 +393,11 @@ async def test_settings_of_the_start(tmp_path: Path) -> None:
     """Another state or socket directory at a reload is named as counting later; the present ones stay in use."""
     other = tmp_path / "other"
     other.mkdir(mode=0o700)
-    daemon = Daemon(tmp_path, yaml=f"state: {{directory: {tmp_path / 'state'}}}")
+    daemon = Daemon(tmp_path, yaml=f"{QUIET}\nstate: {{directory: {tmp_path / 'state'}}}")
     daemon.options = ["--config", str(daemon.config)]
     async with daemon:
         before = await daemon.until("discovering")
-        daemon.configure(yaml=f"state: {{directory: {other}}}")
+        daemon.configure(yaml=f"{QUIET}\nstate: {{directory: {other}}}")
         answer = await daemon.reload()
         assert [problem.split(":")[0] for problem in answer["problems"]] == ["state.directory"]
         assert (await daemon.status())["identity"] == before["identity"]

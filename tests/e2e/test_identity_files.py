@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from tests.identity.openssl import make_certificate, make_key, openssl
-from tests.support.daemon import Daemon
+from tests.support.daemon import QUIET, Daemon
 from tests.support.device import new_certificate, new_key
 from tests.support.devwfm import DevWfm, command
 from tests.support.rawserver import Certificates, RawServer, Turn
@@ -210,7 +210,7 @@ async def test_given_over_minted(tmp_path: Path, files: Files) -> None:
 
     Once enrolled, files of another identity are a warning only.
     """
-    async with DevWfm(tmp_path / "wfm") as wfm, Daemon(tmp_path) as daemon:
+    async with DevWfm(tmp_path / "wfm") as wfm, Daemon(tmp_path, yaml=QUIET) as daemon:
         minted = (await daemon.until("discovering"))["identity"]
         assert minted["source"] == "minted"
         daemon.configure(url=wfm.url, ca_file=wfm.ca_file, yaml=files.yaml)
@@ -260,7 +260,7 @@ async def test_export(tmp_path: Path) -> None:
 
 async def test_uploaded_before_it_asks(tmp_path: Path) -> None:
     """The exported certificate, uploaded to the WFM by hand, makes the first request an accepted one."""
-    async with DevWfm(tmp_path / "wfm", "--approval", "manual") as wfm, Daemon(tmp_path) as daemon:
+    async with DevWfm(tmp_path / "wfm", "--approval", "manual") as wfm, Daemon(tmp_path, yaml=QUIET) as daemon:
         await daemon.until("discovering")
         out = tmp_path / "device.pem"
         assert (await daemon.command("identity", "export", "--out", str(out)))[0] == 0

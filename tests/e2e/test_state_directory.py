@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.daemon import Daemon
+from tests.support.daemon import QUIET, Daemon
 from tests.support.devwfm import DevWfm
 from tests.support.filesystems import small_disk
 from tests.trust.material import dated_root
@@ -30,7 +30,7 @@ async def test_made_private(tmp_path: Path) -> None:
     """A missing directory is made with mode 0700 whatever the umask, and everything in it is the owner's alone."""
     before = os.umask(0)
     try:
-        daemon = Daemon(tmp_path)
+        daemon = Daemon(tmp_path, yaml=QUIET)
         await daemon.start()
     finally:
         os.umask(before)
@@ -44,7 +44,7 @@ async def test_made_private(tmp_path: Path) -> None:
 @pytest.mark.parametrize("what", ["parent", "mode", "file", "link", pytest.param("owner", marks=[system, as_root])])
 async def test_unfit_until_mended(tmp_path: Path, what: str) -> None:
     """An unfit directory blocks, unchanged, with the command that mends it; run it and reload, and all is well."""
-    daemon = Daemon(tmp_path)
+    daemon = Daemon(tmp_path, yaml=QUIET)
     if what == "parent":
         daemon.options[-1] = str(tmp_path / "no" / "such" / "state")
         daemon.state = Path(daemon.options[-1])
@@ -74,13 +74,13 @@ async def test_unfit_until_mended(tmp_path: Path, what: str) -> None:
             process = await asyncio.create_subprocess_shell(commands[0])
             assert await process.wait() == 0
         await daemon.reload()
-        await daemon.until("discovering", "no-wfm-found")
+        await daemon.until("discovering", "no-url")
         assert stat.S_IMODE(daemon.state.stat().st_mode) == 0o700
         assert (daemon.state / "config.last-good").exists()
         daemon.config.write_text("broken: [")
         await daemon.stop()
         await daemon.start()
-        await daemon.until("discovering", "no-wfm-found")
+        await daemon.until("discovering", "no-url")
 
 
 async def test_second_daemon(tmp_path: Path) -> None:

@@ -11,12 +11,14 @@ from margod import config, daemon
 from margod.engine.enrolment import Enrolment
 from margod.engine.messages import Command, Event, Now
 from margod.shell.settings import Options
+from tests.support.daemon import QUIET
 
 
 async def test_a_fault_of_the_engine_does_not_end_the_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An exception inside the engine is said, and a new engine looks at what is stored."""
     overrides = {"state.directory": str(tmp_path / "state"), "local.directory": str(tmp_path / "run")}
-    sources = config.Sources(tmp_path / "missing.yaml")
+    (tmp_path / "margod.yaml").write_text(QUIET)
+    sources = config.Sources(tmp_path / "margod.yaml")
     margod = daemon.Daemon(Options(sources, {}, overrides), config.load(sources, {}, overrides))
     right = Enrolment.handle
     faults: list[Event] = []

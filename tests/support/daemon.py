@@ -19,6 +19,9 @@ from typing import Any, Final, Self
 TIMEOUT: Final = 30.0
 """Seconds that anything may take on a busy machine; most of it takes a tenth of one."""
 
+QUIET: Final = "discovery: {enabled: false}"
+"""In the configuration: without a URL nothing is looked for, whatever else announces itself on this machine."""
+
 
 class Daemon:
     """One margod in `directory`: `m.yaml`, `state/`, `run/`, and what it wrote in `journal`."""
