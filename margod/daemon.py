@@ -34,8 +34,8 @@ from margod.shell.actions import Actions
 from margod.shell.disk import Disk
 from margod.shell.finder import Finder
 from margod.shell.ground import Ground
-from margod.shell.look import Warned
 from margod.shell.settings import Options, Settings
+from margod.shell.situation import Warned
 
 log: Final = structlog.get_logger()
 

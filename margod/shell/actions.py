@@ -24,9 +24,9 @@ from margod.protocols.signed.generation import CA_ANSWER
 from margod.shell import anchoring, first_contact
 from margod.shell.disk import Disk
 from margod.shell.ground import Ground
-from margod.shell.look import Situation, blocked_by, is_valid
 from margod.shell.place import Names, Place, placed
 from margod.shell.records import ANCHORS, WFM
+from margod.shell.situation import Situation, blocked_by, is_valid
 from margod.vault import ledger
 from margod.wfm import Proxy, WfmClient, at
 

@@ -23,7 +23,7 @@ from margod.shell.ground import Ground
 
 if TYPE_CHECKING:
     from margod.discovery.browser import Browser
-    from margod.shell.look import Situation
+    from margod.shell.situation import Situation
 
 log: Final = structlog.get_logger()
 

@@ -21,9 +21,10 @@ from margod.protocols import Generation
 from margod.protocols.signed import Dialect, Signed, SignedAs
 from margod.shell import anchoring
 from margod.shell import proxy as proxies
-from margod.shell.look import Look, Situation, binding_of, blocked_by
+from margod.shell.look import Look
 from margod.shell.place import Place, name_of
 from margod.shell.records import CHOSEN, WFM, json_object
+from margod.shell.situation import Situation, binding_of, blocked_by
 from margod.store import read_regular, write_file
 from margod.trust import Anchor
 from margod.vault import Entry, Vault, ledger

@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from margod import identity as identities
 from margod import trust
 from margod.capabilities import Overrides, probe
-from margod.engine.messages import Facts, History, Obstacle
+from margod.engine.messages import Facts, Obstacle
 from margod.identity import Identity
 from margod.identity.records import FILES, MINTED
 from margod.model import reasons
@@ -29,6 +29,7 @@ from margod.protocols import Context
 from margod.shell import anchoring
 from margod.shell.place import Nowhere, Place, locate, name_of
 from margod.shell.records import ANCHORS, CHOSEN, WFM, json_object
+from margod.shell.situation import Situation, Warned, binding_of, is_valid, nothing_but
 from margod.vault import Vault, ledger
 from margod.wfm import Proxy
 
@@ -39,37 +40,6 @@ REPORT: Final = "report.json"
 
 _STEPS: Final = tuple(Step)
 _IDENTITY: Final = (identities.KEY_RECORD, identities.CERTIFICATE_RECORD)
-
-
-@dataclass(frozen=True, slots=True)
-class Warned:
-    """Something that does not stop anything and that a person should know."""
-
-    reason: Reason
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Situation:
-    """All that is known at one moment. `policy` verifies the WFM; None while there is nothing to verify it with."""
-
-    facts: Facts
-    history: History = field(default_factory=History)
-    url: str | None = None
-    place: Place | None = None
-    bound: bool = False
-    """The WFM of this place has answered over a verified channel, or the device is enrolled."""
-    identity: Identity | None = None
-    anchors: tuple[trust.Anchor, ...] = ()
-    trust_source: str = "none"
-    policy: trust.TrustPolicy | None = None
-    proxy: Proxy | None = None
-    unverified: trust.UnverifiedPolicy | None = None
-    """How a root CA is judged that is downloaded from nobody knows whom; None if it is not."""
-    context: Context | None = None
-    client_id: str | None = None
-    device_id: str | None = None
-    warnings: tuple[Warned, ...] = ()
 
 
 class _Stopped(Exception):
@@ -258,7 +228,7 @@ class Look:
         generation, records = self.ground.generation, self.vault.records
         if self.identity is None:
             stopped = obstacle or Obstacle(State.BLOCKED, reasons.IDENTITY_INVALID)
-            return Situation(_stopped(stopped), url=self.url, warnings=tuple(self.warnings))
+            return Situation(nothing_but(stopped), url=self.url, warnings=tuple(self.warnings))
         context = Context(self.identity.certificate, records, self._capabilities())
         client_id = generation.client_id(records)
         digest, form = generation.reported(records)
@@ -328,34 +298,6 @@ class Look:
         return probe(state_directory=self.ground.directory, overrides=overrides)
 
 
-def is_valid(identity: Identity, now: float) -> bool:
-    """Return whether the certificate is valid at `now`, Unix seconds."""
-    return identity.not_before <= now <= identity.not_after
-
-
-def blocked_by(reason: Reason, detail: str) -> Facts:
-    """Return the facts of a device of which nothing is known but what stands in the way."""
-    return _stopped(Obstacle(State.BLOCKED, reason, detail))
-
-
-def _stopped(obstacle: Obstacle) -> Facts:
-    return Facts(
-        obstacle=obstacle,
-        binding="",
-        trusted=False,
-        enrols=True,
-        enrolled=False,
-        reported="",
-        report="",
-        can_reissue=False,
-    )
-
-
 def _with_hint(error: MargodError) -> str:
     """Return what happened, and what to do where that is more exact than the reason's own hint."""
     return error.message if error.hint == error.reason.hint else f"{error.message} {error.hint}"
-
-
-def binding_of(identity: Identity, place: str) -> str:
-    """Return the name of this identity at this WFM, which is named by its place."""
-    return hashlib.sha256(f"{identity.fingerprint}\n{place}".encode()).hexdigest()

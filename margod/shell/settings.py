@@ -13,7 +13,7 @@ from margod.config import Config, Loaded, Sources
 from margod.engine.policy import Policy
 from margod.model import reasons
 from margod.model.errors import ConfigError, MargodError
-from margod.shell.look import Warned
+from margod.shell.situation import Warned
 
 log: Final = structlog.get_logger()
 

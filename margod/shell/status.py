@@ -8,7 +8,7 @@ from margod import __version__
 from margod.identity import Identity
 from margod.model.state import Condition, State
 from margod.model.text import timestamp
-from margod.shell.look import Situation, Warned
+from margod.shell.situation import Situation, Warned
 from margod.trust import Anchor
 
 SCHEMA: Final = 1
