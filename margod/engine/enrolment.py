@@ -357,7 +357,7 @@ class Enrolment:
         failed_reason = reason
         if state is None:
             state = self._picture.state if self._picture.state in m.SPOKEN else State.ONBOARDING
-        if facts.enrolled and step in _ABOUT_US:
+        if enrolled and step in _ABOUT_US:
             self._doubt = self._doubt.heard(step, outcome, now.mono)
         refused = self._doubt.verdict(now.mono, self.rules.forgotten_after)
         if refused is not None:

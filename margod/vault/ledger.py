@@ -82,7 +82,7 @@ def fold(history: History) -> bytes:
 
 def to_text(memory: Memory) -> dict[str, str]:
     """Return a memory as text fields."""
-    return {
+    text = {
         "at": repr(memory.at),
         "key": memory.key,
         "state": memory.state.value,
@@ -93,11 +93,13 @@ def to_text(memory: Memory) -> dict[str, str]:
         "streak": str(memory.streak),
         "next_at": "" if memory.next_at is None else repr(memory.next_at),
         "floor_at": repr(memory.floor_at),
-        "upkeep": ",".join(f"{step.value}={at!r}" for step, at in memory.upkeep.items()),
-        "doubt": ",".join(sorted(step.value for step in memory.doubt.steps)),
-        "doubted_for": repr(memory.doubted_for),
-        "forgotten": str(int(memory.doubt.forgotten)),
     }
+    if memory.upkeep:
+        text["upkeep"] = ",".join(f"{step.value}={at!r}" for step, at in memory.upkeep.items())
+    if doubt := memory.doubt.steps:
+        text["doubt"] = ",".join(sorted(step.value for step in doubt))
+        text |= {"doubted_for": repr(memory.doubted_for), "forgotten": str(int(memory.doubt.forgotten))}
+    return text
 
 
 def from_text(about: Mapping[str, str]) -> Memory | None:
