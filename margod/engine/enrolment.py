@@ -350,9 +350,8 @@ class Enrolment:
         kind, reason = outcome.kind, outcome.reason
         if kind is Kind.FORBIDDEN and step is Step.ENROL and self.rules.forbidden_is_pending:
             kind, reason = Kind.PENDING, reasons.NOT_APPROVED_YET
-        verdict = self.rules.verdict(
-            step, kind, accepted=facts.enrolled, enrolled=facts.enrolled and facts.reported != ""
-        )
+        enrolled = facts.enrolled and facts.reported != ""
+        verdict = self.rules.verdict(step, kind, accepted=facts.enrolled, enrolled=enrolled)
         state, detail = verdict.state, outcome.detail
         failed_reason = reason
         if state is None:

@@ -6,8 +6,7 @@ Reads and writes `vault.Entry` values and the record `ledger.json`, into which t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from margod.engine.doubt import Doubt
@@ -48,24 +47,24 @@ def accepted(records: Mapping[str, bytes], at: float) -> Entry:
     return Entry("answer", at, {"accepted": "1"}, records)
 
 
-def summarise(records: Mapping[str, bytes], entries: Iterable[Entry], reissued: bool) -> History:
+def summarise(records: Mapping[str, bytes], entries: Sequence[Entry], reissued: bool) -> History:
     """Return what was recorded under the vault's present binding: the folded ledger, then the log on top of it."""
-    history, is_open = _folded(records.get(LEDGER, b"")), False
+    history = _folded(records.get(LEDGER, b""))
+    unanswered, settled, form, tried = history.unanswered, history.settled, history.form, history.tried
+    is_open, memory = False, history.memory
     for entry in entries:
-        about, memory = entry.about, from_text(entry.about)
-        if entry.kind == "intent":
-            is_open = True
-            form = {Step.ENROL: about.get("form", "")}
-            history = replace(history, form=form, tried=tuple(about.get("tried", "").split(",")), memory=memory)
-            continue
-        is_open = False
-        history = replace(
-            history,
-            settled=history.settled or about.get("settled") == "1",
-            unanswered=history.unanswered or about.get("lost") == "1",
-            memory=memory or history.memory,
-        )
-    return replace(history, unanswered=history.unanswered or is_open, reissued=reissued)
+        about = entry.about
+        is_open = entry.kind == "intent"
+        if is_open:
+            form, tried = {Step.ENROL: about.get("form", "")}, tuple(about.get("tried", "").split(","))
+        settled = settled or about.get("settled") == "1"
+        unanswered = unanswered or about.get("lost") == "1"
+    for entry in reversed(entries):  # the last that says where the engine stood; there may be thousands
+        found = from_text(entry.about)
+        if found is not None or entry.kind == "intent":
+            memory = found
+            break
+    return History(unanswered or is_open, reissued, settled, form, tried, memory)
 
 
 def fold(history: History) -> bytes:
@@ -118,7 +117,7 @@ def from_text(about: Mapping[str, str]) -> Memory | None:
             next_at=_seconds(next_at) if next_at else None,
             floor_at=_seconds(about["floor_at"]),
             upkeep=_upkeep(about.get("upkeep", "")),
-            doubt=Doubt(_steps(about.get("doubt", "")), 0.0, about.get("forgotten") == "1"),
+            doubt=Doubt(_steps(about.get("doubt", "")), 0.0, about.get("forgotten", "1") == "1"),
             doubted_for=_seconds(about.get("doubted_for", "0")),
         )
     except (KeyError, ValueError, TypeError, AttributeError):
