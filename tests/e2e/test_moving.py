@@ -147,7 +147,7 @@ async def test_the_wfm_has_moved(tmp_path: Path, own: str, *, pinned: bool) -> N
             assert await wire(moved) == [
                 "POST onboarding",
                 "POST capabilities",
-                *["GET certificate"] * pinned * 2,
+                *["GET certificate"] * pinned,
                 CONFIRM,
             ]
             await now(old)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
+from margod.identity import CERTIFICATE_RECORD, KEY_RECORD, mint
 from tests.e2e.test_moving import asked, go, here, no_deletes
 from tests.support.daemon import Daemon
 from tests.support.devwfm import DevWfm

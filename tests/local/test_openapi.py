@@ -97,6 +97,7 @@ async def test_trust(directory: Path, controller: SteeredController) -> None:
     for given in ("", "?fingerprint=", f"?fingerprint={hexadecimal[1:]}", f"?fingerprint={hexadecimal}%0a"):
         await ask(path, f"/v1/trust/accept{given}", "post", 400)
     await ask(path, "/v1/trust/forget", "post", 200)
+    await ask(path, "/v1/reset", "post", 200)
     controller.failure = MargodError(NOT_OFFERED)
     answer = await ask(path, f"/v1/trust/accept?fingerprint={hexadecimal}", "post", 409)
     assert answer["error"]["code"] == "fingerprint-not-offered"
