@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from margod import config
 from margod.engine.messages import RecordIntent
-from margod.model.errors import MargodError
-from margod.model.reasons import NOT_RESET
+from margod.model.errors import MargodError, StateNotWritable
+from margod.model.reasons import NOT_RESET, STATE_NOT_WRITABLE
 from margod.protocols.signed.generation import ENROLMENT
 from margod.shell import archive, moving
 from margod.shell.ground import Ground
@@ -159,6 +159,29 @@ def test_an_answer_that_may_have_been_lost_is_remembered(tmp_path: Path, lost: b
     assert device.look().history == history
     device.place = 0
     assert device.look().history.unanswered is lost
+    device.ground.close()
+
+
+def test_a_full_disk_moves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the move cannot be stored nothing is sent to the other WFM, least of all the id of this one."""
+    device = Device(tmp_path, per_wfm=False)
+    device.enrol()
+    device.look()
+    device.place = 2
+    device.ground.config = device.configuration()
+
+    def full(*_: object) -> None:
+        raise StateNotWritable(STATE_NOT_WRITABLE)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("margod.vault.vault.commit_directory", full)
+        obstacle = device.ground.examine().facts.obstacle
+        assert obstacle is not None
+        assert obstacle.reason is STATE_NOT_WRITABLE
+        device.place = 0
+        assert device.look().facts.enrolled
+    device.place = 2
+    device.look()
     device.ground.close()
 
 
