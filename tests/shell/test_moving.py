@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 import trustme
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from margod import config
@@ -109,6 +109,8 @@ class Device:
         max_size=14,
     ),
 )
+@example(False, [("enrol", 0), ("go", 1), ("enrol", 0), ("reset", 0), ("go", 0)])
+@example(True, [("enrol", 0), ("go", 1), ("enrol", 0), ("go", 0), ("go", 1), ("renew", 0), ("go", 0), ("go", 2)])
 def test_any_sequence(per_wfm: bool, steps: list[tuple[str, int]]) -> None:
     """Wherever the device comes back to, it is who it was there; elsewhere, or after a reset, it starts anew."""
     with tempfile.TemporaryDirectory() as directory:
@@ -175,12 +177,20 @@ def test_a_full_disk_moves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     with monkeypatch.context() as patch:
         patch.setattr("margod.vault.vault.commit_directory", full)
-        obstacle = device.ground.examine().facts.obstacle
-        assert obstacle is not None
+        assert (obstacle := device.ground.examine().facts.obstacle) is not None
         assert obstacle.reason is STATE_NOT_WRITABLE
         device.place = 0
         assert device.look().facts.enrolled
     device.place = 2
+    device.look()
+    device.enrol()
+    device.look()
+    device.place = 0
+    device.ground.config = device.configuration()
+    with monkeypatch.context() as patch:
+        patch.setattr("margod.vault.vault.commit_directory", full)
+        assert (obstacle := device.ground.examine().facts.obstacle) is not None, "the archived one is not stored yet"
+        assert obstacle.reason is STATE_NOT_WRITABLE
     device.look()
     device.ground.close()
 
