@@ -31,6 +31,7 @@ from margod.shell.disk import Disk
 from margod.shell.finder import Finder
 from margod.shell.ground import Ground
 from margod.shell.lane import Lane, take_events
+from margod.shell.resetting import Order
 from margod.shell.settings import Options, Settings
 from margod.shell.situation import Situation, Warned
 
@@ -152,6 +153,11 @@ class Daemon:
         await self._lane.look_again()
         return {"message": "Forgotten; the root CA is downloaded anew."}
 
+    async def reset(self, *, unregister: bool, new_identity: bool, wipe: bool) -> dict[str, object]:
+        """End the enrolment and start again, or clear everything. Raises MargodError if it was not done."""
+        order = Order(unregister, new_identity, wipe)
+        return {"message": await self._actions.resetting.ask(order, self._lane.look_again)}
+
     async def _reload(self) -> dict[str, object]:
         self._notifier.reloading()
         try:
@@ -263,7 +269,8 @@ class Daemon:
         await self.reload()
 
     async def _keep_configuration(self) -> None:
-        if self._ground.vault is not None and not self._ground.vault.read_only:
+        vault = self._ground.vault
+        if vault is not None and not vault.read_only and not vault.wiped:
             await self._disk.run(self._settings.keep)
 
     def _tell(self) -> None:

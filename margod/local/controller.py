@@ -33,5 +33,8 @@ class Controller(Protocol):
     async def forget_trust(self) -> dict[str, object]:
         """Drop the root CA that is kept, to download it anew. Raises MargodError if no other could be had."""
 
+    async def reset(self, *, unregister: bool, new_identity: bool, wipe: bool) -> dict[str, object]:
+        """Archive the enrolment and start again, or clear everything. Raises MargodError if it was not done."""
+
     def changes(self) -> AsyncIterator[dict[str, object]]:
         """Yield the status document now and at every change; a slow consumer may get the latest only."""

@@ -103,8 +103,19 @@ def _actions(controller: Controller) -> dict[str, dict[str, Handler]]:
     async def forget_trust(_: BaseRequest) -> Response:
         return document(await controller.forget_trust())
 
+    async def reset(request: BaseRequest) -> Response:
+        query = request.rel_url.query
+        said = {name: query.get(name, "false") for name in ("unregister", "new_identity", "wipe")}
+        if set(query) - set(said) or set(said.values()) - {"true", "false"}:
+            return error_answer(400)
+        wanted = {name: value == "true" for name, value in said.items()}
+        if wanted["wipe"] and wanted["new_identity"]:
+            return error_answer(400)
+        return document(await controller.reset(**wanted))
+
     return {
         "/v1/retry": {"POST": retry},
+        "/v1/reset": {"POST": reset},
         "/v1/reload": {"POST": reload},
         "/v1/discovery/use": {"POST": use},
         "/v1/trust/accept": {"POST": accept_trust},

@@ -26,6 +26,7 @@ from margod.shell.disk import Disk
 from margod.shell.ground import Ground
 from margod.shell.place import Names, Place, placed
 from margod.shell.records import ANCHORS, WFM
+from margod.shell.resetting import Resetting, unregister
 from margod.shell.situation import Situation, blocked_by, is_valid
 from margod.vault import ledger
 from margod.wfm import Proxy, WfmClient, at
@@ -47,6 +48,7 @@ class Actions:
         self.wants_look = False
         """Whether what was found on the way makes another look worth it; whoever acts on it takes it back."""
         self.state_writable = True
+        self.resetting = Resetting(ground, disk)
         self._disk = disk
         self._wall = wall
         self._client: WfmClient | None = None
@@ -89,11 +91,16 @@ class Actions:
                 return None
 
     async def examine(self) -> m.Examined:
-        """Look at configuration and vault again."""
+        """Look at configuration and vault again, after what a person has ordered to be reset."""
+        await self.resetting.carry_out(self._unregister)
         self.ground.config = self.config
         situation = await self._disk.run(self.ground.examine)
         await self._take(situation)
         return m.Examined(situation.facts, situation.history)
+
+    async def _unregister(self) -> None:
+        generation, created = self.ground.generation, int(self._wall())
+        await unregister(self.situation, generation, self._opened, self._names, created)
 
     async def close(self) -> None:
         """Close the connection to the WFM."""
@@ -112,6 +119,8 @@ class Actions:
             until = timestamp(identity.not_after)
             about = {"subject": identity.subject, "source": identity.source, "valid_until": until}
             log.info("identity", certificate=identity.fingerprint, **about, wfm=situation.url or "")
+        if situation.moved:
+            log.info("wfm-changed", wfm=situation.url or "", enrolment=situation.moved)
         self.situation = situation
         for warned in situation.warnings:
             if warned not in before:
@@ -158,12 +167,12 @@ class Actions:
     async def _send(self, step: Step, form: str) -> Outcome:
         """Build, sign and send the request of a step, and say what came of it."""
         situation = self.situation
-        if situation is None or situation.identity is None or situation.context is None or situation.place is None:
+        who = situation.who(step) if situation else None
+        if situation is None or who is None or situation.place is None:
             return _unsent(reasons.NO_URL)
-        if step is Step.ENROL and not is_valid(situation.identity, self._wall()):
-            self.wants_look = True  # the clock was set since: the look makes another certificate, or says what to do
-            return _unsent(reasons.CERTIFICATE_EXPIRED)
-        generation, context, identity = self.ground.generation, situation.context, situation.identity
+        if (outcome := self._not_to_be_sent(situation, step)) is not None:
+            return outcome
+        generation, context, identity = self.ground.generation, who.context, who.identity
         place, url = situation.place, situation.place.url
         try:  # the file with the credentials may be another one by now
             proxy = await self._disk.run(lambda: self.ground.proxy(place))
@@ -186,12 +195,22 @@ class Actions:
             return Outcome(Kind.UNTRUSTED, error.reason, error.message, sent=False)
         result = await self._ask(client, place, step, build)
         outcome = generation.outcome(step, form, context, result)
+        if step is Step.CONFIRM and outcome.kind is Kind.ACCEPTED:
+            return replace(outcome, records=who.records)
         if step is Step.FETCH_TRUST and outcome.kind is Kind.ACCEPTED:
             outcome = placed(place, self._read_anchors(outcome, url))
             if outcome.kind is Kind.ACCEPTED:
                 failure = await self._try_anchors(situation, outcome.records[ANCHORS], place, build)
                 return outcome if failure is None else generation.outcome(step, form, context, failure)
         return outcome
+
+    def _not_to_be_sent(self, situation: Situation, step: Step) -> Outcome | None:
+        if step is Step.ENROL and situation.identity and not is_valid(situation.identity, self._wall()):
+            self.wants_look = True  # the clock was set since: the look makes another certificate, or says what to do
+            return _unsent(reasons.CERTIFICATE_EXPIRED)
+        if step is Step.CONFIRM and situation.former is None and situation.client_id is None:
+            return Outcome(Kind.UNKNOWN, reasons.CLIENT_UNKNOWN, sent=False)  # the root CA has come, and is another one
+        return None
 
     async def _ask(
         self, client: WfmClient, place: Place, step: Step, build: Callable[[str], SignedRequest]
@@ -293,6 +312,8 @@ class Actions:
         def keep() -> Situation:
             if command.step is Step.ENROL:
                 self.ground.append(entry)
+            elif command.step is Step.CONFIRM:
+                self.ground.claim(command.records)
             else:
                 self.ground.keep(command.records)
             return self.ground.examine()

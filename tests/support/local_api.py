@@ -81,6 +81,7 @@ class SteeredController:
         self.reloaded: dict[str, object] = {"result": "reloaded", "problems": []}
         self.failure: Exception | None = None
         self.retries = 0
+        self.resets: list[dict[str, bool]] = []
         self.listeners = 0
         self._changed = asyncio.Condition()
 
@@ -120,6 +121,12 @@ class SteeredController:
 
     async def forget_trust(self) -> dict[str, object]:
         return {"message": "Forgotten."}
+
+    async def reset(self, **wanted: bool) -> dict[str, object]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        self.resets.append(wanted)
+        return {"message": "Reset."}
 
     async def choose(self, instance: str) -> dict[str, object]:
         if isinstance(self.failure, MargodError):
