@@ -8,6 +8,8 @@ from typing import Final
 WFM: Final = "wfm.json"
 """Which WFM this is, by which protocol, and where its anchors come from."""
 ANCHORS: Final = "anchors.pem"
+STAGED: Final = "staged.json"
+"""Root CAs that the WFM offers and that are no anchors yet (`renewal.py`)."""
 CHOSEN: Final = "chosen.json"
 """Which of several discovered WFMs the operator chose: {"instance": ...}."""
 
