@@ -16,8 +16,9 @@ from typing import Any, Final
 import attrs
 
 from margod.config import values
-from margod.config.pins import PINS
-from margod.config.values import Kind
+from margod.config.setting import Setting
+from margod.config.setting import setting as _setting
+from margod.config.trust import Trust
 from margod.model.capabilities import DEVICE_ID
 
 LONGEST_SOCKET_DIRECTORY: Final = 90
@@ -28,51 +29,6 @@ LONGEST_SOCKET_DIRECTORY: Final = 90
 _DEVICE_ID: Final = re.compile(rf"(?!(?:.*/)?\.{{1,2}}(?:/|$)){DEVICE_ID.pattern}")
 
 _SERVICE_TYPE: Final = re.compile(r"_(?=[a-z0-9-]*[a-z])[a-z0-9](?:[a-z0-9-]{0,13}[a-z0-9])?\._tcp")  # RFC 6335, 5.1
-
-
-@attrs.frozen(kw_only=True)
-class Setting:
-    """What is to be known of one setting. `default` is the value itself, None where there is none."""
-
-    section: str
-    name: str
-    kind: Kind
-    default: Any
-    doc: str
-    example: str | int | bool | None
-    """What the sample shows where there is no default."""
-    environment: str | None
-    """A variable that overrides the files."""
-    argument: str | None
-    """A command-line argument that overrides the files and the variable."""
-    default_from: str | None
-    """A variable, set by systemd, that takes the place of the default; of several paths the first counts."""
-
-    @property
-    def key(self) -> str:
-        """The name with its section: `wfm.url`."""
-        return f"{self.section}.{self.name}"
-
-
-def _setting(
-    kind: Kind,
-    default: Any,
-    doc: str,
-    *,
-    example: str | int | bool | None = None,
-    environment: str | None = None,
-    argument: str | None = None,
-    default_from: str | None = None,
-) -> Any:
-    about = {
-        "kind": kind,
-        "doc": doc,
-        "example": example,
-        "environment": environment,
-        "argument": argument,
-        "default_from": default_from,
-    }
-    return attrs.field(default=default, metadata=about)
 
 
 @attrs.frozen(kw_only=True)
@@ -143,43 +99,6 @@ class Wfm:
         values.choice("https", "http"),
         "https",
         "http: the signature says http, where a balancer ends TLS and the WFM takes what it gets for http.",
-    )
-
-
-@attrs.frozen(kw_only=True)
-class Trust:
-    """How the WFM is known to be the right one; the first that is set counts. With none nothing is ever sent."""
-
-    ca_file: Path | None = _setting(
-        values.path(),
-        None,
-        "The WFM's root CA, one or several, PEM or DER; absolute path. They become the only trust anchors. A changed "
-        "file is taken over within two minutes.",
-        example="/etc/margod/wfm-ca.pem",
-    )
-    pin: tuple[str, ...] | None = _setting(
-        PINS,
-        None,
-        "SHA-256 of the WFM's root CA certificate (hex, colons allowed), or spki: and that of its public key (hex or "
-        "base64), or a list of these. The root CA is downloaded from the WFM and taken only if it matches. "
-        "`margod trust pin FILE` prints the line.",
-        example="spki:6c7c1b1d0c5f2a4e8f9a3b5d7e1f20314253647586970a1b2c3d4e5f60718293",
-    )
-    system: bool = _setting(
-        values.BOOLEAN,
-        False,
-        "true: without a ca_file the system's CA store verifies the server, and the root CA is downloaded from it.",
-    )
-    first_use: str = _setting(
-        values.choice("off", "ask", "accept"),
-        "off",
-        "ask: whatever root CA the WFM's address offers is shown in the status, and taken after "
-        "`margod trust accept FINGERPRINT`. accept: it is taken unseen; for a lab only, and said for ever.",
-    )
-    ca_is_wfm_only: bool = _setting(
-        values.BOOLEAN,
-        False,
-        "true: the root CA vouches for WFMs only, never for printers, so a discovered WFM may bear any host name.",
     )
 
 

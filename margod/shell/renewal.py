@@ -22,7 +22,9 @@ from margod.shell.anchoring import ACCEPTED, CA_FILE, FIRST_USE, PIN, SYSTEM, Ch
 from margod.shell.records import ANCHORS, STAGED, json_object
 
 DAY: Final = 86_400.0
-"""Seconds that one confirmation may prove at most, and between two commits of nothing but progress: flash wears."""
+"""Seconds that one confirmation may prove at most."""
+PROGRESS: Final = 72_000.0
+"""Seconds that have to be proven for a commit of nothing but progress: flash wears, and a daily timer has jitter."""
 STAGES: Final = frozenset({SYSTEM, ACCEPTED, FIRST_USE})
 """Sources of anchors beside which a downloaded one may come to stand."""
 MOST: Final = 4
@@ -171,7 +173,7 @@ def _staged(known: Known, new: Sequence[trust.Anchor], now: Moment) -> Heard:
             continue
         vouched = old.vouched + _proven(old.at, now)
         is_ripe, was_ripe = vouched >= known.adopt_after, old.vouched >= known.adopt_after
-        if was_ripe or not (is_ripe or vouched - old.vouched >= DAY):
+        if was_ripe or not (is_ripe or vouched - old.vouched >= PROGRESS):
             staged.append(old)  # the time since then counts at the next confirmation all the same
             continue
         staged.append(replace(old, vouched=vouched, at=now))
@@ -193,7 +195,7 @@ def _proven(then: Moment, now: Moment) -> float:
     every night gets there all the same.
     """
     passed = now.mono - then.mono if now.boot == then.boot else now.wall - then.wall
-    return min(max(passed, 0.0), DAY)
+    return min(max(round(passed, 3), 0.0), DAY)
 
 
 def _note(level: Level, event: str, root: trust.Anchor, **more: str) -> Note:

@@ -104,7 +104,7 @@ def test_switched_off_every_night() -> None:
     """A device that runs ten hours a day, with a new boot each, gets there in as many days as another."""
     held = known(staged())
     for day in range(1, 5):
-        heard = renewal.hear(held, (OLD, NEW), Moment(f"boot-{day}", 60.0, NOW + day * DAY))
+        heard = renewal.hear(held, (OLD, NEW), Moment(f"night-{day}", 60.0, NOW + day * DAY))
         held = known(*heard.staged)
         if renewal.ripe(heard.staged, held.adopt_after):
             break
