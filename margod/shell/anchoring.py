@@ -20,7 +20,8 @@ from margod.shell.records import ANCHORS, WFM, json_object
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from margod.config.settings import Tls, Trust
+    from margod.config.settings import Tls
+    from margod.config.trust import Trust
 
 Changes: TypeAlias = Mapping[str, bytes | None]
 """Records of the vault to be written, or (None) removed."""
