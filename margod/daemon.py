@@ -106,8 +106,15 @@ class Daemon:
         warnings = [*self._settings.warnings(), *(situation.warnings if situation else ())]
         if not self._actions.state_writable:
             warnings.append(Warned(reasons.STATE_NOT_WRITABLE, reasons.STATE_NOT_WRITABLE.says))
+        renewing = self._actions.renewing
         document = status.document(
-            self._engine.condition(_now()), situation, tuple(warnings), self._started_at, self._actions.offered
+            self._engine.condition(_now()),
+            situation,
+            (*warnings, *renewing.warnings()),
+            self._started_at,
+            self._actions.offered,
+            presented=renewing.presented,
+            adopt_after=self._ground.config.trust.adopt_after,
         )
         return {**document, "discovery": self._finder.document(situation)}
 

@@ -18,7 +18,7 @@ from margod import trust
 from margod.engine.messages import Level, Note
 from margod.model.errors import TrustError
 from margod.model.text import duration, timestamp
-from margod.shell.anchoring import ACCEPTED, CA_FILE, FIRST_USE, PIN, SYSTEM, Changes
+from margod.shell.anchoring import ACCEPTED, FIRST_USE, PIN, SYSTEM
 from margod.shell.records import ANCHORS, STAGED, json_object
 
 DAY: Final = 86_400.0
@@ -103,7 +103,9 @@ def ripe(staged: Sequence[Staged], adopt_after: float) -> tuple[Staged, ...]:
     return tuple(each for each in staged if each.left(adopt_after) == 0.0)
 
 
-def settle(known: Known, heard: Heard, verifying: Collection[str], now: Moment) -> tuple[Changes, tuple[Note, ...]]:
+def settle(
+    known: Known, heard: Heard, verifying: Collection[str], now: Moment
+) -> tuple[dict[str, bytes], tuple[Note, ...]]:
     """Return the records to keep, none if nothing is worth a commit, and what the journal is to be told.
 
     `verifying` are the fingerprints of the ripe roots under each of which, alone, the presented chain was verified.
@@ -114,7 +116,7 @@ def settle(known: Known, heard: Heard, verifying: Collection[str], now: Moment) 
     left = tuple(each for each in heard.staged if each not in adopted)
     if not added and not heard.keep:
         return {}, notes
-    changes: dict[str, bytes | None] = {STAGED: write(left) if left else None}
+    changes = {STAGED: write(left)}
     if added:
         alive = tuple(anchor for anchor in known.anchors if now.wall <= anchor.not_after)
         changes[ANCHORS] = trust.to_pem((*(alive or known.anchors), *added))
@@ -154,9 +156,14 @@ def write(staged: Sequence[Staged]) -> bytes:
     return json.dumps({"roots": roots}, sort_keys=True).encode()
 
 
-def reports_only(source: str) -> bool:
-    """Return whether another root than the known ones is nothing but a warning."""
-    return source in (CA_FILE, PIN)
+def accept(anchors: tuple[trust.Anchor, ...], staged: Sequence[Staged], fingerprint: str) -> dict[str, bytes]:
+    """Return what makes a staged root an anchor at once, beside the others, because a person has compared it.
+
+    {} if none has this fingerprint.
+    """
+    found = tuple(each.anchor for each in staged if each.anchor.fingerprint == fingerprint)
+    left = tuple(each for each in staged if each.anchor not in found)
+    return {ANCHORS: trust.to_pem((*anchors, *found)), STAGED: write(left)} if found else {}
 
 
 def _staged(known: Known, new: Sequence[trust.Anchor], now: Moment) -> Heard:

@@ -64,13 +64,13 @@ def test_staged_confirmed_ripe_adopted() -> None:
         changes, _ = renewal.settle(held, heard, (), at)
         if changes:
             assert ANCHORS not in changes, "without the chain nothing is planted"
-            held = known(*renewal.read(changes[STAGED] or b"", NOW))
+            held = known(*renewal.read(changes[STAGED], NOW))
         at = later(12 * HOUR, at)
     assert seen == ["root-ca-staged", "root-ca-confirmed", "root-ca-confirmed", "root-ca-ripe"]
     heard = renewal.hear(held, (OLD, NEW), at)
     changes, notes = renewal.settle(held, heard, {NEW.fingerprint}, at)
-    assert trust.decode_certificates(changes[ANCHORS] or b"", NOW) == (OLD, NEW)
-    assert changes[STAGED] is None
+    assert trust.decode_certificates(changes[ANCHORS], NOW) == (OLD, NEW)
+    assert renewal.read(changes[STAGED], NOW) == ()
     assert [note.event for note in notes] == ["root-ca-adopted"]
 
 
@@ -117,7 +117,7 @@ def test_dropped_when_it_is_offered_no_more() -> None:
     heard = renewal.hear(held, (OLD,), START)
     assert words(heard) == ["root-ca-dropped"]
     changes, _ = renewal.settle(held, heard, {NEW.fingerprint}, START)
-    assert changes == {STAGED: None}
+    assert changes == {STAGED: renewal.write(())}
     assert staged().vouched == 0.0
 
 
@@ -143,7 +143,7 @@ def test_pins() -> None:
     heard = renewal.hear(held, (OTHER, NEW), START)
     assert (heard.pinned, heard.differing) == ((NEW,), (OTHER,))
     changes, _ = renewal.settle(held, heard, (), START)
-    assert trust.decode_certificates(changes[ANCHORS] or b"", NOW) == (OLD, NEW)
+    assert trust.decode_certificates(changes[ANCHORS], NOW) == (OLD, NEW)
 
 
 def test_too_many_are_only_reported() -> None:
@@ -167,7 +167,7 @@ def test_expired_anchors_leave() -> None:
     also = replace(held, anchors=(gone, OTHER))
     for each, left in ((held, (OLD, NEW)), (also, (OTHER, NEW))):
         changes, _ = renewal.settle(each, renewal.hear(each, (NEW,), START), {NEW.fingerprint}, START)
-        assert trust.decode_certificates(changes[ANCHORS] or b"", NOW) == left
+        assert trust.decode_certificates(changes[ANCHORS], NOW) == left
 
 
 @pytest.mark.parametrize(
@@ -185,3 +185,11 @@ def test_a_record_with_impossible_numbers_counts_for_nothing() -> None:
     assert renewal.read(good, NOW) == (staged(),)
     for bad in (b"Infinity", b"NaN", b"-1", b'"x"'):
         assert renewal.read(good.replace(b'"vouched": 0.0', b'"vouched": ' + bad), NOW) == ()
+
+
+def test_a_person_may_be_sooner() -> None:
+    """A staged root whose fingerprint a person has compared becomes an anchor at once; another does not."""
+    changes = renewal.accept((OLD,), (staged(),), NEW.fingerprint)
+    assert trust.decode_certificates(changes[ANCHORS], NOW) == (OLD, NEW)
+    assert renewal.read(changes[STAGED], NOW) == ()
+    assert renewal.accept((OLD,), (staged(),), OTHER.fingerprint) == {}
