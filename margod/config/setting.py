@@ -1,4 +1,4 @@
-"""One setting: what is to be known of it, as the metadata of an attrs field."""
+"""One setting: an attrs field, and in its metadata what is to be known of it."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ def setting(
     argument: str | None = None,
     default_from: str | None = None,
 ) -> Any:
+    """Return the field of a setting."""
     about = {
         "kind": kind,
         "doc": doc,

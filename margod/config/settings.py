@@ -1,7 +1,7 @@
 """The table of settings: the single source for loading, defaults, JSON Schema, `config show` and the sample file.
 
-A setting is one attrs field; what is to be known of it stands in its metadata. To add one, add a field here and its
-lines in config/margod.yaml; a test compares the two.
+A setting is one attrs field; what is to be known of it stands in its metadata. To add one, add a field here or in
+settings_wfm.py and its lines in config/margod.yaml; a test compares the two.
 """
 
 # Fields of frozen attrs classes; what RUF009 warns of (a default shared and changed) cannot happen to them:
@@ -18,7 +18,7 @@ import attrs
 from margod.config import values
 from margod.config.setting import Setting
 from margod.config.setting import setting as _setting
-from margod.config.trust import Trust
+from margod.config.settings_wfm import Discovery, Tls, Trust, Wfm
 from margod.model.capabilities import DEVICE_ID
 
 LONGEST_SOCKET_DIRECTORY: Final = 90
@@ -27,114 +27,6 @@ LONGEST_SOCKET_DIRECTORY: Final = 90
 
 # The specification's grammar, without the segments that servers and libraries take out of a path (RFC 3986, 5.2.4).
 _DEVICE_ID: Final = re.compile(rf"(?!(?:.*/)?\.{{1,2}}(?:/|$)){DEVICE_ID.pattern}")
-
-_SERVICE_TYPE: Final = re.compile(r"_(?=[a-z0-9-]*[a-z])[a-z0-9](?:[a-z0-9-]{0,13}[a-z0-9])?\._tcp")  # RFC 6335, 5.1
-
-
-@attrs.frozen(kw_only=True)
-class Wfm:
-    """Where the WFM is and how it is spoken to."""
-
-    url: str | None = _setting(
-        values.URL,
-        None,
-        "Root URL of the WFM, with port and path prefix if it has them. https only. "
-        "MARGOD_WFM_URL and `margod run --url` override it.",
-        example="https://wfm.example:8443/margo",
-        environment="MARGOD_WFM_URL",
-        argument="--url",
-    )
-    protocol: str = _setting(values.choice("signed"), "signed", "Generation of the specification that the WFM speaks.")
-    dialect: str = _setting(
-        values.choice("auto", "spec"),
-        "auto",
-        "auto: the specification's form first, then the older forms of known servers where a refusal asks for them. "
-        "spec: the specification's form only.",
-    )
-    certificate_field: str = _setting(
-        values.choice("auto", "certificate", "public_certificate"),
-        "auto",
-        "Name of the certificate's field in the onboarding request: certificate, or public_certificate for older "
-        "servers; auto leaves it to the dialect.",
-    )
-    certificate_encoding: str = _setting(
-        values.choice("auto", "der", "pem"),
-        "auto",
-        "What is base64-encoded into that field: der or pem; auto leaves it to the dialect.",
-    )
-    capabilities_route: str = _setting(
-        values.choice("auto", "device", "client"),
-        "auto",
-        "device: capabilities go to .../capabilities/{deviceId}. client: to .../capabilities, as older servers want. "
-        "auto leaves it to the dialect.",
-    )
-    timeout: float = _setting(values.duration("1s", "10m"), 30.0, "Longest time for one whole exchange with the WFM.")
-    select: str | None = _setting(
-        values.text(63),
-        None,
-        "Instance name of the WFM to take where discovery finds several; `margod discover` lists them.",
-        example="Plant WFM",
-    )
-    proxy: str | None = _setting(
-        values.PROXY,
-        None,
-        "HTTP proxy on the way to the WFM: http:// with host and port. Without it HTTPS_PROXY and NO_PROXY of margod's "
-        "environment count; none: neither.",
-        example="http://proxy.example:3128",
-    )
-    proxy_credentials_file: Path | None = _setting(
-        values.path(),
-        None,
-        "File with user:password for the proxy, on one line; absolute path.",
-        example="/etc/margod/proxy-credentials",
-    )
-    signed_authority: str | None = _setting(
-        values.AUTHORITY,
-        None,
-        "Host and port that the signature says, where a balancer rewrites them before the WFM sees the request; "
-        "requests go to wfm.url all the same.",
-        example="wfm.internal:8443",
-    )
-    signed_scheme: str = _setting(
-        values.choice("https", "http"),
-        "https",
-        "http: the signature says http, where a balancer ends TLS and the WFM takes what it gets for http.",
-    )
-
-
-@attrs.frozen(kw_only=True)
-class Discovery:
-    """How the WFM is found where wfm.url is not set. What is found is a location, never trust."""
-
-    enabled: bool = _setting(values.BOOLEAN, True, "true: without wfm.url, look for the WFM by multicast DNS.")
-    type: str = _setting(
-        values.text(21, pattern=_SERVICE_TYPE, what="a service type such as _margo-wfm._tcp"),
-        "_margo-wfm._tcp",
-        "The service type that WFMs announce.",
-    )
-    server_names: tuple[str, ...] | None = _setting(
-        values.host_names(8),
-        None,
-        "Host names, one or a list, of which the certificate of a discovered WFM has to bear one. The announced host "
-        "does not count: anybody can announce anything.",
-        example="wfm.plant.example",
-    )
-    again_after: float = _setting(
-        values.duration("1s", "30d"),
-        600.0,
-        "A discovered WFM that is unreachable for so long is looked for again; it may have another address then.",
-    )
-
-
-@attrs.frozen(kw_only=True)
-class Tls:
-    """The TLS versions offered to the WFM."""
-
-    minimum_version: str = _setting(values.choice("1.2", "1.3"), "1.2", "Lowest TLS version.")
-    maximum_version: str = _setting(values.choice("1.2", "1.3"), "1.3", "Highest TLS version.")
-    strict_x509: bool = _setting(
-        values.BOOLEAN, False, "true: refuse WFM certificates that break RFC 5280, as many private CAs' do."
-    )
 
 
 @attrs.frozen(kw_only=True)
@@ -218,7 +110,7 @@ class Device:
 
 @attrs.frozen(kw_only=True)
 class Onboarding:
-    """How some answers to the onboarding request are read."""
+    """How some answers are read, and what is asked again."""
 
     forbidden_means: str = _setting(
         values.choice("rejected", "pending"),
@@ -231,6 +123,18 @@ class Onboarding:
         True,
         "true: if the WFM's answer was lost and it then says that it knows the certificate, a new certificate is made "
         "over the same key, once.",
+    )
+    confirm: float = _setting(
+        values.duration("1s", "30d", off=True),
+        86_400.0,
+        "How often an enrolled device asks the WFM, by a GET that changes nothing, whether it still knows it; off: "
+        "never.",
+    )
+    forgotten_after: float = _setting(
+        values.duration("1s", "30d"),
+        86_400.0,
+        "For how long a WFM has to say, on two routes, that it does not know or accept an enrolled device before the "
+        "state is refused.",
     )
 
 

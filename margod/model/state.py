@@ -20,6 +20,7 @@ class State(Enum):
     BLOCKED = "blocked"
     ONBOARDED = "onboarded"
     ENROLLED = "enrolled"
+    REFUSED = "refused"
 
 
 class Connection(Enum):
@@ -28,6 +29,7 @@ class Connection(Enum):
     IDLE = "idle"
     ONLINE = "online"
     OFFLINE = "offline"
+    INTERCEPTED = "intercepted"
     UNTRUSTED = "untrusted"
 
 

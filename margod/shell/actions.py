@@ -246,7 +246,7 @@ class Actions:
             return await self.renewing.refused(situation, outcome)
         if outcome.kind not in (Kind.UNREACHABLE, Kind.UNTRUSTED):  # verified: whoever it was is gone with his offer
             self.renewing.presented, self.offered = None, ()
-        if step.value == "refresh-trust" and outcome.kind is Kind.ACCEPTED:
+        if step is Step.REFRESH_TRUST and outcome.kind is Kind.ACCEPTED:
             return await self.renewing.heard(situation, outcome, config.trust.adopt_after, config.trust.pin or ())
         return outcome
 
