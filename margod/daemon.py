@@ -151,6 +151,7 @@ class Daemon:
         """Take the offered root CA that a person has compared."""
         anchor = await self._actions.accept(fingerprint)
         await self._lane.look_again()
+        self._lane.post(Woken(Cause.OPERATOR))  # the same kind of trust, another root: worth an attempt now
         return {"message": f"Taken: {anchor.subject}, {anchor.fingerprint}"}
 
     async def forget_trust(self) -> dict[str, object]:

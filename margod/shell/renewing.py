@@ -19,7 +19,7 @@ from margod.model.outcome import Kind, Outcome
 from margod.model.text import clean
 from margod.protocols.signed.generation import CA_ANSWER
 from margod.shell import presenting, renewal
-from margod.shell.anchoring import FIRST_USE
+from margod.shell.anchoring import FIRST_USE, PIN
 from margod.shell.situation import Situation, Warned
 from margod.trust.presented import Presented
 
@@ -57,7 +57,8 @@ class Renewing:
         """Judge an accepted answer that came over the verified channel; its records are what is to be kept."""
         now = self._now()
         try:
-            offered = trust.decode_answer(outcome.records[CA_ANSWER], now.wall)
+            by_pin = situation.trust_source == PIN
+            offered = trust.decode_answer(outcome.records[CA_ANSWER], now.wall, pass_over=by_pin)
         except TrustError as error:
             self._problem = Warned(error.reason, error.message)
             return Outcome(Kind.BAD_ANSWER, error.reason, clean(error.message))

@@ -54,7 +54,7 @@ def test_before_any_success_it_is_untrusted_at_once() -> None:
 
 
 def test_a_pending_device_stays_pending_for_a_day() -> None:
-    """What the WFM has said stands while somebody else answers; after a day the trust counts as lost, and comes back."""
+    """What the WFM has said stands while somebody else answers; after a day the trust counts as lost."""
     world = World(server=waiting)
     world.settle()
     world.server = stranger
