@@ -79,6 +79,22 @@ async def test_what_is_offered_no_more_is_dropped(tmp_path: Path) -> None:
         assert other(wfm) in await daemon.journal_line("root-ca-dropped")
 
 
+async def test_what_others_vouched_for_is_dropped(tmp_path: Path) -> None:
+    """When the owner names the root CA, what was staged by the word of another counts for nothing."""
+    async with DevWfm(tmp_path / "wfm") as wfm, CheckedDaemon(tmp_path / "d", url=wfm.url, yaml=ACCEPT) as daemon:
+        await daemon.until("enrolled")
+        await wfm.rotate("offer")
+        await daemon.journal_line("root-ca-ripe")
+        named = daemon.config.read_text().replace("first_use: accept", f"ca_file: {wfm.ca_file}")
+        daemon.config.write_text(named)
+        await daemon.reload()
+        status = await daemon.until_status(lambda s: s["trust"]["source"] == "ca_file", "named")
+        assert status["trust"]["staged"] == []
+        await wfm.rotate("present")
+        status = await daemon.until_status(lambda s: s["connection"] not in ("idle", "online"), "refused")
+        assert len(status["trust"]["anchors"]) == 1
+
+
 async def test_a_sudden_swap_is_intercepted(tmp_path: Path) -> None:
     """Another root without a word before: nothing is sent, status says what was expected and who is there."""
     async with DevWfm(tmp_path / "wfm") as wfm, CheckedDaemon(tmp_path / "d", url=wfm.url, yaml=ACCEPT) as daemon:
