@@ -102,8 +102,15 @@ class Daemon:
         warnings = [*self._settings.warnings(), *(situation.warnings if situation else ())]
         if not self._actions.state_writable:
             warnings.append(Warned(reasons.STATE_NOT_WRITABLE, reasons.STATE_NOT_WRITABLE.says))
+        renewing = self._actions.renewing
         document = status.document(
-            self._lane.condition, situation, tuple(warnings), self._started_at, self._actions.offered
+            self._lane.condition,
+            situation,
+            (*warnings, *renewing.warnings()),
+            self._started_at,
+            self._actions.offered,
+            presented=renewing.presented,
+            adopt_after=self._ground.config.trust.adopt_after,
         )
         return {**document, "discovery": self._finder.document(situation)}
 
@@ -145,6 +152,7 @@ class Daemon:
         """Take the offered root CA that a person has compared."""
         anchor = await self._actions.accept(fingerprint)
         await self._lane.look_again()
+        self._lane.post(Woken(Cause.OPERATOR))  # the same kind of trust, another root: worth an attempt now
         return {"message": f"Taken: {anchor.subject}, {anchor.fingerprint}"}
 
     async def forget_trust(self) -> dict[str, object]:

@@ -26,6 +26,7 @@ from margod.protocols.signed.desired import manifest_request
 from margod.shell import proxy as proxies
 from margod.shell.place import Place
 from margod.wfm import Proxy, WfmClient, at
+from margod.wfm.handshake import Way
 
 REQUEST_LIMIT: Final = 5.0
 """Seconds for each GET."""
@@ -108,7 +109,7 @@ class _Online:
         open_ones = [each.address for each in tried if each.failure is None]
         if not open_ones:
             return "tcp"
-        way = network.Way(host, port, open_ones[0], door, proxy)
+        way = Way(host, port, open_ones[0], door, proxy)
         if because := await self._proxy(way):
             return because
         because, url = await self._handshake(way, device.place)
@@ -126,7 +127,7 @@ class _Online:
         finally:
             await client.close()
 
-    async def _proxy(self, way: network.Way) -> str:
+    async def _proxy(self, way: Way) -> str:
         if way.proxy is None:
             self.lines.append(report.ok("proxy", "none"))
             return ""
@@ -138,7 +139,7 @@ class _Online:
         self.lines.append(report.failed("proxy", failure[0], f"{way.proxy.address}: {failure[1]}", facts=facts))
         return "proxy"
 
-    async def _handshake(self, way: network.Way, place: Place) -> tuple[str, str]:
+    async def _handshake(self, way: Way, place: Place) -> tuple[str, str]:
         """Return what stood in the way, and the URL under whose name the WFM is known: one of the place's."""
         url, context = place.url, self._device.context
         found = await network.shake_hands(way, context)

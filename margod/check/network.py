@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import socket
 import ssl
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
 
 from cryptography import x509
@@ -20,37 +18,16 @@ from margod.model.reasons import Reason
 from margod.model.text import clean
 from margod.wfm import Proxy
 from margod.wfm.failures import handshake_failure
+from margod.wfm.handshake import Refused, Way, connected, look, shake, tunnel
 from margod.wfm.resolver import Resolver
 
 DNS_LIMIT: Final = 6.0
 """Seconds, as all here; the sum of what can follow each other, with the two GETs and the local socket, is 30."""
-TCP_LIMIT: Final = 4.0
 TLS_LIMIT: Final = 5.0
 UNVERIFIED_LIMIT: Final = 3.0
 PROXY_LIMIT: Final = 3.0
 ADDRESSES_TRIED: Final = 8
 _NAMES_SHOWN: Final = 8
-_PROXY_HEAD: Final = 16_384
-_NO_ROUTE: Final = frozenset({500, 502, 503, 504})
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """How to get to the WFM `host`, `port`: `address` and `door` are its own, or those of the `proxy`."""
-
-    host: str
-    port: int
-    address: str
-    door: int
-    proxy: Proxy | None = None
-
-
-class Refused(Exception):
-    """The proxy did not open the way; carries reason and detail."""
-
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(detail)
-        self.failure = (reason, detail)
 
 
 async def look_up(host: str, port: int) -> tuple[tuple[str, ...], float, tuple[Reason, str] | None]:
@@ -87,7 +64,7 @@ async def shake_hands(way: Way, context: ssl.SSLContext | None) -> Handshake:
         if not isinstance(verified, tuple) or verified[0] is reasons.TIMED_OUT:
             return Handshake(None, None, verified) if isinstance(verified, tuple) else verified
         failure = verified
-    shown = await _shake(way, _verifying_nothing(), UNVERIFIED_LIMIT)
+    shown = await _shake(way, None, UNVERIFIED_LIMIT)
     return Handshake(None, None, failure) if isinstance(shown, tuple) else Handshake(shown.version, shown.seen, failure)
 
 
@@ -95,9 +72,9 @@ async def knock(way: Way, proxy: Proxy) -> tuple[Reason, str] | None:
     """Ask the proxy for a tunnel to the WFM and close it; return why there is none."""
     try:
         async with asyncio.timeout(PROXY_LIMIT):
-            plain = await _connected(way.address, way.door)
+            plain = await connected(way.address, way.door)
             try:
-                await _tunnel(plain, way, proxy)
+                await tunnel(plain, way, proxy)
             finally:
                 plain.close()
     except Refused as refused:
@@ -109,89 +86,20 @@ async def knock(way: Way, proxy: Proxy) -> tuple[Reason, str] | None:
     return None
 
 
-async def _tunnel(plain: socket.socket, way: Way, proxy: Proxy) -> None:
-    """Have the proxy connect to the WFM (RFC 9110, 9.3.6). Raises Refused or OSError."""
-    loop = asyncio.get_running_loop()
-    authority = f"[{way.host}]:{way.port}" if ":" in way.host else f"{way.host}:{way.port}"
-    fields = "".join(f"{name}: {value}\r\n" for name, value in proxy.headers.items())
-    await loop.sock_sendall(plain, f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{fields}\r\n".encode())
-    head = b""
-    while b"\r\n\r\n" not in head:
-        piece = await loop.sock_recv(plain, 4096)
-        head += piece
-        if not piece or len(head) > _PROXY_HEAD:
-            raise Refused(reasons.PROXY_FAILED, "what answers is no HTTP proxy")
-    line = head.split(b"\r\n", 1)[0]
-    version, _, rest = line.partition(b" ")
-    if not version.startswith(b"HTTP/1.") or not rest[:3].isdigit():
-        raise Refused(reasons.PROXY_FAILED, "what answers is no HTTP proxy")
-    status = int(rest[:3])
-    if 200 <= status < 300:
-        return
-    if status == 407:
-        reason = reasons.PROXY_CREDENTIALS_REFUSED
-    elif status in _NO_ROUTE:
-        reason = reasons.PROXY_NO_ROUTE
-    else:
-        reason = reasons.PROXY_REFUSED if 400 <= status < 600 else reasons.PROXY_FAILED
-    raise Refused(reason, f"HTTP {status}")  # its own words may repeat the credentials
-
-
 async def _connect_one(address: str, port: int) -> Tried:
     began = time.monotonic()
     try:
-        (await _connected(address, port)).close()
+        (await connected(address, port)).close()
     except OSError as error:
         return Tried(address, time.monotonic() - began, handshake_failure(error))
     return Tried(address, time.monotonic() - began)
 
 
-async def _connected(address: str, port: int) -> socket.socket:
-    """Return a connected socket. Raises OSError; TimeoutError is one."""
-    plain = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        plain.setblocking(False)
-        async with asyncio.timeout(TCP_LIMIT):
-            await asyncio.get_running_loop().sock_connect(plain, (address, port))
-    except BaseException:
-        plain.close()
-        raise
-    return plain
-
-
-async def _shake(way: Way, context: ssl.SSLContext, limit: float) -> Handshake | tuple[Reason, str]:
-    try:
-        async with asyncio.timeout(limit):
-            plain = await _connected(way.address, way.door)
-            try:
-                if way.proxy is not None:
-                    await _tunnel(plain, way, way.proxy)
-                transport, _ = await asyncio.get_running_loop().create_connection(
-                    asyncio.Protocol, sock=plain, ssl=context, server_hostname=way.host
-                )
-            except BaseException:
-                plain.close()
-                raise
-    except Refused as refused:
-        return refused.failure
-    except OSError as error:
-        return handshake_failure(error)
-    except ValueError as error:  # a name that TLS does not take
-        return reasons.TLS_FAILED, clean(str(error))
-    try:
-        secured: ssl.SSLObject = transport.get_extra_info("ssl_object")
-        der = secured.getpeercert(binary_form=True)
-        return Handshake(secured.version(), None if der is None else _seen(der))
-    finally:
-        transport.abort()
-
-
-def _verifying_nothing() -> ssl.SSLContext:
-    """For looking at the server's certificate only: whoever gets this context sends nothing through it."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
+async def _shake(way: Way, context: ssl.SSLContext | None, limit: float) -> Handshake | tuple[Reason, str]:
+    found = await (look(way, limit) if context is None else shake(way, context, limit))
+    if isinstance(found, tuple):
+        return found
+    return Handshake(found.version, None if found.leaf is None else _seen(found.leaf))
 
 
 def _seen(der: bytes) -> Seen | None:

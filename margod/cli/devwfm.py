@@ -29,6 +29,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     upload.add_argument("certificate", type=Path, help="PEM or DER file, - for standard input")
     stats = _command(commands, "stats", _stats, "requests, connections and handshakes")
     stats.add_argument("--reset", action="store_true", help="begin again at zero")
+    rotate = _command(commands, "rotate", _rotate, "offer or present another CA, or the first one again")
+    rotate.add_argument(
+        "act",
+        choices=("offer", "present", "swap", "back"),
+        help="offer it beside the first; present a chain under it; swap: both at once, the first is gone; back",
+    )
     _add_fault_arguments(_command(commands, "fault", _fault, "break something on purpose"))
 
 
@@ -155,6 +161,16 @@ def _stats(args: argparse.Namespace) -> int:
     if answer is not None:
         print(json.dumps(answer, indent=2))
     return 0 if answer is not None else 1
+
+
+def _rotate(args: argparse.Namespace) -> int:
+    answer = _call(args, "POST", f"/v1/ca/{args.act}")
+    if answer is None:
+        return 1
+    print(f"presented  {answer['presented']}")
+    for file in answer["offered"]:
+        print(f"offered    {file}")
+    return 0
 
 
 def _fault(args: argparse.Namespace) -> int:

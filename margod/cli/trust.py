@@ -12,6 +12,7 @@ from margod.cli.options import add_socket_options, client
 from margod.cli.words import shown
 from margod.model.errors import TrustError
 from margod.model.reasons import NO_ANCHOR
+from margod.model.text import duration
 
 if TYPE_CHECKING:
     from margod.cli.options import Subparsers
@@ -37,7 +38,7 @@ def add_parser(subparsers: Subparsers) -> None:
     accept = actions.add_parser(
         "accept",
         help="take the offered root CA that you have compared",
-        description="Take an offered root CA (trust.first_use: ask). Compare its fingerprint with the one that the "
+        description="Take an offered or staged root CA. Compare its fingerprint with the one that the "
         "WFM's operator gives over another way: whoever sits on the network can offer one.",
     )
     accept.add_argument("fingerprint", type=_fingerprint, help="SHA-256 of the certificate, hex, colons allowed")
@@ -70,10 +71,27 @@ def _show(args: argparse.Namespace) -> int:
             print(f"{'':13}{shown(anchor['fingerprint'])}")
             if anchor["spki"]:
                 print(f"{'':13}spki:{shown(anchor['spki'])}")
+    for root in trust["staged"]:
+        print(f"{'Staged CA':13}{shown(root['subject'])}")
+        print(f"{'':13}offered since {root['since'][:10]}; {_left(root['seconds_left'])}")
+        print(f"{'':13}{shown(root['fingerprint'])}")
+    if trust["presented"]:
+        print(f"{'Presented':13}by whoever answers in the WFM's place: {shown(trust['presented']['subject'])}")
+        print(f"{'':13}issued by {shown(trust['presented']['issuer'])}")
+        print(f"{'':13}{shown(trust['presented']['fingerprint'])}")
+    if trust["staged"]:
+        print("\nA staged root CA becomes one in use by itself, or, once you have compared it, by:")
+        print("  margod trust accept FINGERPRINT")
     if trust["offered"]:
         print(f"\nOffered by {shown(status['wfm']['url'] or '')}, vouched for by nobody. Compare, then:")
         print("  margod trust accept FINGERPRINT")
     return 0
+
+
+def _left(seconds: int) -> str:
+    if seconds == 0:
+        return "waits for the WFM to present a chain under it"
+    return f"to be offered for {duration(seconds)} more"
 
 
 def _accept(args: argparse.Namespace) -> int:

@@ -111,6 +111,13 @@ def _anchors(status: StatusDocument) -> list[tuple[str, str]]:
             ("Offered CA", f"{anchor['subject']}, valid {anchor['not_before'][:10]} to {anchor['not_after'][:10]}")
         )
         rows.append(("", anchor["fingerprint"]))
+    for root in trust["staged"]:
+        left = f"for {duration(root['seconds_left'])} more" if root["seconds_left"] else "and presented"
+        rows.append(("Staged CA", f"{root['subject']}, in use once it was offered {left} (margod trust show)"))
+        rows.append(("", root["fingerprint"]))
+    if presented := trust["presented"]:
+        rows.append(("Presented", f"{presented['subject']}, issued by {presented['issuer']}, not trusted"))
+        rows.append(("", presented["fingerprint"]))
     if not trust["anchors"]:
         return [("Root CA", "the system's CA store" if trust["source"] == "system" else "none yet"), *rows]
     for anchor in trust["anchors"]:

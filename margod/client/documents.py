@@ -77,12 +77,29 @@ class AnchorDocument(TypedDict):
     not_after: str
 
 
+class StagedDocument(AnchorDocument):
+    """A root CA that the WFM offers and that may become an anchor after `seconds_left` more of the same."""
+
+    since: str
+    seconds_left: int
+
+
+class PresentedDocument(TypedDict):
+    """The certificate of whoever answers in the WFM's place; it may claim anything."""
+
+    subject: str
+    issuer: str
+    fingerprint: str
+
+
 class TrustDocument(TypedDict):
     """Where the root CAs come from, which they are, and which of those that are `offered` a person may accept."""
 
     source: str
     anchors: list[AnchorDocument]
     offered: list[AnchorDocument]
+    staged: list[StagedDocument]
+    presented: PresentedDocument | None
 
 
 class WarningDocument(TypedDict):

@@ -124,6 +124,24 @@ class Trust:
         False,
         "true: the root CA vouches for WFMs only, never for printers, so a discovered WFM may bear any host name.",
     )
+    refresh: float = _setting(
+        values.duration("1s", "30d", off=True),
+        86_400.0,
+        "How often an enrolled device asks the WFM for its root CA again, over the verified channel; off: never.",
+    )
+    adopt_after: float = _setting(
+        values.duration("1s", "365d"),
+        259_200.0,
+        "For how long the WFM has to offer another root CA before it can become a trust anchor beside the old one. "
+        "Never with ca_file or pin.",
+    )
+    on_change: str = _setting(
+        values.choice("hold", "ask"),
+        "hold",
+        "When the WFM suddenly presents another root CA. hold: nothing is sent until the old one verifies it again. "
+        "ask: the root CA offered at its address is shown as well, for `margod trust accept FINGERPRINT`; not with "
+        "ca_file or pin.",
+    )
 
 
 @attrs.frozen(kw_only=True)

@@ -3,6 +3,7 @@
 GET  /v1/info /v1/clients /v1/devices /v1/requests /v1/stats /v1/faults
 POST /v1/clients/{id}/approve|reject|forget     id: request number, fingerprint prefix, client id
 POST /v1/upload (body: a certificate)  /v1/faults  /v1/stats/reset  /v1/connections/close
+POST /v1/ca/offer|present|swap|back
 DELETE /v1/faults
 """
 
@@ -31,6 +32,9 @@ class Controlled(Protocol):
 
     def info(self) -> dict[str, object]:
         """Return where it listens and how it was started."""
+
+    def turn_ca(self, act: str) -> dict[str, object]:
+        """Offer or present another CA, or the first again."""
 
     def close_connections(self) -> int:
         """Close every connection of a device; returns how many there were."""
@@ -65,6 +69,7 @@ class ControlServer:
                 web.delete("/v1/faults", self._disarm),
                 web.post("/v1/stats/reset", self._reset),
                 web.post("/v1/connections/close", self._close),
+                web.post("/v1/ca/{act}", self._turn_ca),
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
@@ -135,6 +140,9 @@ class ControlServer:
 
     async def _close(self, _request: web.Request) -> web.Response:
         return web.json_response({"closed": self._server.close_connections()})
+
+    async def _turn_ca(self, request: web.Request) -> web.Response:
+        return web.json_response(self._server.turn_ca(request.match_info["act"]))
 
     async def _act(self, request: web.Request) -> web.Response:
         client = self._registry.find(request.match_info["id"])

@@ -9,9 +9,10 @@ import base64
 import hashlib
 import json
 import re
+import ssl
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote
@@ -87,11 +88,18 @@ class Wfm:
     """The WFM's mind: its registry, its dialect and how it approves."""
 
     def __init__(
-        self, registry: Registry, root_der: bytes, dialect: Dialect, *, approval: str, pending: int, retry_after: int
+        self,
+        registry: Registry,
+        roots: Callable[[], Sequence[bytes]],
+        dialect: Dialect,
+        *,
+        approval: str,
+        pending: int,
+        retry_after: int,
     ) -> None:
-        """`root_der` is the CA for download; `retry_after` is said with 202, in seconds."""
+        """`roots` gives the CAs for download, DER; `retry_after` is said with 202, in seconds."""
         self._registry = registry
-        self._root_der = root_der
+        self._roots = roots
         self._dialect = dialect
         self._approval = approval
         self._pending = pending
@@ -273,12 +281,10 @@ class Wfm:
         return {"Error" if self._dialect.plain_errors else "error": text}
 
     def _ca_text(self) -> str:
-        data = self._root_der
+        roots = self._roots()
         if self._dialect.plain_errors:
-            pem = base64.encodebytes(data).replace(b"\n", b"")
-            lines = b"\n".join(pem[at : at + 64] for at in range(0, len(pem), 64))
-            data = b"-----BEGIN CERTIFICATE-----\n" + lines + b"\n-----END CERTIFICATE-----\n"
-        return base64.b64encode(data).decode()
+            return base64.b64encode("".join(map(ssl.DER_cert_to_PEM_cert, roots)).encode()).decode()
+        return base64.b64encode(b"".join(roots)).decode()
 
 
 def _json_object(body: bytes) -> dict[str, object]:

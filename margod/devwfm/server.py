@@ -26,6 +26,7 @@ from margod.devwfm.faults import GARBAGE, Fault, FaultBox
 from margod.devwfm.pki import Pki
 from margod.devwfm.problems import DevWfmError
 from margod.devwfm.registry import Registry
+from margod.devwfm.rotation import Rotation
 
 READY: Final = "ready.json"
 
@@ -59,6 +60,7 @@ class DevServer:
         self.url = ""
         self.ca_file = settings.directory / "ca.pem"
         self._lock: int | None = None
+        self._rotation: Rotation
         self._tasks: set[asyncio.Task[None]] = set()
         self._transports: set[asyncio.Transport] = set()
         self._held: set[socket.socket] = set()
@@ -96,6 +98,12 @@ class DevServer:
             "pending": settings.pending,
         }
 
+    def turn_ca(self, act: str) -> dict[str, object]:
+        """Change the CA (`Rotation.turn`); every connection of a device is closed."""
+        turned = self._rotation.turn(act)
+        self.close_connections()
+        return turned
+
     def close_connections(self) -> int:
         """Close every connection of a device."""
         closed = len(self._transports) + len(self._held)
@@ -113,12 +121,13 @@ class DevServer:
         self._prepare_directory()
         pki = Pki.open(settings.directory, settings.hosts)
         pki.ssl_context()
+        self._rotation = Rotation(settings.directory, settings.hosts, pki)
         registry = Registry(settings.directory / "registry.db")
         self._stack.callback(registry.close)
         dialect = DIALECTS[settings.like]
         wfm = Wfm(
             registry,
-            pki.root_der,
+            self._rotation.offered,
             dialect,
             approval=settings.approval,
             pending=settings.pending,
@@ -140,7 +149,7 @@ class DevServer:
         control = ControlServer(settings.directory, registry, self.faults, self.stats, self)
         self._stack.push_async_callback(control.stop)
         await control.start()
-        accepting = asyncio.create_task(self._accept(listener, http, pki))
+        accepting = asyncio.create_task(self._accept(listener, http, self._rotation))
         self._stack.callback(accepting.cancel)
         if settings.announce is not None:
             from margod.devwfm.announce import announced  # zeroconf: only needed here
@@ -180,7 +189,7 @@ class DevServer:
         self.url = f"https://{shown}:{listener.getsockname()[1]}{self.settings.prefix}"
         return listener
 
-    async def _accept(self, listener: socket.socket, http: web.Server, pki: Pki) -> None:
+    async def _accept(self, listener: socket.socket, http: web.Server, rotation: Rotation) -> None:
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -190,7 +199,7 @@ class DevServer:
                 continue
             self.stats.connections += 1
             self._transports = {t for t in self._transports if not t.is_closing()}
-            task = asyncio.create_task(self._serve(connection, http, pki))
+            task = asyncio.create_task(self._serve(connection, http, rotation.presented))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 

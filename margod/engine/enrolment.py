@@ -37,6 +37,7 @@ _FIRST_WORDS: Final = {
     Step.REPORT: (State.ONBOARDED, reasons.REPORTING),
     Step.CONFIRM: (State.ONBOARDING, reasons.CONFIRMING),
 }
+_NO_ANSWER: Final = (Kind.UNREACHABLE, Kind.UNTRUSTED, Kind.INTERCEPTED, Kind.BUSY)
 _ABOUT_US: Final = (Step.REPORT, Step.CONFIRM)
 """The steps whose answer says whether the WFM knows this device."""
 
@@ -104,6 +105,7 @@ class Enrolment:
             upkeep=self._upkeep.memory(now),
             doubt=self._doubt,
             doubted_for=now.mono - self._doubt.since,
+            trail=self._picture.trail(now),
         )
 
     def _next_at(self, now: m.Now) -> float | None:
@@ -158,6 +160,7 @@ class Enrolment:
         if not same_binding:
             self._history, self._intent_form, self._to_keep, self._floor = event.history, None, None, 0.0
             self._former_asked, self._doubt = False, doubt.NONE
+            self._picture.recall(new, event.history.memory, now)
         if new.obstacle is not None:
             self._attempt += 1
             return self._stopped_by(new.obstacle.state, new.obstacle.reason, new.obstacle.detail, now)
@@ -224,9 +227,7 @@ class Enrolment:
         self._step = step
         self._attempt += 1
         notes: list[m.Command] = []
-        if (
-            self._schedule is None and self._picture.state is not State.REFUSED
-        ):  # the first attempt at this step: nothing was said about it yet
+        if self._schedule is None and self._picture.state is not State.REFUSED:  # nothing was said about it yet
             state, reason = _FIRST_WORDS.get(step, (State.ENROLLED, reasons.ENROLLED))
             if self._facts.reported and (step is Step.REPORT or self._facts.enrolled):
                 state, reason = State.ENROLLED, reasons.ENROLLED
@@ -277,7 +278,7 @@ class Enrolment:
         return self._proceed(now)
 
     def _done(self, step: Step, outcome: Outcome, now: m.Now) -> list[m.Command]:
-        self._picture.connect(outcome.kind, now)
+        outcome = self._picture.exchanged(step, outcome, self._facts, now)
         if outcome.kind is Kind.ACCEPTED:
             return self._accepted(step, outcome, now)
         if step is Step.ENROL:
@@ -292,7 +293,7 @@ class Enrolment:
         if step is Step.CONFIRM and self._former_is_refused(outcome):
             self._former_asked = True  # it was an enrolment of another place: this WFM does not know it
             return self._proceed(now)
-        if step is Step.REFRESH_TRUST and outcome.kind not in (Kind.UNREACHABLE, Kind.UNTRUSTED, Kind.BUSY):
+        if step is Step.REFRESH_TRUST and outcome.kind not in _NO_ANSWER:
             return self._upkept(step, now)
         return self._wait_after(step, outcome, now)
 

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Final, TypeAlias
 
 from margod.engine.doubt import NONE, Doubt
+from margod.engine.interception import NO_TRAIL, Trail
 from margod.model import reasons
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.reasons import Reason
@@ -68,6 +69,11 @@ class Facts:
         return Step.REPORT if self.report != self.reported else None
 
     @property
+    def trust_name(self) -> str:
+        """What the WFM is verified by, for this identity at this place: success under it is evidence."""
+        return f"{self.binding}|{self.trust}"
+
+    @property
     def key(self) -> str:
         """What has to be the same for a remembered wait to hold on; otherwise the next attempt is made at once."""
         forms = ";".join(f"{step.value}={','.join(names)}" for step, names in sorted(self.forms.items(), key=str))
@@ -99,6 +105,8 @@ class Memory:
     doubt: Doubt = NONE
     doubted_for: float = 0.0
     """For how many seconds there has been a doubt; its own `since` is of the earlier process."""
+    trail: Trail = NO_TRAIL
+    """Under which trust the WFM was verified, and for how long somebody else has answered in its place."""
 
     def holds_under(self, facts: Facts) -> bool:
         """Return whether an engine with these facts may go on here."""

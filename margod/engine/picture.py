@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from margod.engine.failures import FailureLog, state_note
-from margod.engine.messages import Note, Now
+from margod.engine.interception import NO_TRAIL, Interception, Trail
+from margod.engine.messages import Facts, Memory, Note, Now
 from margod.model import reasons
-from margod.model.outcome import Kind
+from margod.model.outcome import Kind, Outcome, Step
 from margod.model.reasons import Reason
 from margod.model.state import Condition, Connection, LastError, State
+
+_CONNECTIONS: Final = {
+    Kind.UNREACHABLE: Connection.OFFLINE,
+    Kind.UNTRUSTED: Connection.UNTRUSTED,
+    Kind.INTERCEPTED: Connection.INTERCEPTED,
+}
 
 
 class Picture:
@@ -19,6 +28,7 @@ class Picture:
         self._last_error: LastError | None = None
         self._connection, self._connection_since = Connection.IDLE, now.wall
         self._failures = FailureLog()
+        self._interception = Interception()
 
     def condition(self, attempt: int, next_at: float | None) -> Condition:
         """Return it whole. `next_at`: when the next attempt is, Unix seconds."""
@@ -62,10 +72,22 @@ class Picture:
         note = self._failures.recovered(now)
         return [] if note is None else [note]
 
-    def connect(self, kind: Kind, now: Now) -> None:
-        """Take in what an exchange says of the connection."""
-        connection = {Kind.UNREACHABLE: Connection.OFFLINE, Kind.UNTRUSTED: Connection.UNTRUSTED}.get(
-            kind, Connection.ONLINE
-        )
+    def exchanged(self, step: Step, outcome: Outcome, facts: Facts | None, now: Now) -> Outcome:
+        """Take in what an exchange says of the connection; return its outcome, as interception where it is one."""
+        outcome = self._interception.judge(step, outcome, facts.trust_name if facts else "", now.mono)
+        self._connect(outcome.kind, now)
+        return outcome
+
+    def recall(self, facts: Facts, memory: Memory | None, now: Now) -> None:
+        """Take over what an earlier process knew of the trust; an enrolled device was let in by a verified WFM."""
+        let_in = Trail(facts.trust_name) if facts.reported else NO_TRAIL
+        self._interception.recall(memory.trail if memory and memory.trail.proven else let_in, now.mono)
+
+    def trail(self, now: Now) -> Trail:
+        """Return what should survive a restart of that."""
+        return self._interception.trail(now.mono)
+
+    def _connect(self, kind: Kind, now: Now) -> None:
+        connection = _CONNECTIONS.get(kind, Connection.ONLINE)
         if connection is not self._connection:
             self._connection, self._connection_since = connection, now.wall

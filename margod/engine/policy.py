@@ -71,6 +71,7 @@ ENROL: Final[dict[Kind, Verdict]] = {
     Kind.BUSY: Verdict(None, TRYING),
     Kind.UNREACHABLE: Verdict(None, TRYING),
     Kind.UNTRUSTED: Verdict(State.UNTRUSTED, UNTRUSTED),
+    Kind.INTERCEPTED: Verdict(None, UNTRUSTED),
 }
 """Everything but ACCEPTED, for the enrolment request."""
 
@@ -86,6 +87,7 @@ FETCH_TRUST: Final[dict[Kind, Verdict]] = {
     Kind.BUSY: Verdict(None, TRYING),
     Kind.UNREACHABLE: Verdict(None, TRYING),
     Kind.UNTRUSTED: Verdict(State.UNTRUSTED, UNTRUSTED),
+    Kind.INTERCEPTED: Verdict(None, UNTRUSTED),
 }
 """The same for the download of the root CA: without one there is no trust, whatever the refusal was."""
 
@@ -101,6 +103,7 @@ REPORT: Final[dict[Kind, Schedule]] = {
     Kind.BUSY: TRYING,
     Kind.UNREACHABLE: TRYING,
     Kind.UNTRUSTED: UNTRUSTED,
+    Kind.INTERCEPTED: UNTRUSTED,
 }
 """For the calls of an onboarded device only the schedule differs: no outcome takes the enrolment back."""
 

@@ -9,6 +9,7 @@ from typing import Final
 from margod.engine import policy
 from margod.engine.messages import Memory, Now
 from margod.engine.policy import Schedule
+from margod.model import reasons
 from margod.model.state import State
 
 _SCHEDULES: Final = {
@@ -37,4 +38,6 @@ def resume(memory: Memory, now: Now, rng: Random) -> Resumed:
     # Never more than what was left when it was written: a clock that was ahead then must not lengthen the wait now.
     floor = policy.floor(min(memory.floor_at - now.wall, memory.floor_at - memory.at) if memory.floor_at else None)
     left = min(max(next_at - now.wall, 0.0), max(next_at - memory.at, 0.0), cap)
+    if memory.reason is reasons.FIRST_USE_ASKED:  # what was offered is not remembered: a person has to see it again
+        left = 0.0
     return Resumed(now.mono + max(left, floor), now.mono + floor, schedule)

@@ -36,6 +36,7 @@ class Kind(Enum):
     BUSY = "busy"
     UNREACHABLE = "unreachable"
     UNTRUSTED = "untrusted"
+    INTERCEPTED = "intercepted"
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,13 @@ TLS_UNKNOWN_ISSUER = _reason(
     "Name the WFM's own root CA in trust.ca_file (with trust.system the system's CA store has to vouch for the WFM); "
     "a proxy that inspects TLS also looks like this.",
 )
+INTERCEPTED = _reason(
+    "intercepted",
+    Side.NETWORK,
+    "Somebody else answers in the WFM's place: the certificate is of another root CA than before; nothing was sent.",
+    "A captive portal or a proxy that inspects TLS looks like this: have it let the WFM's host pass. If the WFM has a "
+    "new root CA, see `margod trust show`.",
+)
 TLS_WRONG_HOST = _reason(
     "tls-wrong-host",
     Side.WFM,

@@ -29,6 +29,7 @@ class Connection(Enum):
     IDLE = "idle"
     ONLINE = "online"
     OFFLINE = "offline"
+    INTERCEPTED = "intercepted"
     UNTRUSTED = "untrusted"
 
 

@@ -26,6 +26,7 @@ from margod.shell.disk import Disk
 from margod.shell.ground import Ground
 from margod.shell.place import Names, Place, placed
 from margod.shell.records import ANCHORS, WFM
+from margod.shell.renewing import Renewing, may_ask
 from margod.shell.resetting import Resetting, unregister
 from margod.shell.situation import Situation, blocked_by, is_valid
 from margod.vault import ledger
@@ -54,6 +55,7 @@ class Actions:
         self._client: WfmClient | None = None
         self._client_for: object = None
         self._names = Names()
+        self.renewing = Renewing(wall)
 
     async def perform(self, command: m.Command) -> m.Event | None:
         """Carry out one command; None for those that nothing waits for. Raises nothing but CancelledError."""
@@ -110,9 +112,12 @@ class Actions:
     async def _take(self, situation: Situation) -> None:
         """Make `situation` the present one; a connection made under another trust is closed."""
         before = self.situation.warnings if self.situation else ()
-        asks = situation.unverified is not None and situation.unverified.source == anchoring.FIRST_USE
-        if not asks or self.situation is None or self.situation.url != situation.url:
+        before_anchors = self.situation.anchors if self.situation else ()
+        moved = self.situation is None or self.situation.url != situation.url or before_anchors != situation.anchors
+        if moved or not may_ask(situation, self.ground.config):
             self.offered = ()
+        if moved:
+            self.renewing.forget()
         known = self.situation.identity if self.situation else None
         identity = situation.identity
         if identity is not None and (known is None or known.fingerprint != identity.fingerprint):
@@ -195,6 +200,8 @@ class Actions:
             return Outcome(Kind.UNTRUSTED, error.reason, error.message, sent=False)
         result = await self._ask(client, place, step, build)
         outcome = generation.outcome(step, form, context, result)
+        if outcome.reason is reasons.TLS_UNKNOWN_ISSUER and await self._adopt(situation):
+            return await self._send(step, form)
         if step is Step.CONFIRM and outcome.kind is Kind.ACCEPTED:
             return replace(outcome, records=who.records)
         if step is Step.FETCH_TRUST and outcome.kind is Kind.ACCEPTED:
@@ -202,7 +209,8 @@ class Actions:
             if outcome.kind is Kind.ACCEPTED:
                 failure = await self._try_anchors(situation, outcome.records[ANCHORS], place, build)
                 return outcome if failure is None else generation.outcome(step, form, context, failure)
-        return outcome
+            return outcome
+        return await self._about_trust(step, situation, outcome)
 
     def _not_to_be_sent(self, situation: Situation, step: Step) -> Outcome | None:
         if step is Step.ENROL and situation.identity and not is_valid(situation.identity, self._wall()):
@@ -226,6 +234,45 @@ class Actions:
                 break
         return result
 
+    async def _adopt(self, situation: Situation) -> bool:
+        """Make a root that was vouched for long enough an anchor, now that the WFM's chain verifies under it alone."""
+        records = await self.renewing.adoptable(situation, self.ground.config.trust.adopt_after)
+        if not records:
+            return False
+
+        def keep() -> Situation:
+            self.ground.keep(records)
+            return self.ground.examine()
+
+        try:
+            adopted = await self._disk.run(keep)
+        except MargodError as error:
+            log.warning("answer-not-recorded", code=error.code, message=error.message, hint=error.hint)
+            return False
+        await self._take(adopted)
+        self.wants_look = True
+        return True
+
+    async def _about_trust(self, step: Step, situation: Situation, outcome: Outcome) -> Outcome:
+        """Take in what an outcome says of the root CA: another one offered, or somebody else in the WFM's place.
+
+        With trust.on_change: ask the root CA that is offered there is shown, for a person to compare.
+        """
+        config = self.ground.config
+        if outcome.reason is reasons.TLS_UNKNOWN_ISSUER:
+            if may_ask(situation, config):
+                await self._offer(situation)
+            return await self.renewing.refused(situation, outcome)
+        if outcome.kind not in (Kind.UNREACHABLE, Kind.UNTRUSTED):  # verified: whoever it was is gone with his offer
+            self.renewing.presented, self.offered = None, ()
+        if step is Step.REFRESH_TRUST and outcome.kind is Kind.ACCEPTED:
+            return await self.renewing.heard(situation, outcome, config.trust.adopt_after, config.trust.pin or ())
+        return outcome
+
+    async def _offer(self, situation: Situation) -> None:
+        """Have the roots that are offered now, by nobody knows whom, for a person to compare."""
+        self.offered = await first_contact.offered(situation, self.ground.config, self.ground.generation, self._wall())
+
     async def _ask_a_stranger(
         self, policy: trust.UnverifiedPolicy, context: Context, url: str, proxy: Proxy | None
     ) -> Outcome:
@@ -246,9 +293,16 @@ class Actions:
 
     async def accept(self, fingerprint: str) -> trust.Anchor:
         """Keep the offered root CA that a person has compared. Raises TrustError or StateNotWritable."""
+        situation = self.situation
+        if situation is None:
+            raise TrustError(reasons.NOT_OFFERED)
+        known = (*self.offered, *(each.anchor for each in situation.staged))
+        if all(anchor.fingerprint != fingerprint for anchor in known) and may_ask(situation, self.ground.config):
+            await self._offer(situation)  # a restart, or another server by now: what counts is what is offered now
         offered = self.offered
-        await self._disk.run(lambda: self.ground.accept(offered, fingerprint))
-        found = next(anchor for anchor in offered if anchor.fingerprint == fingerprint)
+        await self._disk.run(lambda: self.ground.accept(situation, offered, fingerprint))
+        known = (*offered, *(each.anchor for each in situation.staged))
+        found = next(anchor for anchor in known if anchor.fingerprint == fingerprint)
         log.info("root-ca-accepted", fingerprint=found.fingerprint, subject=found.subject)
         return found
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from margod import trust
 from margod.model import reasons
 from margod.model.errors import TrustError
-from margod.shell.records import ANCHORS, WFM, json_object
+from margod.shell.records import ANCHORS, STAGED, WFM, json_object
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,7 +74,7 @@ def accept(records: Mapping[str, bytes], offered: tuple[trust.Anchor, ...], fing
     found = [anchor for anchor in offered if anchor.fingerprint == fingerprint]
     if not found:
         raise TrustError(reasons.NOT_OFFERED)
-    return {ANCHORS: trust.to_pem(found), WFM: _from(records, ACCEPTED)}
+    return {ANCHORS: trust.to_pem(found), WFM: _from(records, ACCEPTED), STAGED: None}
 
 
 def forget(records: Mapping[str, bytes], settings: Trust) -> Changes:

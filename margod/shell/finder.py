@@ -113,7 +113,7 @@ class Finder:
             await asyncio.gather(task, return_exceptions=True)
 
     def _note_absence(self, connection: Connection) -> None:
-        away = connection in (Connection.OFFLINE, Connection.UNTRUSTED)
+        away = connection in (Connection.OFFLINE, Connection.INTERCEPTED, Connection.UNTRUSTED)
         if not away:
             self._away_since = None
         elif self._away_since is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -16,9 +16,13 @@ from margod.model.text import clean, timestamp
 from margod.model.wire import Answer, TransportFailure
 from margod.protocols import Context, Generation
 from margod.protocols.signed.generation import CA_ANSWER
-from margod.shell.anchoring import FIRST_USE, record
+from margod.shell.anchoring import FIRST_USE, record, tls_settings
 from margod.shell.records import ANCHORS, WFM
+from margod.shell.situation import Situation
 from margod.wfm import Proxy, at, fetch_unverified
+
+if TYPE_CHECKING:
+    from margod.config import Config
 
 log: Final = structlog.get_logger()
 
@@ -79,6 +83,27 @@ def judge(policy: trust.UnverifiedPolicy, outcome: Outcome, url: str, now: float
             log.info("root-ca-taken", fingerprint=root.fingerprint, subject=root.subject)
     records = {ANCHORS: trust.to_pem(roots), WFM: record({"url": url}, "signed", policy.source)}
     return Asked(Outcome(Kind.ACCEPTED, reasons.ENROLLED, records=records))
+
+
+async def offered(situation: Situation, config: Config, generation: Generation, now: float) -> tuple[trust.Anchor, ...]:
+    """Return the roots that are offered at the WFM's address and are no anchors, for a person to compare."""
+    place, context = situation.place, situation.context
+    if place is None or context is None:
+        return ()
+    policy = trust.UnverifiedPolicy(FIRST_USE, (), tls_settings(config.tls))
+    seconds, proxy = config.wfm.timeout, situation.proxy
+    result = await fetch(
+        policy, generation, context, place.url, seconds=seconds, proxy=proxy, addresses=place.addresses
+    )
+    outcome = generation.outcome(Step.FETCH_TRUST, "spec", context, result)
+    if outcome.kind is not Kind.ACCEPTED:
+        return ()
+    try:
+        roots = policy.judge(outcome.records[CA_ANSWER], now)
+    except TrustError:
+        return ()
+    has = {anchor.fingerprint for anchor in situation.anchors}
+    return tuple(root for root in roots if root.fingerprint not in has)
 
 
 def _shown(roots: tuple[trust.Anchor, ...], url: str) -> str:

@@ -19,7 +19,7 @@ from margod.model import reasons
 from margod.model.errors import IdentityError, MargodError, StateInUse, StateNotWritable, StateUnusable
 from margod.protocols import Generation
 from margod.protocols.signed import Dialect, Signed, SignedAs
-from margod.shell import anchoring, moving
+from margod.shell import anchoring, moving, renewal
 from margod.shell import proxy as proxies
 from margod.shell.look import Look
 from margod.shell.place import Place
@@ -102,9 +102,10 @@ class Ground:
         """Return whether the file of trust.ca_file is another one than at the last look."""
         return anchoring.signature(self.config.trust.ca_file) != self._ca_file
 
-    def accept(self, offered: tuple[Anchor, ...], fingerprint: str) -> None:
-        """Keep the offered root with this fingerprint. Raises TrustError or StateNotWritable."""
-        self.keep(anchoring.accept(self._open_vault().records, offered, fingerprint))
+    def accept(self, situation: Situation, offered: tuple[Anchor, ...], fingerprint: str) -> None:
+        """Keep the staged or offered root with this fingerprint. Raises TrustError or StateNotWritable."""
+        changes = renewal.accept(situation.anchors, situation.staged, fingerprint)
+        self.keep(changes or anchoring.accept(self._open_vault().records, offered, fingerprint))
 
     def forget(self) -> None:
         """Drop the root CA that is kept. Raises TrustError or StateNotWritable."""

@@ -160,11 +160,14 @@ class Lane:
     def _remember_now_and_then(self) -> None:
         """Write runtime.json when the state is another one than it says, but not too often."""
         memory = self.engine.memory(now())
-        if memory is None or (memory.state, memory.reason) == self._remembered:
+        if memory is None:
+            return
+        told = memory.state, memory.reason, memory.trail.proven, memory.trail.intercepted_for is None
+        if told == self._remembered:
             return
         if time.monotonic() - self._remembered_at < RUNTIME_INTERVAL:
             return
-        self._remembered, self._remembered_at = (memory.state, memory.reason), time.monotonic()
+        self._remembered, self._remembered_at = told, time.monotonic()
         self.start(self._disk.run(lambda: self.ground.remember(memory)))
 
 

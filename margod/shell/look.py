@@ -25,9 +25,9 @@ from margod.model.outcome import Step
 from margod.model.reasons import Reason
 from margod.model.state import State
 from margod.protocols import Context
-from margod.shell import anchoring, moving
+from margod.shell import anchoring, moving, renewal
 from margod.shell.place import Nowhere, Place, locate, name_of
-from margod.shell.records import ANCHORS, CHOSEN, WFM, json_object
+from margod.shell.records import ANCHORS, CHOSEN, STAGED, WFM, json_object
 from margod.shell.situation import Claim, Situation, Warned, binding_of, is_valid, nothing_but
 from margod.vault import Vault, ledger
 from margod.wfm import Proxy
@@ -199,6 +199,8 @@ class Look:
             self.records[ANCHORS] = trust.to_pem(self.anchors)
         else:
             self.records.pop(ANCHORS, None)  # what vouched so far does not do so any more: it must not pass for it
+        if self.source not in renewal.STAGES or not self.anchors:
+            self.records.pop(STAGED, None)  # staged by the word of others than those who vouch now
         if self.source == anchoring.FIRST_USE and self.anchors:
             self.warnings.append(Warned(reasons.FIRST_USE_TAKEN, reasons.FIRST_USE_TAKEN.says))
         where = self.place.record() if self.place else {}
@@ -292,6 +294,7 @@ class Look:
             identity=self.identity,
             anchors=self.anchors,
             trust_source=self.source,
+            staged=renewal.read(records.get(STAGED, b""), self.now),
             proxy=self.proxy,
             policy=trust.TrustPolicy(self.anchors or None, settings, any_name=any_name) if knows else None,
             unverified=self.unverified,

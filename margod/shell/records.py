@@ -10,6 +10,8 @@ WFM: Final = "wfm.json"
 EPOCH: Final = "epoch"
 """In wfm.json: how often this device was reset at this place; another one is another binding."""
 ANCHORS: Final = "anchors.pem"
+STAGED: Final = "staged.json"
+"""Root CAs that the WFM offers and that are no anchors yet (`renewal.py`)."""
 CHOSEN: Final = "chosen.json"
 """Which of several discovered WFMs the operator chose: {"instance": ...}."""
 

@@ -46,7 +46,8 @@ class Settings:
     def policy(self) -> Policy:
         """What the owner's settings tell the engine."""
         onboarding = self.config.onboarding
-        upkeep = {} if not onboarding.confirm else {Step.CONFIRM: onboarding.confirm}
+        asked = {Step.CONFIRM: onboarding.confirm, Step.REFRESH_TRUST: self.config.trust.refresh}
+        upkeep = {step: interval for step, interval in asked.items() if interval}
         return Policy(
             forbidden_is_pending=onboarding.forbidden_means == "pending",
             reissue_on_conflict=onboarding.reissue_on_conflict,

@@ -15,6 +15,7 @@ from margod.model.state import State
 from margod.protocols import Context
 from margod.shell.place import Place, name_of
 from margod.shell.records import EPOCH
+from margod.shell.renewal import Staged
 from margod.wfm import Proxy
 
 
@@ -48,6 +49,8 @@ class Situation:
     identity: Identity | None = None
     anchors: tuple[trust.Anchor, ...] = ()
     trust_source: str = "none"
+    staged: tuple[Staged, ...] = ()
+    """Root CAs that the WFM offers and that are no anchors yet."""
     policy: trust.TrustPolicy | None = None
     proxy: Proxy | None = None
     unverified: trust.UnverifiedPolicy | None = None

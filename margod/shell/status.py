@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from margod import __version__
 from margod.identity import Identity
 from margod.model.state import Condition, State
 from margod.model.text import timestamp
+from margod.shell.renewal import Staged
 from margod.shell.situation import Situation, Warned
 from margod.trust import Anchor
+from margod.trust.presented import Presented
 
 SCHEMA: Final = 1
 
@@ -22,8 +25,14 @@ def document(
     warnings: tuple[Warned, ...],
     started_at: float,
     offered: tuple[Anchor, ...] = (),
+    *,
+    presented: Presented | None = None,
+    adopt_after: float = 0.0,
 ) -> Document:
-    """Return the status document (local/openapi.yaml, `Status`). `offered`: roots that a person may accept."""
+    """Return the status document (local/openapi.yaml, `Status`). `offered`: roots that a person may accept.
+
+    `presented`: who answers in the WFM's place. `adopt_after`: how long a staged root has to be vouched for, seconds.
+    """
     error = condition.last_error
     known = situation or None
     identity = known.identity if known else None
@@ -62,6 +71,14 @@ def document(
             "source": known.trust_source if known else "none",
             "anchors": [_anchor(anchor) for anchor in (known.anchors if known else ())],
             "offered": [_anchor(anchor) for anchor in offered],
+            "staged": [_staged(each, adopt_after) for each in (known.staged if known else ())],
+            "presented": None
+            if presented is None
+            else {
+                "subject": presented.subject,
+                "issuer": presented.issuer,
+                "fingerprint": presented.fingerprint,
+            },
         },
         "warnings": [
             {"code": warned.reason.code, "message": warned.message, "hint": warned.reason.hint} for warned in warnings
@@ -93,6 +110,11 @@ def _anchor(anchor: Anchor) -> Document:
         "not_before": timestamp(anchor.not_before),
         "not_after": timestamp(anchor.not_after),
     }
+
+
+def _staged(staged: Staged, adopt_after: float) -> Document:
+    left = staged.left(adopt_after)
+    return {**_anchor(staged.anchor), "since": timestamp(staged.since), "seconds_left": math.ceil(left)}
 
 
 def _identity(identity: Identity) -> Document:

@@ -47,18 +47,26 @@ class Anchor:
 
 
 def decode_certificates(
-    data: bytes, now: float, *, reason: Reason = reasons.CA_FILE_INVALID, name: str = "the CA certificate"
+    data: bytes,
+    now: float,
+    *,
+    reason: Reason = reasons.CA_FILE_INVALID,
+    name: str = "the CA certificate",
+    pass_over: bool = False,
 ) -> tuple[Anchor, ...]:
     """Return the CA certificates in `data`, PEM (with or without text around) or DER, one or several, without repeats.
 
     Each has to be a CA: `CA:TRUE` and, if it has a KeyUsage, keyCertSign (RFC 5280, 4.2.1.9 and 4.2.1.3), or a
     self-issued X.509 v1 certificate, which cannot say so. At least one is a root (self-issued), or no chain could ever
     end, and at least one has not expired at `now` (Unix seconds). One that is not valid yet is taken: that may be our
-    clock, and TLS looks again. Raises TrustError(`reason`) with a message that begins with `name`.
+    clock, and TLS looks again. `pass_over`: what cannot be an anchor is left out if anything else remains. Raises
+    TrustError(`reason`) with a message that begins with `name`.
     """
     if len(data) > LIMIT:
         raise TrustError(reason, f"{name} is larger than {LIMIT // 1024} KiB", hint=_too_large_hint(reason))
     certificates = _parse(data, reason, name)
+    if pass_over:
+        certificates = [each for each in certificates if not _not_an_anchor(each)] or certificates
     for number, certificate in enumerate(certificates, 1):
         if problem := _not_an_anchor(certificate):
             which = f" (certificate {number} of {len(certificates)})" if len(certificates) > 1 else ""

@@ -16,11 +16,12 @@ _BODY_LIMIT: Final = 2 * LIMIT
 _NAME: Final = "the WFM's certificate download"
 
 
-def decode_answer(body: bytes, now: float) -> tuple[Anchor, ...]:
+def decode_answer(body: bytes, now: float, *, pass_over: bool = False) -> tuple[Anchor, ...]:
     """Return the CA certificates in `{"certificate": "..."}`, whatever else the object holds.
 
     The string is PEM, or base64 or base64url, padded or not, of PEM or DER; one or several certificates. The rules of
-    `decode_certificates` hold. Nothing but the certificates has any effect. Raises TrustError (ca-answer-invalid).
+    `decode_certificates` hold, `pass_over` too. Nothing but the certificates has any effect. Raises TrustError
+    (ca-answer-invalid).
     """
     if len(body) > _BODY_LIMIT:
         raise _invalid(f"is larger than {_BODY_LIMIT // 1024} KiB")
@@ -33,7 +34,7 @@ def decode_answer(body: bytes, now: float) -> tuple[Anchor, ...]:
     text = document["certificate"]
     if not isinstance(text, str):
         raise _invalid('has a member "certificate" that is not a string')
-    return decode_certificates(_decoded(text), now, reason=reasons.CA_ANSWER_INVALID, name=_NAME)
+    return decode_certificates(_decoded(text), now, reason=reasons.CA_ANSWER_INVALID, name=_NAME, pass_over=pass_over)
 
 
 def _decoded(text: str) -> bytes:

@@ -39,7 +39,8 @@ class UnverifiedPolicy:
         Only roots that signed themselves count: a certificate around somebody else's public key does not. Raises
         TrustError: ca-answer-invalid, pin-mismatch.
         """
-        roots = tuple(anchor for anchor in decode_answer(body, now) if is_root(anchor) and now <= anchor.not_after)
+        found = decode_answer(body, now, pass_over=self.source == "pin")  # a pin names what is kept
+        roots = tuple(anchor for anchor in found if is_root(anchor) and now <= anchor.not_after)
         if not roots:
             says = "the WFM's certificate download holds no valid root CA that signed itself"
             raise TrustError(reasons.CA_ANSWER_INVALID, says)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from margod.engine.doubt import Doubt
+from margod.engine.interception import Trail
 from margod.engine.messages import History, Memory, RecordAnswer, RecordIntent
 from margod.model import reasons
 from margod.model.outcome import Step
@@ -98,6 +99,10 @@ def to_text(memory: Memory) -> dict[str, str]:
     if doubt := memory.doubt.steps:
         text["doubt"] = ",".join(sorted(step.value for step in doubt))
         text |= {"doubted_for": repr(memory.doubted_for), "forgotten": str(int(memory.doubt.forgotten))}
+    if memory.trail.proven:
+        text["proven"] = memory.trail.proven
+    if memory.trail.intercepted_for is not None:
+        text["intercepted_for"] = repr(memory.trail.intercepted_for)
     return text
 
 
@@ -119,6 +124,7 @@ def from_text(about: Mapping[str, str]) -> Memory | None:
             upkeep=_upkeep(about.get("upkeep", "")),
             doubt=Doubt(_steps(about.get("doubt", "")), 0.0, about.get("forgotten", "1") == "1"),
             doubted_for=_seconds(about.get("doubted_for", "0")),
+            trail=_trail(about),
         )
     except (KeyError, ValueError, TypeError, AttributeError):
         return None
@@ -127,6 +133,11 @@ def from_text(about: Mapping[str, str]) -> Memory | None:
 def _upkeep(text: str) -> dict[Step, float]:
     pairs = [pair.partition("=") for pair in text.split(",") if pair]
     return {Step(name): _seconds(at) for name, _, at in pairs}
+
+
+def _trail(about: Mapping[str, str]) -> Trail:
+    lasted = about.get("intercepted_for", "")
+    return Trail(about.get("proven", ""), _seconds(lasted) if lasted else None)
 
 
 def _steps(text: str) -> frozenset[Step]:

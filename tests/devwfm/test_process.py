@@ -8,11 +8,13 @@ import os
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from margod.devwfm.problems import DevWfmError
+from margod.trust import decode_answer, read_ca_file
 from tests.support.device import Device
 from tests.support.devwfm import DevWfm, command, environment
 
@@ -206,3 +208,24 @@ async def test_socket_commands_are_light(tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=-1, env=environment())
     out, _ = await asyncio.wait_for(process.communicate(), 30)
     assert out == b"[]\n"
+
+
+async def test_another_ca(tmp_path: Path) -> None:
+    """rotate offers a second root, presents it, swaps it in, and goes back; a client of each root sees which it is."""
+    directory = tmp_path / "wfm"
+    other = directory / "other-ca" / "ca.pem"
+    async with DevWfm(directory) as wfm:
+        for act, offered, presented in (
+            ("offer", [wfm.ca_file, other], wfm.ca_file),
+            ("present", [wfm.ca_file, other], other),
+            ("back", [wfm.ca_file], wfm.ca_file),
+            ("swap", [other], other),
+        ):
+            code, out, _ = await run("rotate", act, "--directory", str(directory))
+            assert code == 0
+            assert out.split() == ["presented", str(presented), *(w for f in offered for w in ("offered", str(f)))]
+            device = Device(wfm.url, presented)
+            answer = await device.send(device.sign("GET", "/api/v1/onboarding/certificate"))
+            found = decode_answer(answer.body, time.time())
+            assert [root.der for root in found] == [read_ca_file(f, time.time())[0].der for f in offered]
+        assert (await run("rotate", "sideways", "--directory", str(directory)))[0] == 2

@@ -55,7 +55,8 @@ async def test_certificates_that_do_not_verify(tmp_path: Path) -> None:
                 status = await daemon.until_status(waits(reason), reason)
                 assert failed(status, "untrusted", reason, "untrusted")
                 stats = await wfm.stats()
-                assert (stats["requests_total"], stats["connections"]) == (0, 1)
+                looks = reason == "tls-unknown-issuer"  # who is there is looked at by another handshake
+                assert (stats["requests_total"], stats["connections"]) == (0, 2 if looks else 1)
                 await wfm.clear_faults()
                 await daemon.retry()
                 assert (await daemon.until("enrolled"))["connection"] == "online"

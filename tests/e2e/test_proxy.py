@@ -177,6 +177,7 @@ async def test_proxy_that_inspects_tls(tmp_path: Path) -> None:
         async with Device(tmp_path / "d", url=inspector.url, ca_file=ca, wfm=setting) as daemon:
             status = await daemon.until("untrusted", "tls-unknown-issuer")
             assert f"through the proxy {proxy.url}, which may inspect TLS" in status["detail"]
+            assert "trustme" in status["trust"]["presented"]["issuer"], "looked at through the proxy, too"
             assert inspector.requests == []
 
 

@@ -222,7 +222,7 @@ async def test_the_matching_one_of_several_alone_counts(tmp_path: Path) -> None:
         OTHER.issue_cert("127.0.0.1").configure_cert(context)
         await server.close_connections()
         await device.attempt()
-        assert device.status()["connection"] == "untrusted"
+        assert device.status()["connection"] == "intercepted"
         assert len(server.requests) == 2
 
 

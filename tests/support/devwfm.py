@@ -169,6 +169,10 @@ class DevWfm:
         """Disarm every fault."""
         await self.control("DELETE", "/v1/faults")
 
+    async def rotate(self, act: str) -> dict[str, Any]:
+        """Offer or present another CA (its root is `other-ca/ca.pem`): offer, present, swap, back."""
+        return dict(await self.control("POST", f"/v1/ca/{act}"))
+
     async def close_connections(self) -> None:
         """Close every connection of a device."""
         await self.control("POST", "/v1/connections/close")

@@ -65,6 +65,8 @@ STATUS: dict[str, object] = {
             }
         ],
         "offered": [],
+        "staged": [],
+        "presented": None,
     },
     "warnings": [{"code": "config-last-good", "message": "The configuration has errors.", "hint": "Mend it."}],
     "started_at": "2026-11-21T17:59:00Z",

@@ -68,7 +68,8 @@ class Shell:
     def status(self) -> dict[str, Any]:
         """Return the status document."""
         offered = self._actions.offered
-        return status.document(self._engine.condition(self._now()), self._actions.situation, (), 0.0, offered)
+        condition, renewing = self._engine.condition(self._now()), self._actions.renewing
+        return status.document(condition, self._actions.situation, (), 0.0, offered, presented=renewing.presented)
 
     def wait(self) -> float:
         """Return the seconds until the next attempt."""

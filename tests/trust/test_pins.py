@@ -14,7 +14,7 @@ import trustme
 from margod.model.errors import TrustError
 from margod.trust import TlsSettings, UnverifiedPolicy, decode_certificates, is_root, mismatch, pinned
 from tests.identity.openssl import openssl
-from tests.trust.material import dated_root, fingerprint, issue, now, own_root, root_pem, v1_root
+from tests.trust.material import dated_root, fingerprint, issue, leaf_pem, now, own_root, root_pem, v1_root
 
 
 def spki(pem: bytes) -> str:
@@ -76,6 +76,21 @@ def test_expired_beside_a_good_one(tmp_path: Path) -> None:
     with pytest.raises(TrustError) as caught:
         policy(fingerprint(old.read_bytes())).judge(answer(old.read_bytes(), root_pem(trustme.CA())), now())
     assert caught.value.code == "pin-mismatch"
+
+
+def test_a_leaf_beside_the_pinned_root_is_passed_over() -> None:
+    """A pin names what is kept, so the server's own certificate beside it does no harm; without a pin it is refused."""
+    ca = trustme.CA()
+    pem, leaf = root_pem(ca), leaf_pem(ca)
+    for body in (answer(pem, leaf), answer(leaf, pem)):
+        (anchor,) = policy(fingerprint(pem)).judge(body, now())
+        assert anchor.fingerprint == fingerprint(pem)
+        with pytest.raises(TrustError) as caught:
+            UnverifiedPolicy("first_use", (), TlsSettings()).judge(body, now())
+        assert caught.value.code == "ca-answer-invalid"
+    for body in (answer(leaf), answer(leaf, root_pem(trustme.CA()))):
+        with pytest.raises(TrustError):
+            policy(fingerprint(pem), fingerprint(leaf)).judge(body, now())
 
 
 def test_first_use_gives_roots_only(tmp_path: Path) -> None:
