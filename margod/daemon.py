@@ -27,8 +27,9 @@ from margod.local import LocalServer
 from margod.model import reasons
 from margod.model.errors import MargodError, StateInUse, StateNotWritable, StateUnusable
 from margod.model.outcome import Step
+from margod.model.state import State
 from margod.model.text import duration, timestamp
-from margod.service import journal, notify, signals
+from margod.service import clock, journal, notify, signals
 from margod.shell import status
 from margod.shell.actions import Actions
 from margod.shell.disk import Disk
@@ -55,6 +56,8 @@ FILES_INTERVAL: Final = 120.0
 """Seconds between two looks at whether the file of trust.ca_file has changed; each is a wakeup, of few (budgets)."""
 LOOK: Final = 10.0
 """Seconds that a reload waits for the look at the files before it answers."""
+CLOCK_INTERVAL: Final = 5.0
+"""Seconds between two looks at a clock that is waited for; while nothing waits for it, the kernel tells of a step."""
 STUCK: Final = 60.0
 """Seconds by which the loop may be late before it no longer counts as healthy."""
 
@@ -67,9 +70,10 @@ class Daemon:
         self._settings = Settings(options, loaded)
         self._started_at = time.time()
         self._ground = Ground(loaded.config, time.time, options.env)
+        self._keeper = self._ground.keeper
         self._disk = Disk()
         self._actions = Actions(self._ground, self._disk)
-        self._engine = Enrolment(self._settings.policy, random.Random(), _now())  # noqa: S311 - jitter, no secret
+        self._engine = Enrolment(self._settings.policy, random.Random(), self._now())  # noqa: S311 - jitter, no secret
         self._finder = Finder(self._ground, self._disk, self._look_again)
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._tasks: dict[asyncio.Task[None], Command | None] = {}
@@ -94,22 +98,24 @@ class Daemon:
             self._notifier.ready(self._line())
             self._start(self._perform(Examine()), Examine())
             self._disk.watch(self._ground.ca_file_changed, self._ca_file_changed, FILES_INTERVAL)
+            steps = clock.StepWatch(self._mind_clock)
             try:
                 await self._loop()
             finally:
+                steps.close()
                 await self._stop()
         return 0
 
     def status(self) -> dict[str, object]:
         """Return the status document."""
         situation = self._actions.situation
-        warnings = [*self._settings.warnings(), *(situation.warnings if situation else ())]
+        warnings = [*self._settings.warnings(), *(situation.warnings if situation else ()), *self._keeper.warnings()]
         if not self._actions.state_writable:
             warnings.append(Warned(reasons.STATE_NOT_WRITABLE, reasons.STATE_NOT_WRITABLE.says))
         document = status.document(
-            self._engine.condition(_now()), situation, tuple(warnings), self._started_at, self._actions.offered
+            self._engine.condition(self._now()), situation, tuple(warnings), self._started_at, self._actions.offered
         )
-        return {**document, "discovery": self._finder.document(situation)}
+        return {**document, "clock": self._keeper.document(), "discovery": self._finder.document(situation)}
 
     def healthy(self) -> bool:
         """Return whether the loop makes progress and what must be remembered can be written."""
@@ -127,7 +133,7 @@ class Daemon:
         before = self._engine.due
         self._handle(Woken(Cause.OPERATOR))
         self._events.put_nowait(Due())  # the loop sleeps until the old time: have it look at the new one
-        condition, due = self._engine.condition(_now()), self._engine.due
+        condition, due = self._engine.condition(self._now()), self._engine.due
         at = None if condition.next_attempt_at is None else timestamp(condition.next_attempt_at)
         if before is None:
             message = f"nothing waits: {condition.reason.says}"
@@ -186,6 +192,22 @@ class Daemon:
             yield self.status()
             await changed.wait()
 
+    async def reset_clock(self) -> dict[str, object]:
+        """Forget the floor of the clock and what was learnt about the time."""
+        self._keeper.reset()
+        await self._disk.run(self._ground.save_floor)
+        await self._look_again()
+        self._handle(Woken(Cause.OPERATOR))
+        return {"message": "Forgotten; the clock is believed again, unless it is behind this margod's release."}
+
+    def _mind_clock(self) -> None:
+        """Notice that the clock was set or the device slept; write the floor when it rose."""
+        for event in self._keeper.turn():
+            self._events.put_nowait(event)
+        if self._keeper.wants_saving:
+            self._keeper.wants_saving = False
+            self._start(self._disk.run(self._ground.save_floor), None)
+
     async def _look_again(self) -> None:
         """Take in what was configured, seen or chosen: at once, or as soon as the request under way is answered."""
         self._handle(Reread())
@@ -241,6 +263,7 @@ class Daemon:
             while not self._stopping.is_set():
                 getting = asyncio.ensure_future(self._events.get())
                 await asyncio.wait({getting, stopping}, timeout=self._patience(), return_when=asyncio.FIRST_COMPLETED)
+                self._mind_clock()
                 self._handle(getting.result() if getting.done() else Due())
                 getting.cancel()
                 self._notifier.watchdog()
@@ -250,6 +273,8 @@ class Daemon:
     def _patience(self) -> float | None:
         """Return how long the loop may sleep, seconds; None for as long as nothing happens."""
         due, limit = self._engine.due, None if self._watchdog is None else self._watchdog / 2
+        if self._engine.condition(self._now()).state is State.WAITING_FOR_CLOCK:  # where no timer tells of a step
+            limit = CLOCK_INTERVAL if limit is None else min(limit, CLOCK_INTERVAL)
         if due is None:
             return limit
         wait = max(0.0, due - time.monotonic())
@@ -262,15 +287,15 @@ class Daemon:
     def _handle(self, event: Event) -> None:
         """Give the engine an event, start what it asks for, tell the world what changed."""
         try:
-            commands = self._engine.handle(event, _now())
+            commands = self._engine.handle(event, self._now())
         except Exception as error:
             log.error("internal-error", event_type=type(event).__name__, exc_info=error)
-            self._engine = Enrolment(self._settings.policy, random.Random(), _now())  # noqa: S311 - as above
+            self._engine = Enrolment(self._settings.policy, random.Random(), self._now())  # noqa: S311 - as above
             self._start(self._begin_again(), None)
             commands = []
         for command in commands:
             self._start(self._perform(command), command)
-        self._finder.consider(self._actions.situation, self._engine.condition(_now()).connection)
+        self._finder.consider(self._actions.situation, self._engine.condition(self._now()).connection)
         self._tell()
         self._remember_now_and_then()
 
@@ -325,11 +350,11 @@ class Daemon:
         changed.set()
 
     def _line(self) -> str:
-        return status.systemd_line(self._engine.condition(_now()))
+        return status.systemd_line(self._engine.condition(self._now()))
 
     def _remember_now_and_then(self) -> None:
         """Write runtime.json when the state is another one than it says, but not too often."""
-        memory = self._engine.memory(_now())
+        memory = self._engine.memory(self._now())
         if memory is None or (memory.state, memory.reason) == self._remembered:
             return
         if time.monotonic() - self._remembered_at < RUNTIME_INTERVAL:
@@ -344,10 +369,13 @@ class Daemon:
         await asyncio.gather(self._drain(), self._server.stop(), self._finder.close(), return_exceptions=True)
         for task in [*self._tasks, *([self._reloading] if self._reloading else [])]:
             task.cancel()
-        memory = self._engine.memory(_now())
+        memory = self._engine.memory(self._now())
         try:
             async with asyncio.timeout(PATIENCE):
                 await self._actions.close()
+                self._keeper.close()
+                if self._keeper.wants_saving:
+                    await self._disk.run(self._ground.save_floor)
                 if memory is not None:
                     await self._disk.run(lambda: self._ground.remember(memory))
                 await self._disk.run(self._ground.close)
@@ -366,6 +394,9 @@ class Daemon:
             await asyncio.wait(precious, timeout=left, return_when=asyncio.FIRST_COMPLETED)
             self._take_events()
 
+    def _now(self) -> Now:
+        return Now(time.monotonic(), self._keeper.wall())
+
     def _take_events(self) -> None:
         while not self._events.empty():
             self._handle(self._events.get_nowait())
@@ -373,7 +404,3 @@ class Daemon:
 
 def _is_precious(command: Command | None) -> bool:
     return isinstance(command, Keep) or (isinstance(command, Send) and command.step is Step.ENROL)
-
-
-def _now() -> Now:
-    return Now(time.monotonic(), time.time())

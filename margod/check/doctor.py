@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from margod import RELEASED, trust
-from margod.check import clock, judge, network, report
+from margod.check import judge, network, report
 from margod.check.device import Device, look_at
 from margod.check.report import NAMES, Line, Verdict
 from margod.client import Client
@@ -23,6 +23,7 @@ from margod.model.wire import Answer, Request, TransportFailure
 from margod.protocols import Context, classify
 from margod.protocols.answers import clock_offset
 from margod.protocols.signed.desired import manifest_request
+from margod.service import clock
 from margod.shell import proxy as proxies
 from margod.shell.place import Place
 from margod.wfm import Proxy, WfmClient, at

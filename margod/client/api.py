@@ -93,6 +93,10 @@ class Client:
         """Have the root CA dropped and downloaded anew (admin socket)."""
         return cast("MessageDocument", self._ask("POST", "/v1/trust/forget"))
 
+    def reset_clock(self) -> MessageDocument:
+        """Have the stored floor of the clock forgotten (admin socket)."""
+        return cast("MessageDocument", self._ask("POST", "/v1/clock/reset"))
+
     def events(self, timeout: float | None = None) -> Iterator[StatusDocument]:
         """Yield the status document now and at every change.
 

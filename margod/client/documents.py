@@ -85,6 +85,17 @@ class TrustDocument(TypedDict):
     offered: list[AnchorDocument]
 
 
+class ClockDocument(TypedDict):
+    """What the clock is worth: `source` is system or wfm, `floor` the time that cannot be again."""
+
+    plausible: bool
+    synchronised: bool | None
+    source: str
+    floor: str
+    offset_seconds: float | None
+    offset_used: bool
+
+
 class WarningDocument(TypedDict):
     """Something that does not stop margod but should be looked at."""
 
@@ -116,6 +127,7 @@ class StatusDocument(TypedDict):
     device_id: str | None
     identity: IdentitySummary | None
     trust: TrustDocument
+    clock: ClockDocument
     warnings: list[WarningDocument]
     started_at: str
 

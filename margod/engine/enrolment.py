@@ -32,6 +32,11 @@ SPOKEN: Final = frozenset({State.PENDING_APPROVAL, State.REJECTED, State.BLOCKED
 """What the WFM has said and a failing network does not take back."""
 
 _REFUSALS: Final = (Kind.INVALID, Kind.UNAUTHORIZED, Kind.WRONG_ADDRESS, Kind.CONFLICT)
+_CONNECTIONS: Final = {
+    Kind.UNREACHABLE: Connection.OFFLINE,
+    Kind.UNTRUSTED: Connection.UNTRUSTED,
+    Kind.CLOCK: Connection.CLOCK,
+}
 _FIRST_WORDS: Final = {
     Step.FETCH_TRUST: (State.ONBOARDING, reasons.FETCHING_CA),
     Step.ENROL: (State.ONBOARDING, reasons.ASKING),
@@ -130,6 +135,9 @@ class Enrolment:
                 return []
             case m.Woken():
                 return self._woken(event.cause, now)
+            case m.Slept():
+                self._slept(event.seconds, now)
+                return []
             case m.Due() if self._on is _On.TIMER and self._due is not None and now.mono >= self._due:
                 return self._proceed(now)
             case m.Recorded() if self._on is _On.RECORDED:
@@ -252,6 +260,14 @@ class Enrolment:
             return []
         self._due, self._last_wake = due, due
         return self._proceed(now) if due <= now.mono else []
+
+    def _slept(self, seconds: float, now: m.Now) -> None:
+        """Count a suspend as time that has passed; what fell due in it is spread, for a whole fleet may wake at once."""
+        self._floor -= seconds
+        if self._on is _On.TIMER and self._due is not None:
+            passed = self._due - seconds
+            soon = now.mono + self._rng.uniform(0.0, policy.WAKE_INTERVAL)
+            self._due = passed if passed > now.mono else min(self._due, soon)
 
     def _kept(self, now: m.Now) -> list[m.Command]:
         kept, facts = self._to_keep, self._facts
@@ -378,9 +394,7 @@ class Enrolment:
         return [] if note is None else [note]
 
     def _connect(self, kind: Kind, now: m.Now) -> None:
-        connection = {Kind.UNREACHABLE: Connection.OFFLINE, Kind.UNTRUSTED: Connection.UNTRUSTED}.get(
-            kind, Connection.ONLINE
-        )
+        connection = _CONNECTIONS.get(kind, Connection.ONLINE)
         if connection is not self._connection:
             self._connection, self._connection_since = connection, now.wall
 

@@ -69,6 +69,7 @@ ENROL: Final[dict[Kind, Verdict]] = {
     Kind.BUSY: Verdict(None, TRYING),
     Kind.UNREACHABLE: Verdict(None, TRYING),
     Kind.UNTRUSTED: Verdict(State.UNTRUSTED, UNTRUSTED),
+    Kind.CLOCK: Verdict(None, CALLS),
 }
 """Everything but ACCEPTED, for the enrolment request."""
 
@@ -83,6 +84,7 @@ FETCH_TRUST: Final[dict[Kind, Verdict]] = {
     Kind.BUSY: Verdict(None, TRYING),
     Kind.UNREACHABLE: Verdict(None, TRYING),
     Kind.UNTRUSTED: Verdict(State.UNTRUSTED, UNTRUSTED),
+    Kind.CLOCK: Verdict(None, CALLS),
 }
 """The same for the download of the root CA: without one there is no trust, whatever the refusal was."""
 
@@ -97,6 +99,7 @@ REPORT: Final[dict[Kind, Schedule]] = {
     Kind.BUSY: TRYING,
     Kind.UNREACHABLE: TRYING,
     Kind.UNTRUSTED: UNTRUSTED,
+    Kind.CLOCK: CALLS,
 }
 """For the report of an onboarded device only the schedule differs: no outcome takes the enrolment back."""
 

@@ -33,5 +33,8 @@ class Controller(Protocol):
     async def forget_trust(self) -> dict[str, object]:
         """Drop the root CA that is kept, to download it anew. Raises MargodError if no other could be had."""
 
+    async def reset_clock(self) -> dict[str, object]:
+        """Forget the stored floor of the clock and what was learnt about the time. Raises MargodError."""
+
     def changes(self) -> AsyncIterator[dict[str, object]]:
         """Yield the status document now and at every change; a slow consumer may get the latest only."""

@@ -103,12 +103,16 @@ def _actions(controller: Controller) -> dict[str, dict[str, Handler]]:
     async def forget_trust(_: BaseRequest) -> Response:
         return document(await controller.forget_trust())
 
+    async def reset_clock(_: BaseRequest) -> Response:
+        return document(await controller.reset_clock())
+
     return {
         "/v1/retry": {"POST": retry},
         "/v1/reload": {"POST": reload},
         "/v1/discovery/use": {"POST": use},
         "/v1/trust/accept": {"POST": accept_trust},
         "/v1/trust/forget": {"POST": forget_trust},
+        "/v1/clock/reset": {"POST": reset_clock},
     }
 
 

@@ -31,6 +31,7 @@ class Kind(Enum):
     BUSY = "busy"
     UNREACHABLE = "unreachable"
     UNTRUSTED = "untrusted"
+    CLOCK = "clock"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import Final
 
 from margod import trust
 from margod.engine.messages import Facts, History, Obstacle
 from margod.identity import Identity
+from margod.model.capabilities import Capabilities
 from margod.model.reasons import Reason
 from margod.model.state import State
 from margod.protocols import Context
 from margod.shell.place import Place
 from margod.wfm import Proxy
+
+NOBODY: Final = Capabilities(None, "", "", "")
+"""For a request that says nothing of the device."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from margod.check import clock
+from margod.service import clock
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
