@@ -15,7 +15,6 @@ from margod.check.report import NAMES, Line, Verdict
 from margod.client import Client
 from margod.config import Sources
 from margod.model import reasons
-from margod.model.capabilities import Capabilities
 from margod.model.errors import DaemonUnreachable, MargodError, TrustError
 from margod.model.outcome import Kind, Step
 from margod.model.reasons import Reason
@@ -26,12 +25,13 @@ from margod.protocols.signed.desired import manifest_request
 from margod.service import clock
 from margod.shell import proxy as proxies
 from margod.shell.place import Place
+from margod.shell.situation import NOBODY
+from margod.shell.timekeeper import Timekeeper
 from margod.wfm import Proxy, WfmClient, at
 
 REQUEST_LIMIT: Final = 5.0
 """Seconds for each GET."""
 SOCKET_LIMIT: Final = 2.0
-_NOBODY: Final = Capabilities(None, "", "", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,10 @@ async def examine(questions: Questions) -> tuple[Line, ...]:
     valid_from = [(f"the root CA {anchor.subject}", anchor.not_before) for anchor in device.anchors]
     if device.identity is not None:
         valid_from.append(("this device's certificate", device.identity.not_before))
-    device.lines.append(judge.clock(now, RELEASED, clock.synchronised(), online.offset, valid_from))
+    keeper = Timekeeper()
+    keeper.load(device.config.state.directory)
+    floor = keeper.floor.wall
+    device.lines.append(judge.clock(now, RELEASED, clock.synchronised(), online.offset, valid_from, floor))
     device.lines.append(_socket(device, questions.daemon))
     return tuple(sorted(device.lines, key=lambda line: NAMES.index(line.name)))
 
@@ -161,7 +164,7 @@ class _Online:
 
     async def _ask(self, client: WfmClient, url: str) -> str:
         generation, device = self._device.generation, self._device
-        context = Context(b"", {}, _NOBODY)
+        context = Context(b"", {}, NOBODY)
         request = generation.request(Step.FETCH_TRUST, "spec", context)
         result = await client.send(generation.authenticate(request, url, _NoSigner(), 0))
         if isinstance(result, Answer):

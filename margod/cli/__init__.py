@@ -26,6 +26,7 @@ COMMANDS: Final = (
     "reload",
     "identity",
     "trust",
+    "clock",
     "config",
     "demo",
     "devwfm",

@@ -262,7 +262,7 @@ class Enrolment:
         return self._proceed(now) if due <= now.mono else []
 
     def _slept(self, seconds: float, now: m.Now) -> None:
-        """Count a suspend as time that has passed; what fell due in it is spread, for a whole fleet may wake at once."""
+        """Count a suspend as time that has passed; what fell due in it is spread: a whole fleet may wake at once."""
         self._floor -= seconds
         if self._on is _On.TIMER and self._due is not None:
             passed = self._due - seconds

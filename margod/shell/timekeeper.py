@@ -122,7 +122,7 @@ class Timekeeper:
 
     def found(self, wall: float, at: float) -> None:
         """Work with the time that the WFM gave (`clock.bootstrap`): `wall` was it when the system's clock said `at`."""
-        self.shift = wall - at
+        self.shift += wall - at
         self._last = self._reading()
         log.warning("clock-from-wfm", time=timestamp(wall), system=timestamp(at))
 

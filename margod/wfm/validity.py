@@ -1,4 +1,4 @@
-"""The times of the server's certificates: read from the verified chain, and compared with a clock that is not OpenSSL's.
+"""The times of the server's certificates, compared with a clock that is not OpenSSL's.
 
 OpenSSL verifies by the system's clock. Where that cannot be right, the context leaves the times out (NO_CHECK_TIME) and
 everything else in, and the times of exactly the chain that OpenSSL built are compared here, before a byte of HTTP.

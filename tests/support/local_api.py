@@ -66,6 +66,14 @@ STATUS: dict[str, object] = {
         ],
         "offered": [],
     },
+    "clock": {
+        "plausible": True,
+        "synchronised": None,
+        "source": "system",
+        "floor": "2026-11-21T00:00:00Z",
+        "offset_seconds": 0.4,
+        "offset_used": False,
+    },
     "warnings": [{"code": "config-last-good", "message": "The configuration has errors.", "hint": "Mend it."}],
     "started_at": "2026-11-21T17:59:00Z",
 }
@@ -119,6 +127,11 @@ class SteeredController:
         return {"message": f"Taken: {fingerprint}"}
 
     async def forget_trust(self) -> dict[str, object]:
+        return {"message": "Forgotten."}
+
+    async def reset_clock(self) -> dict[str, object]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
         return {"message": "Forgotten."}
 
     async def choose(self, instance: str) -> dict[str, object]:
