@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urlsplit
 
-from margod import RELEASED, trust
+from margod import trust
 from margod.check import judge, network, report
 from margod.check.device import Device, look_at
 from margod.check.report import NAMES, Line, Verdict
 from margod.client import Client
 from margod.config import Sources
+from margod.engine.timekeeping import correction
 from margod.model import reasons
 from margod.model.errors import DaemonUnreachable, MargodError, TrustError
 from margod.model.outcome import Kind, Step
@@ -57,8 +58,7 @@ async def examine(questions: Questions) -> tuple[Line, ...]:
         valid_from.append(("this device's certificate", device.identity.not_before))
     keeper = Timekeeper()
     keeper.load(device.config.state.directory)
-    floor = keeper.floor.wall
-    device.lines.append(judge.clock(now, RELEASED, clock.synchronised(), online.offset, valid_from, floor))
+    device.lines.append(judge.clock(now, keeper.floor.wall, clock.synchronised(), online.offset, valid_from))
     device.lines.append(_socket(device, questions.daemon))
     return tuple(sorted(device.lines, key=lambda line: NAMES.index(line.name)))
 
@@ -180,9 +180,13 @@ class _Online:
             return "identity"
         else:
             asked = manifest_request(device.client_id)
-            sent = generation.authenticate(asked, url, device.identity.signer, int(time.time()))
+            sent = generation.authenticate(asked, url, device.identity.signer, self._created())
             self.lines.append(judge.signed(await client.send(sent), asked.path))
         return ""
+
+    def _created(self) -> int:
+        """Return the time that the daemon's signatures would bear."""
+        return int(time.time() + correction(self.offset, clock.synchronised()))
 
     def _certificate_api(self, request: Request, result: Answer | TransportFailure, context: Context) -> Line:
         """Judge the download of the root CA; without effect where another source vouches, so it only warns then."""

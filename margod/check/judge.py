@@ -57,32 +57,27 @@ class Handshake:
 
 def clock(
     now: float,
-    released: float,
+    floor: float,
     synchronised: bool | None,
     offset: float | None,
     valid_from: Sequence[tuple[str, float]],
-    floor: float = 0.0,
 ) -> Line:
     """Judge the clock by what is known of the time.
 
-    `released`: when this margod was made. `offset`: seconds by which the WFM's verified clock is ahead of ours, None
-    if it was not asked. `valid_from`: certificates that we hold, each with the begin of its validity. `floor`: when it
-    was at least, by what is stored.
+    `floor`: when it was at least, by what is stored or when this margod was made. `offset`: seconds by which the WFM's
+    verified clock is ahead of ours, None if it was not asked. `valid_from`: certificates that we hold, each with the
+    begin of its validity.
     """
     name = "clock"
     facts: dict[str, report.Fact] = {
         "now": timestamp(now),
-        "released": timestamp(released),
-        "floor": timestamp(max(released, floor)),
+        "floor": timestamp(floor),
         "synchronised": synchronised,
         "wfm_offset_seconds": None if offset is None else round(offset, 1),
     }
     later = [(what, begin) for what, begin in valid_from if begin > now]
-    if now < released:
-        said = f"it says {timestamp(now)}, and this margod was made at {timestamp(released)}"
-    elif now < floor:
+    if now < floor:
         said = f"it says {timestamp(now)}, and it was {timestamp(floor)} already"
-    if now < max(released, floor):
         return report.failed(name, reasons.CLOCK_IMPLAUSIBLE, said, facts=facts)
     if offset is not None and abs(offset) > OFFSET_WARNED:
         side = "behind" if offset > 0 else "ahead of"

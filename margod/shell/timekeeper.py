@@ -74,9 +74,7 @@ class Timekeeper:
         now, floor = self.wall(), self.floor.wall
         if now >= floor:
             return ""
-        if floor > RELEASED:
-            return f"it says {timestamp(now)}, and it was {timestamp(floor)} already"
-        return f"it says {timestamp(now)}, and this margod was made at {timestamp(floor)}"
+        return f"it says {timestamp(now)}, and it was {timestamp(floor)} already"
 
     def likely(self) -> float:
         """Return the time that it probably is: the clock's, or what was vouched for earlier where the clock left it.
@@ -130,7 +128,9 @@ class Timekeeper:
         """Return the outcome with what the clock has to do with it."""
         if outcome.reason in (reasons.TLS_EXPIRED, reasons.TLS_NOT_YET_VALID):
             return self._tls(outcome)
-        if outcome.kind is Kind.UNAUTHORIZED and (reason := self._to_mend()):
+        if outcome.reason is reasons.SIGNATURE_REFUSED and (reason := self._to_mend()):
+            if self._away() is not None:  # our clock left the time: nothing that the WFM said is taken back by that
+                return replace(outcome, kind=Kind.CLOCK, reason=reasons.CLOCK_IMPLAUSIBLE)
             return replace(outcome, reason=reason)
         return outcome
 
