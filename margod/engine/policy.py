@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
+from margod.model import reasons
 from margod.model.outcome import Kind, Step
+from margod.model.reasons import Reason
 from margod.model.state import State
 
 DAY: Final = 86_400.0
@@ -63,6 +66,7 @@ ENROL: Final[dict[Kind, Verdict]] = {
     Kind.FORBIDDEN: Verdict(State.REJECTED, REJECTED),
     Kind.INVALID: Verdict(State.BLOCKED, BLOCKED),
     Kind.UNAUTHORIZED: Verdict(State.BLOCKED, BLOCKED),
+    Kind.UNKNOWN: Verdict(State.BLOCKED, BLOCKED),
     Kind.CONFLICT: Verdict(State.BLOCKED, BLOCKED),
     Kind.WRONG_ADDRESS: Verdict(State.BLOCKED, BLOCKED),
     Kind.BAD_ANSWER: Verdict(None, TRYING),
@@ -78,6 +82,7 @@ FETCH_TRUST: Final[dict[Kind, Verdict]] = {
     Kind.FORBIDDEN: Verdict(State.UNTRUSTED, UNTRUSTED),
     Kind.INVALID: Verdict(State.UNTRUSTED, UNTRUSTED),
     Kind.UNAUTHORIZED: Verdict(State.UNTRUSTED, UNTRUSTED),
+    Kind.UNKNOWN: Verdict(State.UNTRUSTED, UNTRUSTED),
     Kind.CONFLICT: Verdict(State.UNTRUSTED, UNTRUSTED),
     Kind.WRONG_ADDRESS: Verdict(State.UNTRUSTED, UNTRUSTED),
     Kind.BAD_ANSWER: Verdict(State.UNTRUSTED, UNTRUSTED),
@@ -93,6 +98,7 @@ REPORT: Final[dict[Kind, Schedule]] = {
     Kind.FORBIDDEN: REJECTED,
     Kind.INVALID: BLOCKED,
     Kind.UNAUTHORIZED: REJECTED,
+    Kind.UNKNOWN: REJECTED,
     Kind.CONFLICT: REJECTED,
     Kind.WRONG_ADDRESS: REJECTED,
     Kind.BAD_ANSWER: CALLS,
@@ -101,7 +107,7 @@ REPORT: Final[dict[Kind, Schedule]] = {
     Kind.UNTRUSTED: UNTRUSTED,
     Kind.CLOCK: CALLS,
 }
-"""For the report of an onboarded device only the schedule differs: no outcome takes the enrolment back."""
+"""For the calls of an onboarded device only the schedule differs: no outcome takes the enrolment back."""
 
 CAP: Final[dict[State, float]] = {
     State.PENDING_APPROVAL: PENDING.cap,
@@ -110,6 +116,7 @@ CAP: Final[dict[State, float]] = {
     State.UNTRUSTED: UNTRUSTED.cap,
     State.ONBOARDED: BLOCKED.cap,
     State.ENROLLED: BLOCKED.cap,
+    State.REFUSED: REJECTED.cap,
 }
 """The longest wait that a restart takes over in each state, seconds (others: TRYING's), whatever the clock says."""
 
@@ -120,16 +127,45 @@ class Policy:
 
     forbidden_is_pending: bool = False
     reissue_on_conflict: bool = True
+    upkeep: Mapping[Step, float] = field(default_factory=dict)
+    """What an enrolled device asks from time to time: the longest time between two, seconds."""
+    forgotten_after: float = DAY
+    """For so many seconds a WFM has to say that it does not know or accept an enrolled device before it is refused."""
 
-    def verdict(self, step: Step, kind: Kind, *, enrolled: bool) -> Verdict:
-        """Return what `kind` (not ACCEPTED) at `step` leads to. `enrolled`: an earlier report was accepted."""
+    def verdict(self, step: Step, kind: Kind, *, accepted: bool, enrolled: bool) -> Verdict:
+        """Return what `kind` (not ACCEPTED) at `step` leads to.
+
+        `accepted`: the enrolment record is stored; `enrolled`: and an earlier report was accepted.
+        """
         if step is Step.FETCH_TRUST:
             found = FETCH_TRUST[kind]
             return Verdict(State.ENROLLED, found.schedule) if enrolled else found
-        if step is Step.REPORT:
+        if accepted or step is Step.REPORT:
             schedule = CALLS if enrolled and REPORT[kind] is TRYING else REPORT[kind]
             return Verdict(State.ENROLLED if enrolled else State.ONBOARDED, schedule)
         return ENROL[kind]
+
+
+def first_words(step: Step, *, known: bool) -> tuple[State, Reason]:
+    """Return state and reason while a step is made for the first time; `known`: the WFM has accepted this device."""
+    words = {
+        Step.FETCH_TRUST: (State.ONBOARDING, reasons.FETCHING_CA),
+        Step.ENROL: (State.ONBOARDING, reasons.ASKING),
+        Step.REPORT: (State.ONBOARDED, reasons.REPORTING),
+        Step.CONFIRM: (State.ONBOARDING, reasons.CONFIRMING),
+    }
+    enrolled = State.ENROLLED, reasons.ENROLLED
+    return enrolled if known else words.get(step, enrolled)
+
+
+def slept(due: float, seconds: float, now: float, rng: Random) -> float:
+    """Return when a wait ends after a suspend of `seconds`, which the monotonic clock did not count.
+
+    What fell due in it is spread: a whole fleet may wake at once.
+    """
+    if due - seconds > now:
+        return due - seconds
+    return min(due, now + rng.uniform(0.0, WAKE_INTERVAL))
 
 
 def floor(retry_after: float | None) -> float:

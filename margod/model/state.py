@@ -21,6 +21,7 @@ class State(Enum):
     BLOCKED = "blocked"
     ONBOARDED = "onboarded"
     ENROLLED = "enrolled"
+    REFUSED = "refused"
 
 
 class Connection(Enum):

@@ -59,6 +59,7 @@ async def test_jumps_of_an_enrolled_device(tmp_path: Path, jump: float) -> None:
     ):
         await daemon.until("enrolled")
         before = len(await wfm.requests())
+        status = await daemon.status()
         for ahead in (jump, 0, jump):
             since = len(daemon.journal)
             daemon.set_clock(ahead)
