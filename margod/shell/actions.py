@@ -110,7 +110,8 @@ class Actions:
         if time.monotonic() - self._asked_time_at < bootstrap.EVERY:
             return False
         self._asked_time_at = time.monotonic()
-        found = await bootstrap.ask(situation, self.ground.generation, wfm.timeout, keeper.floor.wall, keeper.wall)
+        seconds = min(wfm.timeout, bootstrap.LIMIT)
+        found = await bootstrap.ask(situation, self.ground.generation, seconds, keeper.floor.wall, keeper.wall)
         if found is not None and not keeper.plausible():
             keeper.found(found.wall, found.at)
             return True

@@ -29,6 +29,8 @@ log: Final = structlog.get_logger()
 
 CONFIGURED: Final = (anchoring.CA_FILE, anchoring.PIN)
 """The sources of an anchor that may vouch for the time: nobody on the network had a part in them."""
+LIMIT: Final = 10.0
+"""Seconds for each request: whoever waits for the time should soon notice that the clock was set."""
 EVERY: Final = 10.0
 """Seconds at least between two attempts."""
 

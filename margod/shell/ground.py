@@ -40,10 +40,16 @@ LOG_LENGTH: Final = 256
 class Ground:
     """Configuration, vault and generation together. One thread uses it at a time."""
 
-    def __init__(self, config: Config, clock: Callable[[], float], env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        clock: Callable[[], float],
+        env: Mapping[str, str] | None = None,
+        keeper: Timekeeper | None = None,
+    ) -> None:
         """Take the configuration; `clock` is the system's, Unix seconds. The vault is opened by `open` or a look.
 
-        `env` is where a proxy may be named.
+        `env` is where a proxy may be named. `keeper` is the process's, where another ground has it already.
         """
         self.config = config
         self._env = dict(env or {})
@@ -52,7 +58,7 @@ class Ground:
         self.vault: Vault | None = None
         self.sightings: tuple[Candidate, ...] = ()
         """The WFMs that announce themselves and count; what is not browsed for is not in it."""
-        self.keeper = Timekeeper(clock)
+        self.keeper = keeper or Timekeeper(clock)
         self._clock = self.keeper.wall
         self._identity: tuple[bytes, bytes, Identity] | None = None
         self._ca_file: object = None

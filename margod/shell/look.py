@@ -97,7 +97,10 @@ class Look:
 
     def _no_time(self) -> Obstacle | None:
         """Return what keeps a device that is not enrolled from beginning: a clock that cannot be right."""
-        said = "" if self.enrolled else self.ground.keeper.implausible()
+        said = self.ground.keeper.implausible()
+        if said and self.enrolled:
+            self.warnings.append(Warned(reasons.CLOCK_IMPLAUSIBLE, f"This device's clock cannot be right: {said}."))
+            return None
         return Obstacle(State.WAITING_FOR_CLOCK, reasons.CLOCK_IMPLAUSIBLE, said) if said else None
 
     def _take_identity(self) -> None:

@@ -126,6 +126,8 @@ class Timekeeper:
 
     def explain(self, outcome: Outcome) -> Outcome:
         """Return the outcome with what the clock has to do with it."""
+        if outcome.by_clock and self.correction():
+            outcome = replace(outcome, by_clock=False)  # the signature bore the WFM's time: the clock explains nothing
         if outcome.reason in (reasons.TLS_EXPIRED, reasons.TLS_NOT_YET_VALID):
             return self._tls(outcome)
         if outcome.reason is reasons.SIGNATURE_REFUSED and (reason := self._to_mend()):
@@ -137,8 +139,6 @@ class Timekeeper:
     def warnings(self) -> list[Warned]:
         """Return what a person should know of the clock."""
         found = []
-        if said := self.implausible():
-            found.append(Warned(reasons.CLOCK_IMPLAUSIBLE, f"{reasons.CLOCK_IMPLAUSIBLE.says} Namely, {said}."))
         if self.shift:
             found.append(Warned(reasons.CLOCK_FROM_WFM, reasons.CLOCK_FROM_WFM.says))
         if reason := self._to_mend():

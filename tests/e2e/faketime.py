@@ -21,8 +21,9 @@ class OtherTime(Daemon):
     Its loop turns twice a second, as with a short watchdog: there libfaketime, unlike a real step, is noticed.
     """
 
-    def __init__(self, directory: Path, *, ahead: float, **configuration: Any) -> None:
-        """Write the configuration and the clock's file."""
+    def __init__(self, directory: Path, *, ahead: float, turns: bool = True, **configuration: Any) -> None:
+        """Write the configuration and the clock's file. Without `turns` the loop sleeps as long as it likes."""
+        self.turns = turns
         directory.mkdir(exist_ok=True)
         super().__init__(directory, **configuration)
         self.clock = directory / "faketime"
@@ -41,6 +42,6 @@ class OtherTime(Daemon):
             "FAKETIME_TIMESTAMP_FILE": str(self.clock),
             "FAKETIME_NO_CACHE": "1",
             "DONT_FAKE_MONOTONIC": "1",
-            "WATCHDOG_USEC": "1000000",
+            **({"WATCHDOG_USEC": "1000000"} if self.turns else {}),
         }
         await super().start(*arguments, env={**other, **(env or {})}, wait=wait)
