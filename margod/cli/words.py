@@ -47,7 +47,7 @@ def describe(status: StatusDocument, *, colour: bool, now: float | None = None) 
         ("Connection", f"{status['connection']} since {_time(status['connection_since'], now)}"),
         ("WFM", status["wfm"]["url"] or "none configured"),
         *([("Proxy", proxy)] if (proxy := status["wfm"].get("proxy")) else []),
-        *([("Clock", clock(status))] if "clock" in status else []),
+        ("Clock", clock(status)),
         *_seen(status),
         *_anchors(status),
         ("Client id", status["client_id"] or "none yet"),
