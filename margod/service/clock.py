@@ -112,7 +112,6 @@ class StepWatch:
             return
         except OSError as error:
             if error.errno == errno.ECANCELED:
-                self._arm()
-                self._stepped()
+                self._stepped()  # the timer itself is still set, and will tell again
                 return
         self.close()  # the end of time was reached, or the descriptor is no good: neither is worth a busy loop

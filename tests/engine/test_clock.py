@@ -88,6 +88,9 @@ def test_what_was_slept_was_waited(slept: float) -> None:
     left = world.engine.due - world.now.mono
     assert left == before - slept if before > slept else begin_within(left)
     assert len(world.asked) == 1
+    world.tell(m.Woken(m.Cause.OPERATOR))
+    world.settle()
+    assert len(world.asked) == (2 if slept > 3_600 else 1), "the WFM's word counted the time slept"
 
 
 def test_upkeep_slept_over_is_made_up() -> None:
