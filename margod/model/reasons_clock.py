@@ -22,7 +22,7 @@ CLOCK_OFFSET = _reason(
     "clock-offset",
     Side.DEVICE,
     "This device's clock and the WFM's differ.",
-    "Compare `date -u` with the WFM's clock; nothing keeps this device's right, so it is the first to look at.",
+    "Compare `date -u` with the WFM's clock; unless NTP keeps this device's right, it is the first to look at.",
 )
 WFM_CLOCK_OFFSET = _reason(
     "wfm-clock-offset",

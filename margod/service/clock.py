@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import errno
 import os
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,7 +26,7 @@ _STATUS_AT: Final = 5
 """Of `struct timex` as longs: modes (padded), offset, freq, maxerror, esterror, status (adjtimex(2))."""
 _ABSOLUTE_CANCEL_ON_SET: Final = 0x1 | 0x2
 """TFD_TIMER_ABSTIME and TFD_TIMER_CANCEL_ON_SET (timerfd_create(2))."""
-_FAR: Final = 9_000_000_000 if ctypes.sizeof(ctypes.c_long) == 8 else 0x7FFFFFFF
+_FAR: Final = 9_000_000_000 if sys.maxsize > 1 << 32 else 0x7FFFFFFF
 """When the timer ends, Unix seconds: never, as near as the kernel's nanoseconds, or a 32-bit time, let us say so."""
 
 
@@ -38,7 +38,9 @@ def synchronised() -> bool | None:
     with suppress(OSError):
         if TIMESYNCD.exists():
             return True
-    with suppress(OSError, AttributeError, ValueError):
+    with suppress(OSError, AttributeError, ValueError, ImportError, MemoryError):
+        import ctypes
+
         library = ctypes.CDLL(None, use_errno=True)
         timex = (ctypes.c_long * 64)()
         state = library.adjtimex(timex)
@@ -78,14 +80,11 @@ class StepWatch:
         """Begin watching in the running event loop."""
         self._stepped = stepped
         self._loop = asyncio.get_running_loop()
-        self._library: ctypes.CDLL | None = None
         self._fd = -1
-        with suppress(OSError, AttributeError):
-            self._library = ctypes.CDLL(None, use_errno=True)
-            self._fd = self._library.timerfd_create(time.CLOCK_REALTIME, os.O_NONBLOCK | os.O_CLOEXEC)
+        with suppress(OSError, AttributeError, ImportError, MemoryError):  # MemoryError: W^X without trampolines
+            self._fd = _timer()
         if self._fd >= 0:
             self._loop.add_reader(self._fd, self._woken)
-            self._arm()
 
     @property
     def works(self) -> bool:
@@ -99,12 +98,6 @@ class StepWatch:
             os.close(self._fd)
             self._fd = -1
 
-    def _arm(self) -> None:
-        assert self._library is not None
-        never = (ctypes.c_long * 4)(0, 0, _FAR, 0)  # struct itimerspec: interval, then the first expiry
-        if self._library.timerfd_settime(self._fd, _ABSOLUTE_CANCEL_ON_SET, never, None) < 0:
-            self.close()
-
     def _woken(self) -> None:
         try:
             os.read(self._fd, 8)
@@ -115,3 +108,16 @@ class StepWatch:
                 self._stepped()  # the timer itself is still set, and will tell again
                 return
         self.close()  # the end of time was reached, or the descriptor is no good: neither is worth a busy loop
+
+
+def _timer() -> int:
+    """Return the descriptor of a timer that never ends and is cancelled when the clock is set; -1 for none."""
+    import ctypes
+
+    library = ctypes.CDLL(None, use_errno=True)
+    fd: int = library.timerfd_create(time.CLOCK_REALTIME, os.O_NONBLOCK | os.O_CLOEXEC)
+    never = (ctypes.c_long * 4)(0, 0, _FAR, 0)  # struct itimerspec: interval, then the first expiry
+    if fd >= 0 and library.timerfd_settime(fd, _ABSOLUTE_CANCEL_ON_SET, never, None) < 0:
+        os.close(fd)
+        return -1
+    return fd

@@ -233,7 +233,7 @@ class Look:
         return Obstacle(State.BLOCKED, error.reason, error.message)
 
     def _check_validity(self) -> None:
-        if self.identity is None:
+        if self.identity is None or self.waits:
             return
         try:
             identities.check_validity(self.identity, self.now if self.enrolled else self.likely)

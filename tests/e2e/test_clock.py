@@ -120,6 +120,9 @@ async def test_jumps_while_approval_is_waited_for(tmp_path: Path) -> None:
         assert "ahead of the" in status["last_error"]["detail"]
         daemon.set_clock(-YEARS)
         await daemon.until("waiting-for-clock")
+        await daemon.stop()  # in that time, which is all that the next process knows of
+        await daemon.start()
+        await daemon.until("waiting-for-clock", "clock-implausible")
         made = attempts(daemon)
         daemon.set_clock(0)
         await daemon.until("pending-approval")
