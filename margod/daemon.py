@@ -24,8 +24,9 @@ from margod.engine.messages import Cause, Due, Event, Woken
 from margod.local import LocalServer
 from margod.model import reasons
 from margod.model.errors import MargodError, StateInUse, StateNotWritable, StateUnusable
+from margod.model.state import State
 from margod.model.text import duration, timestamp
-from margod.service import journal, notify, signals
+from margod.service import clock, journal, notify, signals
 from margod.shell import status
 from margod.shell.disk import Disk
 from margod.shell.finder import Finder
@@ -47,6 +48,8 @@ SOCKET_RETRY: Final = 60.0
 """Seconds between two attempts to bind the local sockets where /run was full or forbidden."""
 FILES_INTERVAL: Final = 120.0
 """Seconds between two looks at whether the file of trust.ca_file has changed; each is a wakeup, of few (budgets)."""
+CLOCK_INTERVAL: Final = 5.0
+"""Seconds between two looks at a clock that is waited for; while nothing waits for it, the kernel tells of a step."""
 STUCK: Final = 60.0
 """Seconds by which the loop may be late before it no longer counts as healthy."""
 
@@ -59,6 +62,7 @@ class Daemon:
         self._settings = Settings(options, loaded)
         self._started_at = time.time()
         self._ground = Ground(loaded.config, time.time, options.env)
+        self._keeper = self._ground.keeper
         self._disk = Disk()
         self._inbox: asyncio.Queue[tuple[Lane, Event]] = asyncio.Queue()
         self._lane = Lane(
@@ -90,16 +94,18 @@ class Daemon:
             self._notifier.ready(self._line())
             self._lane.begin()
             self._disk.watch(self._ground.ca_file_changed, self._ca_file_changed, FILES_INTERVAL)
+            steps = clock.StepWatch(self._mind_clock)
             try:
                 await self._loop()
             finally:
+                steps.close()
                 await self._stop()
         return 0
 
     def status(self) -> dict[str, object]:
         """Return the status document."""
         situation = self._actions.situation
-        warnings = [*self._settings.warnings(), *(situation.warnings if situation else ())]
+        warnings = [*self._settings.warnings(), *(situation.warnings if situation else ()), *self._keeper.warnings()]
         if not self._actions.state_writable:
             warnings.append(Warned(reasons.STATE_NOT_WRITABLE, reasons.STATE_NOT_WRITABLE.says))
         renewing = self._actions.renewing
@@ -112,7 +118,7 @@ class Daemon:
             presented=renewing.presented,
             adopt_after=self._ground.config.trust.adopt_after,
         )
-        return {**document, "discovery": self._finder.document(situation)}
+        return {**document, "clock": self._keeper.document(), "discovery": self._finder.document(situation)}
 
     def healthy(self) -> bool:
         """Return whether the loop makes progress and what must be remembered can be written."""
@@ -165,6 +171,22 @@ class Daemon:
         """End the enrolment and start again, or clear everything. Raises MargodError if it was not done."""
         order = Order(unregister, new_identity, wipe)
         return {"message": await self._actions.resetting.ask(order, self._lane.look_again)}
+
+    async def reset_clock(self) -> dict[str, object]:
+        """Forget the floor of the clock and what was learnt about the time."""
+        self._keeper.reset()
+        await self._disk.run(self._ground.save_floor)
+        await self._lane.look_again()
+        self._lane.wake(Cause.OPERATOR)
+        return {"message": "Forgotten; the clock is believed again, unless it is behind this margod's release."}
+
+    def _mind_clock(self) -> None:
+        """Notice that the clock was set or the device slept; write the floor when it rose."""
+        for event in self._keeper.turn():
+            self._lane.post(event)
+        if self._keeper.wants_saving:
+            self._keeper.wants_saving = False
+            self._lane.start(self._disk.run(self._ground.save_floor))
 
     async def _reload(self) -> dict[str, object]:
         self._notifier.reloading()
@@ -242,6 +264,7 @@ class Daemon:
                 await asyncio.wait({getting, stopping}, timeout=self._patience(), return_when=asyncio.FIRST_COMPLETED)
                 lane, event = getting.result() if getting.done() else (self._lane, Due())
                 getting.cancel()
+                self._mind_clock()
                 lane.handle(event)
                 self._notifier.watchdog()
         finally:
@@ -250,6 +273,8 @@ class Daemon:
     def _patience(self) -> float | None:
         """Return how long the loop may sleep, seconds; None for as long as nothing happens."""
         due, limit = self._lane.due, None if self._watchdog is None else self._watchdog / 2
+        if self._lane.condition.state is State.WAITING_FOR_CLOCK:  # where no timer tells of a step
+            limit = CLOCK_INTERVAL if limit is None else min(limit, CLOCK_INTERVAL)
         if due is None:
             return limit
         wait = max(0.0, due - time.monotonic())
@@ -302,6 +327,9 @@ class Daemon:
             self._reloading.cancel()
         try:
             async with asyncio.timeout(PATIENCE):
+                self._keeper.close()
+                if self._keeper.wants_saving:
+                    await self._disk.run(self._ground.save_floor)
                 await self._lane.close()
         except TimeoutError:
             log.warning("disk-slow", message="The state directory did not answer in time; nothing was half written.")

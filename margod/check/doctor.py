@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urlsplit
 
-from margod import RELEASED, trust
-from margod.check import clock, judge, network, report
+from margod import trust
+from margod.check import judge, network, report
 from margod.check.device import Device, look_at
 from margod.check.report import NAMES, Line, Verdict
 from margod.client import Client
 from margod.config import Sources
+from margod.engine.timekeeping import correction
 from margod.model import reasons
-from margod.model.capabilities import Capabilities
 from margod.model.errors import DaemonUnreachable, MargodError, TrustError
 from margod.model.outcome import Kind, Step
 from margod.model.reasons import Reason
@@ -23,15 +23,17 @@ from margod.model.wire import Answer, Request, TransportFailure
 from margod.protocols import Context, classify
 from margod.protocols.answers import clock_offset
 from margod.protocols.signed.desired import manifest_request
+from margod.service import clock
 from margod.shell import proxy as proxies
 from margod.shell.place import Place
+from margod.shell.situation import NOBODY
+from margod.shell.timekeeper import Timekeeper
 from margod.wfm import Proxy, WfmClient, at
 from margod.wfm.handshake import Way
 
 REQUEST_LIMIT: Final = 5.0
 """Seconds for each GET."""
 SOCKET_LIMIT: Final = 2.0
-_NOBODY: Final = Capabilities(None, "", "", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,9 @@ async def examine(questions: Questions) -> tuple[Line, ...]:
     valid_from = [(f"the root CA {anchor.subject}", anchor.not_before) for anchor in device.anchors]
     if device.identity is not None:
         valid_from.append(("this device's certificate", device.identity.not_before))
-    device.lines.append(judge.clock(now, RELEASED, clock.synchronised(), online.offset, valid_from))
+    keeper = Timekeeper()
+    keeper.load(device.config.state.directory)
+    device.lines.append(judge.clock(now, keeper.floor.wall, clock.synchronised(), online.offset, valid_from))
     device.lines.append(_socket(device, questions.daemon))
     return tuple(sorted(device.lines, key=lambda line: NAMES.index(line.name)))
 
@@ -161,7 +165,7 @@ class _Online:
 
     async def _ask(self, client: WfmClient, url: str) -> str:
         generation, device = self._device.generation, self._device
-        context = Context(b"", {}, _NOBODY)
+        context = Context(b"", {}, NOBODY)
         request = generation.request(Step.FETCH_TRUST, "spec", context)
         result = await client.send(generation.authenticate(request, url, _NoSigner(), 0))
         if isinstance(result, Answer):
@@ -177,9 +181,13 @@ class _Online:
             return "identity"
         else:
             asked = manifest_request(device.client_id)
-            sent = generation.authenticate(asked, url, device.identity.signer, int(time.time()))
+            sent = generation.authenticate(asked, url, device.identity.signer, self._created())
             self.lines.append(judge.signed(await client.send(sent), asked.path))
         return ""
+
+    def _created(self) -> int:
+        """Return the time that the daemon's signatures would bear."""
+        return int(time.time() + correction(self.offset, clock.synchronised()))
 
     def _certificate_api(self, request: Request, result: Answer | TransportFailure, context: Context) -> Line:
         """Judge the download of the root CA; without effect where another source vouches, so it only warns then."""

@@ -10,6 +10,7 @@ from typing import Final
 from margod.check import report
 from margod.check.report import Line
 from margod.client import StatusDocument, exit_code
+from margod.engine.timekeeping import beyond
 from margod.model import reasons
 from margod.model.outcome import Kind, Step
 from margod.model.reasons import REASONS, Reason, Side
@@ -20,8 +21,6 @@ from margod.protocols.answers import error_text
 
 OFFSET_WARNED: Final = 5.0
 """Seconds that a `created` in the future may lie ahead at a strict WFM."""
-OFFSET_FAILED: Final = 300.0
-"""Seconds after which a strict WFM calls a signature too old."""
 
 _ABOUT_THE_CLIENT: Final = re.compile(r"client|device", re.IGNORECASE)
 
@@ -58,33 +57,35 @@ class Handshake:
 
 def clock(
     now: float,
-    released: float,
+    floor: float,
     synchronised: bool | None,
     offset: float | None,
     valid_from: Sequence[tuple[str, float]],
 ) -> Line:
     """Judge the clock by what is known of the time.
 
-    `released`: when this margod was made. `offset`: seconds by which the WFM's verified clock is ahead of ours, None
-    if it was not asked. `valid_from`: certificates that we hold, each with the begin of its validity.
+    `floor`: when it was at least, by what is stored or when this margod was made. `offset`: seconds by which the WFM's
+    verified clock is ahead of ours, None if it was not asked. `valid_from`: certificates that we hold, each with the
+    begin of its validity.
     """
     name = "clock"
     facts: dict[str, report.Fact] = {
         "now": timestamp(now),
-        "released": timestamp(released),
+        "floor": timestamp(floor),
         "synchronised": synchronised,
         "wfm_offset_seconds": None if offset is None else round(offset, 1),
     }
     later = [(what, begin) for what, begin in valid_from if begin > now]
-    if now < released:
-        said = f"it says {timestamp(now)}, and this margod was made at {timestamp(released)}"
+    if now < floor:
+        said = f"it says {timestamp(now)}, and it was {timestamp(floor)} already"
         return report.failed(name, reasons.CLOCK_IMPLAUSIBLE, said, facts=facts)
     if offset is not None and abs(offset) > OFFSET_WARNED:
         side = "behind" if offset > 0 else "ahead of"
         said = f"this device's is {duration(abs(offset))} {side} the WFM's, and is {_kept(synchronised)}"
-        hint = "Look at the WFM's clock: this device's is synchronised." if synchronised else ""
-        judged = report.failed if abs(offset) > OFFSET_FAILED else report.warning
-        return judged(name, reasons.CLOCK_OFFSET, said, hint=hint, facts=facts)
+        reason = reasons.WFM_CLOCK_OFFSET if synchronised else reasons.CLOCK_OFFSET
+        if beyond(offset, synchronised):
+            return report.failed(name, reason, said, facts=facts)
+        return report.warning(name, reason, f"{said}; signatures bear the WFM's time", facts=facts)
     if later:
         said = f"it says {timestamp(now)}; {later[0][0]} is valid from {timestamp(later[0][1])}"
         return report.warning(name, reasons.CLOCK_IMPLAUSIBLE, said, facts=facts)

@@ -27,6 +27,7 @@ COMMANDS: Final = (
     "reset",
     "identity",
     "trust",
+    "clock",
     "config",
     "demo",
     "devwfm",

@@ -47,6 +47,7 @@ def describe(status: StatusDocument, *, colour: bool, now: float | None = None) 
         ("Connection", f"{status['connection']} since {_time(status['connection_since'], now)}"),
         ("WFM", status["wfm"]["url"] or "none configured"),
         *([("Proxy", proxy)] if (proxy := status["wfm"].get("proxy")) else []),
+        ("Clock", clock(status)),
         *_seen(status),
         *_anchors(status),
         ("Client id", status["client_id"] or "none yet"),
@@ -75,6 +76,21 @@ def line(status: StatusDocument) -> str:
     return shown(" ".join(parts))
 
 
+def clock(status: StatusDocument) -> str:
+    """Return what the clock is worth, on one line."""
+    found = status["clock"]
+    kept = {True: "synchronised", False: "not synchronised", None: "perhaps synchronised"}[found["synchronised"]]
+    words = ["plausible" if found["plausible"] else "cannot be right", kept]
+    if found["source"] == "wfm":
+        words.append("margod works with the WFM's time")
+    offset = found["offset_seconds"]
+    if offset is not None and abs(offset) > 5.0:
+        side = "behind" if offset > 0 else "ahead of"
+        used = ", whose time the signatures bear" if found["offset_used"] else ""
+        words.append(f"{duration(abs(offset))} {side} the WFM's{used}")
+    return ", ".join(words)
+
+
 def shown(text: str) -> str:
     """Return `text` with nothing in it that steers a terminal."""
     return "".join(c if c.isprintable() else " " for c in text)
@@ -84,6 +100,8 @@ def _next(status: StatusDocument, now: float | None) -> str:
     at = status["next_attempt_at"]
     if status["state"] == "enrolled" and at is None:
         return "nothing to be done"
+    if status["state"] == "waiting-for-clock":
+        return "when the clock is set; looked at every few seconds"
     if status["state"] == "discovering":
         return _DISCOVERING.get(status["reason"], "when a WFM is seen, or wfm.url is set (margod reload)")
     if at is None:

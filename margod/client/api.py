@@ -99,6 +99,10 @@ class Client:
         query = "&".join(f"{name}=true" for name, is_wanted in wanted.items() if is_wanted)
         return cast("MessageDocument", self._ask("POST", f"/v1/reset?{query}" if query else "/v1/reset"))
 
+    def reset_clock(self) -> MessageDocument:
+        """Have the stored floor of the clock forgotten (admin socket)."""
+        return cast("MessageDocument", self._ask("POST", "/v1/clock/reset"))
+
     def events(self, timeout: float | None = None) -> Iterator[StatusDocument]:
         """Yield the status document now and at every change.
 

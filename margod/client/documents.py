@@ -102,6 +102,17 @@ class TrustDocument(TypedDict):
     presented: PresentedDocument | None
 
 
+class ClockDocument(TypedDict):
+    """What the clock is worth: `source` is system or wfm, `floor` the time that cannot be again."""
+
+    plausible: bool
+    synchronised: bool | None
+    source: str
+    floor: str
+    offset_seconds: float | None
+    offset_used: bool
+
+
 class WarningDocument(TypedDict):
     """Something that does not stop margod but should be looked at."""
 
@@ -133,6 +144,7 @@ class StatusDocument(TypedDict):
     device_id: str | None
     identity: IdentitySummary | None
     trust: TrustDocument
+    clock: ClockDocument
     warnings: list[WarningDocument]
     started_at: str
 

@@ -18,6 +18,7 @@ EXIT_CODES: Final[dict[str, int]] = {
     "pending-approval": 4,
     "rejected": 4,
     "refused": 4,
+    "waiting-for-clock": 5,
     "untrusted": 5,
     "blocked": 5,
 }

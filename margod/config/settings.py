@@ -185,6 +185,18 @@ class Log:
     )
 
 
+@attrs.frozen(kw_only=True)
+class Clock:
+    """What is done where this device's clock cannot be right."""
+
+    bootstrap: str = _setting(
+        values.choice("off", "wfm"),
+        "off",
+        "wfm: while the clock cannot be right, work with the WFM's time; for devices with neither clock battery nor "
+        "NTP. Needs trust.ca_file or trust.pin. The system's clock is not set.",
+    )
+
+
 def _section(of: type) -> Any:
     return attrs.field(factory=of, metadata={"class": of})
 
@@ -197,6 +209,7 @@ class Config:
     trust: Trust = _section(Trust)
     discovery: Discovery = _section(Discovery)
     tls: Tls = _section(Tls)
+    clock: Clock = _section(Clock)
     identity: IdentitySettings = _section(IdentitySettings)
     device: Device = _section(Device)
     onboarding: Onboarding = _section(Onboarding)

@@ -31,13 +31,7 @@ from margod.model.reasons import Reason
 from margod.model.state import Condition, State
 
 _REFUSALS: Final = (Kind.INVALID, Kind.UNAUTHORIZED, Kind.WRONG_ADDRESS, Kind.CONFLICT, Kind.UNKNOWN)
-_FIRST_WORDS: Final = {
-    Step.FETCH_TRUST: (State.ONBOARDING, reasons.FETCHING_CA),
-    Step.ENROL: (State.ONBOARDING, reasons.ASKING),
-    Step.REPORT: (State.ONBOARDED, reasons.REPORTING),
-    Step.CONFIRM: (State.ONBOARDING, reasons.CONFIRMING),
-}
-_NO_ANSWER: Final = (Kind.UNREACHABLE, Kind.UNTRUSTED, Kind.INTERCEPTED, Kind.BUSY)
+_NO_ANSWER: Final = (Kind.UNREACHABLE, Kind.UNTRUSTED, Kind.INTERCEPTED, Kind.CLOCK, Kind.BUSY)
 _ABOUT_US: Final = (Step.REPORT, Step.CONFIRM)
 """The steps whose answer says whether the WFM knows this device."""
 
@@ -113,6 +107,10 @@ class Enrolment:
 
     def handle(self, event: m.Event, now: m.Now) -> list[m.Command]:
         """Take one event, return what is to be done. An event that nothing waits for is passed over."""
+        if isinstance(event, m.Slept):  # the time that has passed counts
+            self._due = None if self._due is None else policy.slept(self._due, event.seconds, now.mono, self._rng)
+            self._floor -= event.seconds
+            self._upkeep.slept(event.seconds, now)
         commands = self._dispatch(event, now)
         if self._look_again and self._on is _On.TIMER:
             # Nothing else is begun meanwhile: what the look commits must not meet a request made under older facts.
@@ -143,7 +141,7 @@ class Enrolment:
             case m.KeepFailed() if self._on in (_On.KEPT, _On.REISSUED):
                 stays = self._picture.state in (State.ONBOARDED, State.ENROLLED, State.REFUSED)
                 return self._cannot_write(event.detail, self._picture.state if stays else State.ONBOARDING, now)
-            case m.Due() | m.Recorded() | m.RecordFailed() | m.Done() | m.Kept() | m.KeepFailed():
+            case m.Due() | m.Slept() | m.Recorded() | m.RecordFailed() | m.Done() | m.Kept() | m.KeepFailed():
                 return []
             case _:
                 assert_never(event)
@@ -178,6 +176,8 @@ class Enrolment:
             self._due = max(now.mono, self._floor)
         self._on, self._is_new = _On.TIMER, False
         commands = self._proceed(now) if self._due <= now.mono else []
+        if mended and not commands and (step := self._choose(now)) is not None:  # a Retry-After holds it back
+            commands = self._first_words(step, now)
         return [state_note(self.condition(now), now, resumed=True), *commands] if resumed else commands
 
     def _restore(self, memory: m.Memory | None, now: m.Now) -> bool:
@@ -226,12 +226,7 @@ class Enrolment:
             return self._rest(now)
         self._step = step
         self._attempt += 1
-        notes: list[m.Command] = []
-        if self._schedule is None and self._picture.state is not State.REFUSED:  # nothing was said about it yet
-            state, reason = _FIRST_WORDS.get(step, (State.ENROLLED, reasons.ENROLLED))
-            if self._facts.reported and (step is Step.REPORT or self._facts.enrolled):
-                state, reason = State.ENROLLED, reasons.ENROLLED
-            notes = self._enter(state, reason, "", now)
+        notes = self._first_words(step, now) if self._schedule is None else []
         if step is Step.ENROL and self._intent_form != self._form(step):
             self._on = _On.RECORDED
             form = self._form(step)
@@ -240,6 +235,13 @@ class Enrolment:
             return [*notes, m.RecordIntent(form, tried, self._attempt, self._streak)]
         self._on = _On.DONE
         return [*notes, m.Send(step, self._form(step))]
+
+    def _first_words(self, step: Step, now: m.Now) -> list[m.Command]:
+        """Show what is begun: nothing was said about this step yet."""
+        if self._picture.state is State.REFUSED or self._facts is None:
+            return []
+        known = self._facts.reported and (step is Step.REPORT or self._facts.enrolled)
+        return self._enter(*policy.first_words(step, known=bool(known)), "", now)
 
     def _rest(self, now: m.Now) -> list[m.Command]:
         """Nothing is left to do until an upkeep is due."""

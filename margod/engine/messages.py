@@ -200,6 +200,7 @@ class Cause(Enum):
 
     OPERATOR = "operator"
     NETWORK = "network"
+    CLOCK = "clock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +210,14 @@ class Woken:
     cause: Cause
 
 
-Event: TypeAlias = Examined | Reread | Due | Recorded | RecordFailed | Done | Kept | KeepFailed | Woken
+@dataclass(frozen=True, slots=True)
+class Slept:
+    """The device was suspended for so many seconds (> 0), which the monotonic clock does not know of."""
+
+    seconds: float
+
+
+Event: TypeAlias = Examined | Reread | Due | Recorded | RecordFailed | Done | Kept | KeepFailed | Woken | Slept
 
 
 # Commands.

@@ -16,6 +16,7 @@ _CONNECTIONS: Final = {
     Kind.UNREACHABLE: Connection.OFFLINE,
     Kind.UNTRUSTED: Connection.UNTRUSTED,
     Kind.INTERCEPTED: Connection.INTERCEPTED,
+    Kind.CLOCK: Connection.CLOCK,
 }
 
 

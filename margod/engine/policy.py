@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
+from margod.model import reasons
 from margod.model.outcome import Kind, Step
+from margod.model.reasons import Reason
 from margod.model.state import State
 
 DAY: Final = 86_400.0
@@ -72,6 +74,7 @@ ENROL: Final[dict[Kind, Verdict]] = {
     Kind.UNREACHABLE: Verdict(None, TRYING),
     Kind.UNTRUSTED: Verdict(State.UNTRUSTED, UNTRUSTED),
     Kind.INTERCEPTED: Verdict(None, UNTRUSTED),
+    Kind.CLOCK: Verdict(None, CALLS),
 }
 """Everything but ACCEPTED, for the enrolment request."""
 
@@ -88,6 +91,7 @@ FETCH_TRUST: Final[dict[Kind, Verdict]] = {
     Kind.UNREACHABLE: Verdict(None, TRYING),
     Kind.UNTRUSTED: Verdict(State.UNTRUSTED, UNTRUSTED),
     Kind.INTERCEPTED: Verdict(None, UNTRUSTED),
+    Kind.CLOCK: Verdict(None, CALLS),
 }
 """The same for the download of the root CA: without one there is no trust, whatever the refusal was."""
 
@@ -104,6 +108,7 @@ REPORT: Final[dict[Kind, Schedule]] = {
     Kind.UNREACHABLE: TRYING,
     Kind.UNTRUSTED: UNTRUSTED,
     Kind.INTERCEPTED: UNTRUSTED,
+    Kind.CLOCK: CALLS,
 }
 """For the calls of an onboarded device only the schedule differs: no outcome takes the enrolment back."""
 
@@ -142,6 +147,28 @@ class Policy:
             schedule = CALLS if enrolled and REPORT[kind] is TRYING else REPORT[kind]
             return Verdict(State.ENROLLED if enrolled else State.ONBOARDED, schedule)
         return ENROL[kind]
+
+
+def first_words(step: Step, *, known: bool) -> tuple[State, Reason]:
+    """Return state and reason while a step is made for the first time; `known`: the WFM has accepted this device."""
+    words = {
+        Step.FETCH_TRUST: (State.ONBOARDING, reasons.FETCHING_CA),
+        Step.ENROL: (State.ONBOARDING, reasons.ASKING),
+        Step.REPORT: (State.ONBOARDED, reasons.REPORTING),
+        Step.CONFIRM: (State.ONBOARDING, reasons.CONFIRMING),
+    }
+    enrolled = State.ENROLLED, reasons.ENROLLED
+    return enrolled if known else words.get(step, enrolled)
+
+
+def slept(due: float, seconds: float, now: float, rng: Random) -> float:
+    """Return when a wait ends after a suspend of `seconds`, which the monotonic clock did not count.
+
+    What fell due in it is spread: a whole fleet may wake at once.
+    """
+    if due - seconds > now:
+        return due - seconds
+    return min(due, now + rng.uniform(0.0, WAKE_INTERVAL))
 
 
 def floor(retry_after: float | None) -> float:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from random import Random
 from typing import Final
 
+from margod.engine import policy
 from margod.engine.messages import Now
 from margod.model.outcome import Step
 
@@ -49,6 +50,10 @@ class Upkeep:
         """The step was made; the next time is an interval away."""
         if step in self._interval:
             self._at[step] = now.mono + self._rng.uniform(0.9, 1.1) * self._interval[step]
+
+    def slept(self, seconds: float, now: Now) -> None:
+        """Count a suspend as time that has passed."""
+        self._at = {step: policy.slept(at, seconds, now.mono, self._rng) for step, at in self._at.items()}
 
     def memory(self, now: Now) -> dict[Step, float]:
         """Return what should survive a restart: each step's time, Unix seconds."""

@@ -36,5 +36,8 @@ class Controller(Protocol):
     async def reset(self, *, unregister: bool, new_identity: bool, wipe: bool) -> dict[str, object]:
         """Archive the enrolment and start again, or clear everything. Raises MargodError if it was not done."""
 
+    async def reset_clock(self) -> dict[str, object]:
+        """Forget the stored floor of the clock and what was learnt about the time. Raises MargodError."""
+
     def changes(self) -> AsyncIterator[dict[str, object]]:
         """Yield the status document now and at every change; a slow consumer may get the latest only."""

@@ -113,6 +113,9 @@ def _actions(controller: Controller) -> dict[str, dict[str, Handler]]:
             return error_answer(400)
         return document(await controller.reset(**wanted))
 
+    async def reset_clock(_: BaseRequest) -> Response:
+        return document(await controller.reset_clock())
+
     return {
         "/v1/retry": {"POST": retry},
         "/v1/reset": {"POST": reset},
@@ -120,6 +123,7 @@ def _actions(controller: Controller) -> dict[str, dict[str, Handler]]:
         "/v1/discovery/use": {"POST": use},
         "/v1/trust/accept": {"POST": accept_trust},
         "/v1/trust/forget": {"POST": forget_trust},
+        "/v1/clock/reset": {"POST": reset_clock},
     }
 
 

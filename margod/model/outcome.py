@@ -37,6 +37,7 @@ class Kind(Enum):
     UNREACHABLE = "unreachable"
     UNTRUSTED = "untrusted"
     INTERCEPTED = "intercepted"
+    CLOCK = "clock"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,24 +17,6 @@ STATE_MISSING = _reason(
     "There is no state directory yet.",
     "Start margod, which makes it: `systemctl start margod`; or check state.directory.",
 )
-CLOCK_IMPLAUSIBLE = _reason(
-    "clock-implausible",
-    Side.DEVICE,
-    "This device's clock cannot be right.",
-    "Set it (`timedatectl set-ntp true`, or `date -s`), and look at the battery of its real-time clock.",
-)
-CLOCK_UNSYNCHRONISED = _reason(
-    "clock-unsynchronised",
-    Side.DEVICE,
-    "Nothing keeps this device's clock right, as far as the system says.",
-    "Configure systemd-timesyncd or chrony (`timedatectl status`); signatures and TLS depend on the clock.",
-)
-CLOCK_OFFSET = _reason(
-    "clock-offset",
-    Side.DEVICE,
-    "This device's clock and the WFM's differ.",
-    "Compare `date -u` with the WFM's clock; a WFM refuses signatures that are minutes old or lie ahead.",
-)
 CA_DIFFERS = _reason(
     "ca-differs",
     Side.WFM,

@@ -12,6 +12,7 @@ class State(Enum):
     """How far the enrolment has come; for a device that is not enrolled, the obstacle (design, section 3)."""
 
     STARTING = "starting"
+    WAITING_FOR_CLOCK = "waiting-for-clock"
     DISCOVERING = "discovering"
     UNTRUSTED = "untrusted"
     ONBOARDING = "onboarding"
@@ -31,6 +32,7 @@ class Connection(Enum):
     OFFLINE = "offline"
     INTERCEPTED = "intercepted"
     UNTRUSTED = "untrusted"
+    CLOCK = "clock"
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,8 @@ class Answer:
     body: bytes
     at: float
     """Unix seconds when it was complete, by the local clock."""
+    valid: tuple[float, float] | None = None
+    """First and last moment of the server's certificate, Unix seconds; None if the server was not verified."""
 
 
 @dataclass(frozen=True, slots=True)

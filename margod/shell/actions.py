@@ -12,6 +12,7 @@ import structlog
 
 from margod import trust
 from margod.engine import messages as m
+from margod.engine.timekeeping import OFFSET_FROM
 from margod.model import reasons
 from margod.model.errors import MargodError, TrustError
 from margod.model.outcome import Kind, Outcome, Step
@@ -21,7 +22,7 @@ from margod.model.text import timestamp
 from margod.model.wire import Answer, SignedRequest, TransportFailure
 from margod.protocols import Context
 from margod.protocols.signed.generation import CA_ANSWER
-from margod.shell import anchoring, first_contact
+from margod.shell import anchoring, bootstrap, first_contact
 from margod.shell.disk import Disk
 from margod.shell.ground import Ground
 from margod.shell.place import Names, Place, placed
@@ -38,7 +39,7 @@ log: Final = structlog.get_logger()
 class Actions:
     """The shell around the engine. Holds the present situation and the one connection to the WFM."""
 
-    def __init__(self, ground: Ground, disk: Disk, wall: Callable[[], float] = time.time) -> None:
+    def __init__(self, ground: Ground, disk: Disk, wall: Callable[[], float] | None = None) -> None:
         """Work on `ground`, through `disk`."""
         self.ground = ground
         self.situation: Situation | None = None
@@ -51,11 +52,12 @@ class Actions:
         self.state_writable = True
         self.resetting = Resetting(ground, disk)
         self._disk = disk
-        self._wall = wall
+        self._wall = wall or ground.keeper.wall
         self._client: WfmClient | None = None
         self._client_for: object = None
+        self._asked_time_at = -bootstrap.EVERY
         self._names = Names()
-        self.renewing = Renewing(wall)
+        self.renewing = Renewing(self._wall)
 
     async def perform(self, command: m.Command) -> m.Event | None:
         """Carry out one command; None for those that nothing waits for. Raises nothing but CancelledError."""
@@ -71,7 +73,8 @@ class Actions:
                 await self._record_answer(command)
                 return None
             case m.Send():
-                return m.Done(command.step, await self._send(command.step, command.form))
+                outcome = await self._send(command.step, command.form)
+                return m.Done(command.step, self.ground.keeper.explain(outcome))
             case m.Keep():
                 return await self._keep(command)
             case m.Reissue():
@@ -98,11 +101,30 @@ class Actions:
         self.ground.config = self.config
         situation = await self._disk.run(self.ground.examine)
         await self._take(situation)
+        obstacle = situation.facts.obstacle
+        if obstacle is not None and obstacle.state is State.WAITING_FOR_CLOCK and await self._find_time(situation):
+            situation = await self._disk.run(self.ground.examine)
+            await self._take(situation)
         return m.Examined(situation.facts, situation.history)
 
     async def _unregister(self) -> None:
         generation, created = self.ground.generation, int(self._wall())
         await unregister(self.situation, generation, self._opened, self._names, created)
+
+    async def _find_time(self, situation: Situation) -> bool:
+        """Ask the WFM for the time, where the owner wants it and the clock cannot be right; return whether it said."""
+        keeper, wfm = self.ground.keeper, self.ground.config.wfm
+        if self.ground.config.clock.bootstrap != "wfm" or keeper.plausible():
+            return False
+        if time.monotonic() - self._asked_time_at < bootstrap.EVERY:
+            return False
+        self._asked_time_at = time.monotonic()
+        seconds = min(wfm.timeout, bootstrap.LIMIT)
+        found = await bootstrap.ask(situation, self.ground.generation, seconds, keeper.floor.wall, keeper.wall)
+        if found is not None and not keeper.plausible():
+            keeper.found(found.wall, found.at)
+            return True
+        return False
 
     async def close(self) -> None:
         """Close the connection to the WFM."""
@@ -131,7 +153,15 @@ class Actions:
             if warned not in before:
                 log.warning("needs-attention", code=warned.reason.code, message=warned.message, hint=warned.reason.hint)
         addresses = situation.place.addresses if situation.place else ()
-        wanted = (situation.policy, situation.url, addresses, self.ground.config.wfm.timeout, situation.proxy)
+        own_clock = self.ground.keeper.shift != 0.0
+        wanted = (
+            situation.policy,
+            situation.url,
+            addresses,
+            self.ground.config.wfm.timeout,
+            situation.proxy,
+            own_clock,
+        )
         if self._client is not None and wanted != self._client_for:
             await self._client.close()
             self._client = None
@@ -175,6 +205,8 @@ class Actions:
         who = situation.who(step) if situation else None
         if situation is None or who is None or situation.place is None:
             return _unsent(reasons.NO_URL)
+        if await self._find_time(situation):
+            await self._take(situation)  # with a client that goes by it
         if (outcome := self._not_to_be_sent(situation, step)) is not None:
             return outcome
         generation, context, identity = self.ground.generation, who.context, who.identity
@@ -192,13 +224,17 @@ class Actions:
 
         def build(url: str) -> SignedRequest:  # in the disk thread: the first signature imports the signing library
             request = generation.request(step, form, context)
-            return generation.authenticate(request, url, identity.signer, int(self._wall()))
+            return generation.authenticate(request, url, identity.signer, self.ground.keeper.created())
 
         try:
             client = self._opened(situation)
         except TrustError as error:
             return Outcome(Kind.UNTRUSTED, error.reason, error.message, sent=False)
+        used = self.ground.keeper.correction()
         result = await self._ask(client, place, step, build)
+        refused = isinstance(result, Answer) and result.status in (400, 401)
+        if refused and abs(self.ground.keeper.correction() - used) > OFFSET_FROM:
+            result = await self._ask(client, place, step, build)  # the refusal told the WFM's time
         outcome = generation.outcome(step, form, context, result)
         if outcome.reason is reasons.TLS_UNKNOWN_ISSUER and await self._adopt(situation):
             return await self._send(step, form)
@@ -213,7 +249,12 @@ class Actions:
         return await self._about_trust(step, situation, outcome)
 
     def _not_to_be_sent(self, situation: Situation, step: Step) -> Outcome | None:
-        if step is Step.ENROL and situation.identity and not is_valid(situation.identity, self._wall()):
+        identity, keeper = situation.identity, self.ground.keeper
+        if (
+            step is Step.ENROL
+            and identity
+            and not any(is_valid(identity, at) for at in (self._wall(), keeper.likely()))
+        ):
             self.wants_look = True  # the clock was set since: the look makes another certificate, or says what to do
             return _unsent(reasons.CERTIFICATE_EXPIRED)
         if step is Step.CONFIRM and situation.former is None and situation.client_id is None:
@@ -229,6 +270,7 @@ class Actions:
             request = await self._disk.run(partial(build, url))
             log.debug("request", step=step.value, method=request.method, url=request.url)
             result = await client.send(request)
+            self.ground.keeper.take(result)
             _log_result(step, result)
             if not self._names.wrong(url, result):
                 break
@@ -348,8 +390,10 @@ class Actions:
         if situation.policy is None:
             raise TrustError(reasons.NO_ANCHOR)
         addresses = situation.place.addresses if situation.place else ()
+        keeper = self.ground.keeper
         return WfmClient(
-            situation.policy.ssl_context(),
+            situation.policy.ssl_context(check_time=keeper.shift == 0.0),
+            clock=keeper.wall if keeper.shift else None,
             timeout=self.ground.config.wfm.timeout,
             proxy=situation.proxy,
             resolver=at(addresses) if addresses else None,

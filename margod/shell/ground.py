@@ -25,6 +25,7 @@ from margod.shell.look import Look
 from margod.shell.place import Place
 from margod.shell.records import CHOSEN, WFM, json_object
 from margod.shell.situation import Situation, binding_of, blocked_by
+from margod.shell.timekeeper import Timekeeper
 from margod.store import read_regular, write_file
 from margod.trust import Anchor
 from margod.vault import Entry, Vault, ledger
@@ -39,10 +40,16 @@ LOG_LENGTH: Final = 256
 class Ground:
     """Configuration, vault and generation together. One thread uses it at a time."""
 
-    def __init__(self, config: Config, clock: Callable[[], float], env: Mapping[str, str] | None = None) -> None:
-        """Take the configuration; `clock` gives Unix seconds. The vault is opened by `open` or the first look.
+    def __init__(
+        self,
+        config: Config,
+        clock: Callable[[], float],
+        env: Mapping[str, str] | None = None,
+        keeper: Timekeeper | None = None,
+    ) -> None:
+        """Take the configuration; `clock` is the system's, Unix seconds. The vault is opened by `open` or a look.
 
-        `env` is where a proxy may be named.
+        `env` is where a proxy may be named. `keeper` is the process's, where another ground has it already.
         """
         self.config = config
         self._env = dict(env or {})
@@ -51,7 +58,8 @@ class Ground:
         self.vault: Vault | None = None
         self.sightings: tuple[Candidate, ...] = ()
         """The WFMs that announce themselves and count; what is not browsed for is not in it."""
-        self._clock = clock
+        self.keeper = keeper or Timekeeper(clock)
+        self._clock = self.keeper.wall
         self._identity: tuple[bytes, bytes, Identity] | None = None
         self._ca_file: object = None
 
@@ -70,6 +78,7 @@ class Ground:
         """Open and lock the state directory. Raises StateInUse, StateUnusable or StateNotWritable."""
         if self.vault is None:
             self.vault = Vault.open(self.directory)
+            self.keeper.load(self.directory)
 
     def close(self) -> None:
         """Give the state directory back."""
@@ -190,6 +199,11 @@ class Ground:
             return
         with suppress(StateNotWritable):
             write_file(self.directory, RUNTIME, json.dumps(ledger.to_text(memory)).encode())
+
+    def save_floor(self) -> None:
+        """Write what the clock may not fall behind; a vault that may not be written keeps what it has."""
+        if self.vault is not None and not self.vault.read_only:
+            self.keeper.save(self.directory)
 
     def recall(self) -> Memory | None:
         """Read runtime.json; None if there is none or it cannot be used."""

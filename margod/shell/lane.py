@@ -55,7 +55,7 @@ class Lane:
         """Build engine and actions on `ground`; nothing is begun before `begin`."""
         self.ground = ground
         self.actions = Actions(ground, disk)
-        self.engine = Enrolment(rules, random.Random(), now())  # noqa: S311 - jitter, no secret
+        self.engine = Enrolment(rules, random.Random(), self.now())  # noqa: S311 - jitter, no secret
         self._disk = disk
         self._inbox = inbox
         self._handled, self._looked = handled, looked
@@ -63,10 +63,14 @@ class Lane:
         self._remembered: object = None
         self._remembered_at = -RUNTIME_INTERVAL
 
+    def now(self) -> Now:
+        """Return this moment on both clocks."""
+        return Now(time.monotonic(), self.ground.keeper.wall())
+
     @property
     def condition(self) -> Condition:
         """What the engine says of itself at this moment."""
-        return self.engine.condition(now())
+        return self.engine.condition(self.now())
 
     @property
     def due(self) -> float | None:
@@ -84,10 +88,10 @@ class Lane:
     def handle(self, event: Event) -> None:
         """Give the engine an event, start what it asks for."""
         try:
-            commands = self.engine.handle(event, now())
+            commands = self.engine.handle(event, self.now())
         except Exception as error:
             log.error("internal-error", event_type=type(event).__name__, exc_info=error)
-            self.engine = Enrolment(self.engine.rules, random.Random(), now())  # noqa: S311 - as above
+            self.engine = Enrolment(self.engine.rules, random.Random(), self.now())  # noqa: S311 - as above
             self.start(self._begin_again())
             commands = []
         for command in commands:
@@ -126,7 +130,7 @@ class Lane:
 
     async def close(self) -> None:
         """Close what is open and write down where it stands. `cancel` comes first."""
-        memory = self.engine.memory(now())
+        memory = self.engine.memory(self.now())
         await self.actions.close()
         if memory is not None:
             await self._disk.run(lambda: self.ground.remember(memory))
@@ -159,7 +163,7 @@ class Lane:
 
     def _remember_now_and_then(self) -> None:
         """Write runtime.json when the state is another one than it says, but not too often."""
-        memory = self.engine.memory(now())
+        memory = self.engine.memory(self.now())
         if memory is None:
             return
         told = memory.state, memory.reason, memory.trail.proven, memory.trail.intercepted_for is None
@@ -176,11 +180,6 @@ def take_events(inbox: Inbox) -> None:
     while not inbox.empty():
         lane, event = inbox.get_nowait()
         lane.handle(event)
-
-
-def now() -> Now:
-    """Return this moment on both clocks."""
-    return Now(time.monotonic(), time.time())
 
 
 def _is_precious(command: Command | None) -> bool:

@@ -54,6 +54,8 @@ class Look:
 
     def __init__(self, ground: Ground, vault: Vault, now: float) -> None:
         self.ground, self.config, self.vault, self.now = ground, ground.config, vault, now
+        self.likely = ground.keeper.likely()
+        self.waits: Obstacle | None = None
         self.records: dict[str, bytes] = dict(vault.records)
         self.history = ground.history()
         self.moved = ""
@@ -82,6 +84,7 @@ class Look:
         obstacle: Obstacle | None = None
         try:
             self._move()
+            self.waits = self._no_time()
             self._take_identity()
             self._take_wfm()
             self._take_trust()
@@ -95,7 +98,16 @@ class Look:
             obstacle = obstacle or stopped.obstacle
         except StateNotWritable as error:
             obstacle = self._not_stored(error) or obstacle
-        return self._describe(obstacle)
+        blocked = obstacle is not None and obstacle.state is State.BLOCKED
+        return self._describe(obstacle if blocked else self.waits or obstacle)
+
+    def _no_time(self) -> Obstacle | None:
+        """Return what keeps a device that is not enrolled from beginning: a clock that cannot be right."""
+        said = self.ground.keeper.implausible()
+        if said and self.enrolled:
+            self.warnings.append(Warned(reasons.CLOCK_IMPLAUSIBLE, f"This device's clock cannot be right: {said}."))
+            return None
+        return Obstacle(State.WAITING_FOR_CLOCK, reasons.CLOCK_IMPLAUSIBLE, said) if said else None
 
     def _move(self) -> None:
         """Find the WFM, before anything else: another one means other records, archived ones or fresh."""
@@ -146,10 +158,13 @@ class Look:
             elif identities.KEY_RECORD not in self.records:
                 if self.vault.damaged:
                     raise _Stopped(State.BLOCKED, reasons.STATE_DAMAGED, "no new identity is made in place of the lost")
+                if self.waits:
+                    return  # its validity would be wrong for ever, and its begin is all that a WFM sees of the clock
                 name = settings.common_name or self._capabilities().serial_number
                 self._adopt(identities.mint(name, settings.organization, settings.lifetime, self.now))
             self.identity = self.ground.load_identity(self.records)
-            if self.identity.source == MINTED and not self.enrolled and not is_valid(self.identity, self.now):
+            unfit = not is_valid(self.identity, self.now) and not is_valid(self.identity, self.likely)
+            if self.identity.source == MINTED and not self.enrolled and unfit and not self.waits:
                 # Made while the clock was wrong, or never used in its lifetime: the key stays, nobody knows the rest.
                 self._adopt(identities.reissue(self.records, self.now, counted=False))
                 self.identity = self.ground.load_identity(self.records)
@@ -188,7 +203,9 @@ class Look:
     def _take_trust(self) -> None:
         config, kept_source = self.config, str(self.stored.get("anchors") or anchoring.NONE)
         try:
-            found = anchoring.choose(config.trust, config.tls, self.records, enrolled=self.enrolled, now=self.now)
+            # By a clock that has just jumped nothing is thrown away; TLS goes by the clock itself.
+            now = min(self.now, self.likely)
+            found = anchoring.choose(config.trust, config.tls, self.records, enrolled=self.enrolled, now=now)
             self.anchors, self.source, self.unverified = found.anchors, found.source, found.unverified
         except TrustError as error:
             if not (self.enrolled and ANCHORS in self.records):
@@ -217,7 +234,8 @@ class Look:
 
     def _take_kept_anchors(self, source: str) -> None:
         try:
-            self.anchors, self.source = trust.decode_certificates(self.records[ANCHORS], self.now), source
+            # Whatever the clock says: an enrolled device stays what it is, and TLS looks at the time anyway.
+            self.anchors, self.source = trust.decode_certificates(self.records[ANCHORS], 0.0), source
         except TrustError as error:
             raise _Stopped(State.UNTRUSTED, error.reason, error.message) from None
 
@@ -246,10 +264,10 @@ class Look:
         return Obstacle(State.BLOCKED, error.reason, error.message)
 
     def _check_validity(self) -> None:
-        if self.identity is None:
+        if self.identity is None or self.waits:
             return
         try:
-            identities.check_validity(self.identity, self.now)
+            identities.check_validity(self.identity, self.now if self.enrolled else self.likely)
         except IdentityError as error:
             if not self.enrolled:
                 raise _Stopped(State.BLOCKED, error.reason, error.message) from None
@@ -259,7 +277,17 @@ class Look:
         generation, records = self.ground.generation, self.vault.records
         if self.identity is None:
             stopped = obstacle or Obstacle(State.BLOCKED, reasons.IDENTITY_INVALID)
-            return Situation(nothing_but(stopped), url=self.url, warnings=tuple(self.warnings))
+            return Situation(
+                nothing_but(stopped),
+                url=self.url,
+                place=self.place,
+                anchors=self.anchors,
+                trust_source=self.source,
+                proxy=self.proxy,
+                policy=self._policy(),
+                unverified=self.unverified,
+                warnings=tuple(self.warnings),
+            )
         context = Context(self.identity.certificate, records, self._capabilities())
         client_id = generation.client_id(records)
         digest, form = generation.reported(records)
@@ -283,8 +311,6 @@ class Look:
             can_reissue=self.identity.source == MINTED,
             forms={step: generation.forms(step) for step in _STEPS},
         )
-        knows = self.anchors or self.source == "system"
-        any_name = self.place is not None and self.place.any_name
         return Situation(
             facts=facts,
             history=history,
@@ -296,7 +322,7 @@ class Look:
             trust_source=self.source,
             staged=renewal.read(records.get(STAGED, b""), self.now),
             proxy=self.proxy,
-            policy=trust.TrustPolicy(self.anchors or None, settings, any_name=any_name) if knows else None,
+            policy=self._policy(),
             unverified=self.unverified,
             context=context,
             former=former,
@@ -323,6 +349,12 @@ class Look:
             return None
         context = Context(identity.certificate, former.records, self._capabilities())
         return Claim(identity, context, moving.claimed(records, former))
+
+    def _policy(self) -> trust.TrustPolicy | None:
+        if not self.anchors and self.source != anchoring.SYSTEM:
+            return None
+        any_name = self.place is not None and self.place.any_name
+        return trust.TrustPolicy(self.anchors or None, anchoring.tls_settings(self.config.tls), any_name=any_name)
 
     def _trust_name(self, settings: trust.TlsSettings) -> str:
         """Return what changes when the WFM is verified by something else than before, or reached another way.

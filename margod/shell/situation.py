@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from margod import trust
 from margod.engine.messages import Facts, History, Obstacle
 from margod.identity import Identity
+from margod.model.capabilities import Capabilities
 from margod.model.outcome import Step
 from margod.model.reasons import Reason
 from margod.model.state import State
@@ -17,6 +19,9 @@ from margod.shell.place import Place, name_of
 from margod.shell.records import EPOCH
 from margod.shell.renewal import Staged
 from margod.wfm import Proxy
+
+NOBODY: Final = Capabilities(None, "", "", "")
+"""For a request that says nothing of the device."""
 
 
 @dataclass(frozen=True, slots=True)

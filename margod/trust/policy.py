@@ -14,6 +14,8 @@ from margod.model.text import clean
 from margod.trust.anchors import Anchor
 
 _VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+_NO_CHECK_TIME: Final = 0x200000
+"""X509_V_FLAG_NO_CHECK_TIME (x509_vfy.h); who uses such a context compares the times by another clock (`wfm`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,8 @@ class TrustPolicy:
     any_name: bool = False
     """The host name is not verified: the anchors were declared to vouch for WFMs only, and nobody knows its name."""
 
-    def ssl_context(self) -> ssl.SSLContext:
-        """Return a new client context that verifies by this policy.
+    def ssl_context(self, *, check_time: bool = True) -> ssl.SSLContext:
+        """Return a new client context that verifies by this policy; without `check_time` all but the chain's times.
 
         A chain has to end in a self-issued anchor. Raises TrustError: no-anchor if there is nothing to verify with,
         ca-file-invalid if OpenSSL does not take an anchor.
@@ -63,6 +65,8 @@ class TrustPolicy:
         context.maximum_version = _VERSIONS[self.tls.maximum]
         flags = context.verify_flags & ~(ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN)
         context.verify_flags = flags | ssl.VERIFY_X509_STRICT if self.tls.strict_x509 else flags
+        if not check_time:
+            context.verify_flags |= ssl.VerifyFlags(_NO_CHECK_TIME)
         if self.anchors is None:
             _load_system(context)
         elif not self.anchors:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from margod.wfm.client import WfmClient
 from margod.wfm.proxy import Proxy
 from margod.wfm.resolver import Resolver, at
+from margod.wfm.timeless import fetch_timeless
 from margod.wfm.unverified import fetch_unverified
 
-__all__ = ["Proxy", "Resolver", "WfmClient", "at", "fetch_unverified"]
+__all__ = ["Proxy", "Resolver", "WfmClient", "at", "fetch_timeless", "fetch_unverified"]

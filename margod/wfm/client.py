@@ -7,6 +7,7 @@ import re
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -19,6 +20,7 @@ from margod.model.wire import Answer, SignedRequest, TransportFailure
 from margod.wfm.failures import AnswerMalformed, AnswerTooLarge, NotResent, cause, failure
 from margod.wfm.proxy import Connector, Proxy, Reached, through_proxy
 from margod.wfm.resolver import Resolver
+from margod.wfm.validity import NO_CHECK_TIME, OutsideValidity, leaf_period, require_valid
 
 if TYPE_CHECKING:
     from types import SimpleNamespace
@@ -55,6 +57,7 @@ class WfmClient:
     """
 
     _verifies: ClassVar[bool] = True
+    _at_any_time: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -65,20 +68,25 @@ class WfmClient:
         resolver: Resolver | None = None,
         proxy: Proxy | None = None,
         any_name: bool = False,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         """Verify servers by `context`. `timeout` bounds a whole exchange (name lookup to last byte), in seconds > 0;
         `connect_timeout` its part up to the end of the TLS handshake, by default the smaller of 10 s and `timeout`.
         With `proxy` every connection goes through it; then it resolves the WFM's name. `any_name` says that `context`
-        leaves the host name unverified on purpose.
+        leaves the host name unverified on purpose. `clock` (Unix seconds) says that it leaves the times unverified:
+        the client compares them with this clock instead of the system's.
         """
         named = context.check_hostname or any_name
         if self._verifies and not (context.verify_mode is ssl.CERT_REQUIRED and named):
             raise ValueError("a context that does not verify the server")
+        if bool(context.verify_flags & NO_CHECK_TIME) is not (clock is not None or self._at_any_time):
+            raise ValueError("the times of the server's certificates are compared with one clock, no less and no more")
         self._context = context
         self._timeout = timeout
         self._connect_timeout = min(10.0, timeout) if connect_timeout is None else connect_timeout
         self._resolver = resolver or Resolver()
         self._proxy = proxy
+        self._clock = clock
         self._connector: _Connector | None = None
         self._session: aiohttp.ClientSession | None = None
         self._turn = asyncio.Lock()
@@ -143,9 +151,12 @@ class WfmClient:
                 # 101: nobody asked to switch; other 1xx are skipped by aiohttp; below 100 there are no statuses.
                 raise AnswerMalformed(f"the server answered with the status {response.status}")
             body = await _bounded_body(response, request.limit)
-            return Answer(response.status, _headers(response), body, time.time())
+            valid = self._connector.valid if self._connector else None
+            return Answer(response.status, _headers(response), body, (self._clock or time.time)(), valid)
 
     def _failure(self, error: Exception, progress: _Progress) -> TransportFailure:
+        if isinstance(error, OutsideValidity):  # on a connection that was opened, and closed before it was used
+            return TransportFailure(*error.failure, sent=False)
         found = failure(error, sent=progress.sent)
         if self._proxy is None:
             return found
@@ -165,6 +176,7 @@ class WfmClient:
                 keepalive_timeout=IDLE_LIMIT,
                 socket_factory=self._new_socket,
             )
+            self._connector.clock = self._clock
             self._session = aiohttp.ClientSession(
                 connector=self._connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -201,7 +213,14 @@ class WfmClient:
 
 
 class _Connector(Connector):
-    """Hands out no kept-alive connection on which the server spoke unasked: that would pass for the next answer."""
+    """Hands out no kept-alive connection on which the server spoke unasked: that would pass for the next answer.
+
+    And none whose certificates are not valid by `clock`, where there is one.
+    """
+
+    clock: Callable[[], float] | None = None
+    valid: tuple[float, float] | None = None
+    """Of the connection that was handed out last: when the server's certificate is valid."""
 
     async def connect(
         self,
@@ -213,6 +232,14 @@ class _Connector(Connector):
         while connection.protocol is not None and connection.protocol.should_close:
             connection.close()
             connection = await super().connect(req, traces, timeout)
+        found = connection.transport.get_extra_info("ssl_object") if connection.transport is not None else None
+        self.valid = leaf_period(found)
+        if self.clock is not None:
+            try:
+                require_valid(found, self.clock())
+            except OutsideValidity:
+                connection.close()
+                raise
         return connection
 
 

@@ -29,8 +29,9 @@ def said(line: Line) -> tuple[str, str | None]:
         (NOW, None, None, ("ok", None)),
         (NOW, False, None, ("warning", "clock-unsynchronised")),
         (NOW, False, 5.1, ("warning", "clock-offset")),
-        (NOW, True, -299.0, ("warning", "clock-offset")),
-        (NOW, True, 301.0, ("failed", "clock-offset")),
+        (NOW, True, -299.0, ("warning", "wfm-clock-offset")),
+        (NOW, True, 901.0, ("failed", "wfm-clock-offset")),
+        (NOW, False, 901.0, ("warning", "clock-offset")),
         (NOW, False, -1e9, ("failed", "clock-offset")),
         (NOW - 1e9, True, 1e9, ("failed", "clock-implausible")),
         (NOW - 200, True, None, ("warning", "clock-implausible")),
@@ -44,7 +45,7 @@ def test_clock(now: float, synchronised: bool | None, offset: float | None, expe
 
 def test_a_synchronised_clock_blames_the_wfm() -> None:
     """With a synchronised clock here, the hint looks at the WFM's; without, at both."""
-    assert "WFM's clock: this" in judge.clock(NOW, 0, True, 400.0, []).hint
+    assert judge.clock(NOW, 0, True, 400.0, []).hint == reasons.WFM_CLOCK_OFFSET.hint
     assert judge.clock(NOW, 0, False, 400.0, []).hint == reasons.CLOCK_OFFSET.hint
     assert "behind" in judge.clock(NOW, 0, False, 400.0, []).detail
     assert "ahead of" in judge.clock(NOW, 0, False, -400.0, []).detail

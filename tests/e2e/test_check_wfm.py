@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from margod.service import clock
 from tests.e2e.checking import FAKETIME, ONLINE, Report, arguments, check, enrolled, run
 from tests.support.daemon import Daemon
 from tests.support.devwfm import DevWfm
@@ -157,20 +158,29 @@ async def test_hanging(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(FAKETIME is None, reason="libfaketime is not installed")
 @pytest.mark.parametrize(
-    ("shift", "code", "tls"),
-    [("-3650d", "clock-implausible", ("failed", "tls-not-yet-valid")), ("+12m", "clock-offset", ("ok", None))],
+    ("shift", "verdict", "code", "tls"),
+    [
+        ("-3650d", "failed", "clock-implausible", ("failed", "tls-not-yet-valid")),
+        ("+12m", "warning", "clock-offset", ("ok", None)),
+        ("+48h", "failed", "clock-offset", ("ok", None)),
+    ],
 )
-async def test_clock(shift: str, code: str, tls: tuple[str, str | None], tmp_path: Path) -> None:
-    """A clock before the release date, and one twelve minutes ahead of the WFM's: named, with the evidence."""
+async def test_clock(shift: str, verdict: str, code: str, tls: tuple[str, str | None], tmp_path: Path) -> None:
+    """A clock before the release date, one that signatures follow, and one beyond that: named, with the evidence."""
     async with DevWfm(tmp_path / "wfm") as wfm:
         daemon = await enrolled(tmp_path, wfm)
         env = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": shift, "DONT_FAKE_MONOTONIC": "1", "FAKETIME_NO_CACHE": "1"}
         found = await check(daemon, env=env)
-        assert found.verdict("clock") == ("failed", code)
+        kept = code == "clock-offset" and clock.synchronised()
+        assert found.verdict("clock") == (verdict, f"wfm-{code}" if kept else code)
         assert found.verdict("tls") == tls
         if code == "clock-offset":
-            assert found.lines["clock"]["facts"]["wfm_offset_seconds"] == pytest.approx(-720, abs=30)
+            ahead = {"+12m": 720, "+48h": 172_800}[shift]
+            assert found.lines["clock"]["facts"]["wfm_offset_seconds"] == pytest.approx(-ahead, abs=30)
             assert "ahead of the WFM's" in found.lines["clock"]["detail"]
+        if verdict == "warning":
+            assert found.verdict("signed-request")[0] == "ok"
+        elif code == "clock-offset":
             assert found.verdict("signed-request") == ("failed", "signature-refused")
             assert "ahead of the WFM's" in found.lines["signed-request"]["detail"]
 

@@ -94,6 +94,14 @@ class Device(RuleBasedStateMachine):
         now = self.world.now
         self.world.now = m.Now(now.mono, now.wall + years * 365.0 * 86_400)
 
+    @rule(seconds=st.floats(5, 100_000))
+    def suspend(self, seconds: float) -> None:
+        """Sleep: the wall clock goes on, the monotonic one does not."""
+        now = self.world.now
+        self.world.now = m.Now(now.mono, now.wall + seconds)
+        self.sent_at = [at - seconds for at in self.sent_at]
+        self.world.tell(m.Slept(seconds))
+
     @rule()
     def power_cut(self) -> None:
         """Lose everything that is not durable."""

@@ -68,6 +68,14 @@ STATUS: dict[str, object] = {
         "staged": [],
         "presented": None,
     },
+    "clock": {
+        "plausible": True,
+        "synchronised": None,
+        "source": "system",
+        "floor": "2026-11-21T00:00:00Z",
+        "offset_seconds": 0.4,
+        "offset_used": False,
+    },
     "warnings": [{"code": "config-last-good", "message": "The configuration has errors.", "hint": "Mend it."}],
     "started_at": "2026-11-21T17:59:00Z",
 }
@@ -129,6 +137,11 @@ class SteeredController:
             raise self.failure
         self.resets.append(wanted)
         return {"message": "Reset."}
+
+    async def reset_clock(self) -> dict[str, object]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        return {"message": "Forgotten."}
 
     async def choose(self, instance: str) -> dict[str, object]:
         if isinstance(self.failure, MargodError):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
-from margod.check import clock
+from margod.service import clock
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
@@ -29,3 +31,28 @@ def test_timesyncd_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     file.touch()
     monkeypatch.setattr(clock, "TIMESYNCD", file)
     assert clock.synchronised() is True
+
+
+def set_to_itself() -> None:
+    """Set this machine's clock to what it says, microseconds apart: what the kernel tells of is the setting."""
+    try:
+        time.clock_settime_ns(time.CLOCK_REALTIME, time.time_ns())
+    except PermissionError:
+        pytest.skip("this user may not set the clock")
+
+
+async def test_the_kernel_tells_when_the_clock_is_set() -> None:
+    """Each time, and no more after it was closed."""
+    told = asyncio.Event()
+    watch = clock.StepWatch(told.set)
+    assert [watch.works] == [True]
+    for _ in range(3):
+        set_to_itself()
+        async with asyncio.timeout(10):
+            await told.wait()
+        told.clear()
+    watch.close()
+    assert [watch.works] == [False]
+    set_to_itself()
+    await asyncio.sleep(0.05)
+    assert not told.is_set()
