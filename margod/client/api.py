@@ -81,6 +81,14 @@ class Client:
         """Have the configuration read anew (admin socket)."""
         return cast("ReloadDocument", self._ask("POST", "/v1/reload"))
 
+    def rotate(self) -> MessageDocument:
+        """Have another identity onboarded, to take the place of the one in force (admin socket)."""
+        return cast("MessageDocument", self._ask("POST", "/v1/identity/rotate"))
+
+    def abort_rotation(self) -> MessageDocument:
+        """Have that given up (admin socket)."""
+        return cast("MessageDocument", self._ask("POST", "/v1/identity/rotate/abort"))
+
     def use(self, instance: str) -> ChosenDocument:
         """Take the discovered WFM of this instance name (admin socket)."""
         return cast("ChosenDocument", self._ask("POST", f"/v1/discovery/use?instance={_quoted(instance)}"))

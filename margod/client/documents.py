@@ -85,6 +85,20 @@ class TrustDocument(TypedDict):
     offered: list[AnchorDocument]
 
 
+class RotationDocument(TypedDict):
+    """An identity that is onboarded beside the one in force, to take its place."""
+
+    why: str
+    state: str
+    reason: str
+    message: str
+    hint: str
+    detail: str
+    since: str
+    next_attempt_at: str | None
+    fingerprint: str | None
+
+
 class WarningDocument(TypedDict):
     """Something that does not stop margod but should be looked at."""
 
@@ -116,6 +130,7 @@ class StatusDocument(TypedDict):
     device_id: str | None
     identity: IdentitySummary | None
     trust: TrustDocument
+    rotation: RotationDocument | None
     warnings: list[WarningDocument]
     started_at: str
 

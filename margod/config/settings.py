@@ -313,6 +313,12 @@ class Onboarding:
         "true: if the WFM's answer was lost and it then says that it knows the certificate, a new certificate is made "
         "over the same key, once.",
     )
+    when_forgotten: str = _setting(
+        values.choice("wait", "reonboard"),
+        "wait",
+        "What follows when the WFM has forgotten this device, for good as it seems (state refused, reason forgotten): "
+        "wait, or reonboard with a new certificate over the same key, within a day, unless the WFM remembers first.",
+    )
 
 
 @attrs.frozen(kw_only=True)

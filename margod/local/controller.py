@@ -33,5 +33,11 @@ class Controller(Protocol):
     async def forget_trust(self) -> dict[str, object]:
         """Drop the root CA that is kept, to download it anew. Raises MargodError if no other could be had."""
 
+    async def rotate(self) -> dict[str, object]:
+        """Begin to have another identity onboarded. Raises MargodError if that cannot be done now."""
+
+    async def abort_rotation(self) -> dict[str, object]:
+        """Give up the identity that is being onboarded. Raises MargodError if there is none."""
+
     def changes(self) -> AsyncIterator[dict[str, object]]:
         """Yield the status document now and at every change; a slow consumer may get the latest only."""

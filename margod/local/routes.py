@@ -103,7 +103,15 @@ def _actions(controller: Controller) -> dict[str, dict[str, Handler]]:
     async def forget_trust(_: BaseRequest) -> Response:
         return document(await controller.forget_trust())
 
+    async def rotate(_: BaseRequest) -> Response:
+        return document(await controller.rotate(), 202)
+
+    async def abort_rotation(_: BaseRequest) -> Response:
+        return document(await controller.abort_rotation())
+
     return {
+        "/v1/identity/rotate": {"POST": rotate},
+        "/v1/identity/rotate/abort": {"POST": abort_rotation},
         "/v1/retry": {"POST": retry},
         "/v1/reload": {"POST": reload},
         "/v1/discovery/use": {"POST": use},

@@ -306,6 +306,17 @@ NO_IDENTITY = _reason(
     "This device has no certificate yet.",
     "Start margod: it makes one on first start, or takes the one named in identity.certificate_file.",
 )
+NOT_ROTATED = _reason(
+    "not-rotated",
+    Side.DEVICE,
+    "The identity was not rotated.",
+    "See `rotation` in `margod status --json`; `margod identity rotate --abort` gives up a candidate.",
+)
+REONBOARD_WAITS = _reason(
+    "reonboard-waits",
+    Side.NONE,
+    "The WFM has forgotten this device; it asks anew at a moment drawn from a day, so that not all ask at once.",
+)
 OUTPUT_FAILED = _reason(
     "output-failed", Side.DEVICE, "The output file could not be written.", "Check the path of --out."
 )

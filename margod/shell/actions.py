@@ -47,6 +47,10 @@ class Actions:
         self.wants_look = False
         """Whether what was found on the way makes another look worth it; whoever acts on it takes it back."""
         self.state_writable = True
+        self.prepare: Callable[[], None] = lambda: None
+        """Called in the disk thread before each look that the engine asked for, never in the midst of a request."""
+        self.about: dict[str, str] = {}
+        """Stands in what the journal says of this device's way, where there are two."""
         self._disk = disk
         self._wall = wall
         self._client: WfmClient | None = None
@@ -57,7 +61,9 @@ class Actions:
         """Carry out one command; None for those that nothing waits for. Raises nothing but CancelledError."""
         match command:
             case m.Note():
-                getattr(log, command.level.value)(command.event, **command.data, **self._for_approval(command))
+                getattr(log, command.level.value)(
+                    command.event, **command.data, **self._for_approval(command), **self.about
+                )
                 return None
             case m.Examine():
                 return await self.examine()
@@ -91,7 +97,12 @@ class Actions:
     async def examine(self) -> m.Examined:
         """Look at configuration and vault again."""
         self.ground.config = self.config
-        situation = await self._disk.run(self.ground.examine)
+
+        def look() -> Situation:
+            self.prepare()
+            return self.ground.examine()
+
+        situation = await self._disk.run(look)
         await self._take(situation)
         return m.Examined(situation.facts, situation.history)
 
@@ -111,7 +122,7 @@ class Actions:
         if identity is not None and (known is None or known.fingerprint != identity.fingerprint):
             until = timestamp(identity.not_after)
             about = {"subject": identity.subject, "source": identity.source, "valid_until": until}
-            log.info("identity", certificate=identity.fingerprint, **about, wfm=situation.url or "")
+            log.info("identity", certificate=identity.fingerprint, **about, wfm=situation.url or "", **self.about)
         self.situation = situation
         for warned in situation.warnings:
             if warned not in before:
@@ -304,7 +315,8 @@ class Actions:
             return m.KeepFailed(error.message)
         self.state_writable = True
         await self._take(situation)
-        log.info("accepted", step=command.step.value, client_id=situation.client_id or "", wfm=situation.url or "")
+        about = {"client_id": situation.client_id or "", "wfm": situation.url or "", **self.about}
+        log.info("accepted", step=command.step.value, **about)
         return m.Kept()
 
     async def _reissue(self) -> m.Event:

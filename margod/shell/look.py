@@ -34,6 +34,7 @@ from margod.vault import Vault, ledger
 from margod.wfm import Proxy
 
 if TYPE_CHECKING:
+    from margod.config import Config
     from margod.shell.ground import Ground
 
 REPORT: Final = "report.json"
@@ -58,7 +59,7 @@ class Look:
         self.records: dict[str, bytes] = dict(vault.records)
         self.stored = json_object(self.records.get(WFM, b""))
         self.enrolled = ground.generation.client_id(self.records) is not None
-        self.bound = self.enrolled or (bool(self.stored.get("instance")) and ground.history().settled)
+        self.bound = self.enrolled or ground.follows or (bool(self.stored.get("instance")) and ground.history().settled)
         self.place: Place | None = None
         self.identity: Identity | None = None
         self.anchors: tuple[trust.Anchor, ...] = ()
@@ -99,7 +100,7 @@ class Look:
             if settings.key_file is not None and settings.certificate_file is not None:
                 self._take_files(settings.key_file, settings.certificate_file)
             elif identities.KEY_RECORD not in self.records:
-                if self.vault.damaged:
+                if self.vault.damaged or self.ground.follows:
                     raise _Stopped(State.BLOCKED, reasons.STATE_DAMAGED, "no new identity is made in place of the lost")
                 name = settings.common_name or self._capabilities().serial_number
                 self._adopt(identities.mint(name, settings.organization, settings.lifetime, self.now))
@@ -145,7 +146,7 @@ class Look:
         except Nowhere as nowhere:
             raise _Stopped(nowhere.state, nowhere.reason, nowhere.detail) from None
         known = name_of(self.stored)
-        if self.enrolled and known != self.place.name:
+        if (self.enrolled or self.ground.follows) and known != self.place.name:
             detail = f"enrolled with {self.stored.get('url')}, configured {self.place.url}"
             raise _Stopped(State.BLOCKED, reasons.WFM_CHANGED, detail)
         if known and known != self.place.name:
@@ -157,7 +158,9 @@ class Look:
         # What `_take_wfm` dropped from both was another WFM's.
         records = {**self.records, WFM: json.dumps(self.stored).encode()}
         try:
-            found = anchoring.choose(config.trust, config.tls, records, enrolled=self.enrolled, now=self.now)
+            found = anchoring.choose(
+                config.trust, config.tls, records, enrolled=self.enrolled or self.ground.follows, now=self.now
+            )
             self.anchors, self.source, self.unverified = found.anchors, found.source, found.unverified
         except TrustError as error:
             if not (self.enrolled and ANCHORS in self.records):
@@ -284,18 +287,23 @@ class Look:
         return (wfm.signed_scheme, wfm.signed_authority or "", *((proxy.address, proxy.authorization) if proxy else ()))
 
     def _capabilities(self) -> Capabilities:
-        device = self.config.device
-        overrides = Overrides(
-            device_id=device.id,
-            vendor=device.vendor,
-            model_number=device.model_number,
-            serial_number=device.serial_number,
-            architecture=device.architecture,
-            cores=device.cores,
-            memory=device.memory,
-            storage=device.storage,
-        )
-        return probe(state_directory=self.ground.directory, overrides=overrides)
+        return capabilities_of(self.config, self.ground.directory)
+
+
+def capabilities_of(config: Config, directory: Path) -> Capabilities:
+    """Return what this device is: what the configuration says, else what is found; `directory` is on its storage."""
+    device = config.device
+    overrides = Overrides(
+        device_id=device.id,
+        vendor=device.vendor,
+        model_number=device.model_number,
+        serial_number=device.serial_number,
+        architecture=device.architecture,
+        cores=device.cores,
+        memory=device.memory,
+        storage=device.storage,
+    )
+    return probe(state_directory=directory, overrides=overrides)
 
 
 def _with_hint(error: MargodError) -> str:
