@@ -106,12 +106,12 @@ class Rotation:
         condition, candidate = self._force.condition, self._succession.candidate
         if time.monotonic() < self._busy_until or (candidate is not None and candidate.about is None):
             return
-        said = condition.reason.code if condition.state.value == "refused" else ""
+        said = condition.reason if condition.state is State.REFUSED else None
         wanted = wish(
             candidate.about if candidate else None,
             reonboards=reonboards,
-            forgotten=said == "forgotten",
-            revoked=said == "revoked",
+            forgotten=said is reasons.FORGOTTEN,
+            revoked=said is reasons.REVOKED,
             accepted=condition.state in _ACCEPTED
             and condition.connection is Connection.ONLINE
             and condition.last_error is None,
