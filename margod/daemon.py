@@ -32,6 +32,7 @@ from margod.shell.disk import Disk
 from margod.shell.finder import Finder
 from margod.shell.ground import Ground
 from margod.shell.lane import Lane, take_events
+from margod.shell.resetting import Order
 from margod.shell.rotation import Rotation
 from margod.shell.settings import Options, Settings
 from margod.shell.situation import Situation, Warned
@@ -171,6 +172,11 @@ class Daemon:
         """Give up the identity that was to take the place of the one in force."""
         return await self._rotation.abort()
 
+    async def reset(self, *, unregister: bool, new_identity: bool, wipe: bool) -> dict[str, object]:
+        """End the enrolment and start again, or clear everything. Raises MargodError if it was not done."""
+        order = Order(unregister, new_identity, wipe)
+        return {"message": await self._actions.resetting.ask(order, self._lane.look_again)}
+
     async def _reload(self) -> dict[str, object]:
         self._notifier.reloading()
         try:
@@ -292,7 +298,8 @@ class Daemon:
         await self.reload()
 
     async def _keep_configuration(self) -> None:
-        if self._ground.vault is not None and not self._ground.vault.read_only:
+        vault = self._ground.vault
+        if vault is not None and not vault.read_only and not vault.wiped:
             await self._disk.run(self._settings.keep)
 
     def _tell(self) -> None:

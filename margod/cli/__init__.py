@@ -24,6 +24,7 @@ COMMANDS: Final = (
     "discover",
     "retry",
     "reload",
+    "reset",
     "identity",
     "trust",
     "config",

@@ -101,6 +101,12 @@ class Client:
         """Have the root CA dropped and downloaded anew (admin socket)."""
         return cast("MessageDocument", self._ask("POST", "/v1/trust/forget"))
 
+    def reset(self, *, unregister: bool = False, new_identity: bool = False, wipe: bool = False) -> MessageDocument:
+        """Have the enrolment archived and the device started again, or everything cleared (admin socket)."""
+        wanted = {"unregister": unregister, "new_identity": new_identity, "wipe": wipe}
+        query = "&".join(f"{name}=true" for name, is_wanted in wanted.items() if is_wanted)
+        return cast("MessageDocument", self._ask("POST", f"/v1/reset?{query}" if query else "/v1/reset"))
+
     def events(self, timeout: float | None = None) -> Iterator[StatusDocument]:
         """Yield the status document now and at every change.
 

@@ -60,6 +60,12 @@ class IdentitySettings:
         7300 * 86_400.0,
         "Lifetime of the certificate that is made. Gateways outlive their clocks: keep it long.",
     )
+    per_wfm: bool = _setting(
+        values.BOOLEAN,
+        False,
+        "true: another WFM gets another key, so that two WFMs cannot tell that it is the same device. No effect with "
+        "key_file.",
+    )
 
 
 @attrs.frozen(kw_only=True)

@@ -65,10 +65,11 @@ def mint(common_name: str, organization: str | None, lifetime: float, now: float
     return _records(keys.key_pem(key), certificates.mint_certificate(key, subject, lifetime, now), MINTED, 0)
 
 
-def reissue(records: Mapping[str, bytes], now: float, *, counted: bool = True) -> dict[str, bytes]:
+def reissue(records: Mapping[str, bytes], now: float, *, counted: bool | None = True) -> dict[str, bytes]:
     """Return the records with a new certificate over the same key and subject, of the same lifetime, from `now` on.
 
-    `counted`: it is the one that a conflict allows (`reissued`); False for one made because the clock was wrong.
+    `counted`: it is the one that a conflict allows (`reissued`); False for one made because the clock was wrong,
+    None for a new start: none is counted any more.
     For a minted identity only. Raises IdentityError if it is another, or cannot be loaded.
     """
     _, key, chain, meta = _open(records)
@@ -78,7 +79,7 @@ def reissue(records: Mapping[str, bytes], now: float, *, counted: bool = True) -
     spanned = old.not_valid_after_utc.timestamp() - old.not_valid_before_utc.timestamp()
     lifetime = max(spanned - certificates.BACKDATED, 1.0)
     pem = certificates.mint_certificate(key, old.subject, lifetime, now)
-    return _records(records[KEY_RECORD], pem, MINTED, meta["reissued"] + counted)
+    return _records(records[KEY_RECORD], pem, MINTED, 0 if counted is None else meta["reissued"] + counted)
 
 
 def import_files(key_file: Path, certificate_file: Path) -> dict[str, bytes]:

@@ -39,5 +39,8 @@ class Controller(Protocol):
     async def abort_rotation(self) -> dict[str, object]:
         """Give up the identity that is being onboarded. Raises MargodError if there is none."""
 
+    async def reset(self, *, unregister: bool, new_identity: bool, wipe: bool) -> dict[str, object]:
+        """Archive the enrolment and start again, or clear everything. Raises MargodError if it was not done."""
+
     def changes(self) -> AsyncIterator[dict[str, object]]:
         """Yield the status document now and at every change; a slow consumer may get the latest only."""

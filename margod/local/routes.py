@@ -109,10 +109,21 @@ def _actions(controller: Controller) -> dict[str, dict[str, Handler]]:
     async def abort_rotation(_: BaseRequest) -> Response:
         return document(await controller.abort_rotation())
 
+    async def reset(request: BaseRequest) -> Response:
+        query = request.rel_url.query
+        said = {name: query.get(name, "false") for name in ("unregister", "new_identity", "wipe")}
+        if set(query) - set(said) or set(said.values()) - {"true", "false"}:
+            return error_answer(400)
+        wanted = {name: value == "true" for name, value in said.items()}
+        if wanted["wipe"] and wanted["new_identity"]:
+            return error_answer(400)
+        return document(await controller.reset(**wanted))
+
     return {
         "/v1/identity/rotate": {"POST": rotate},
         "/v1/identity/rotate/abort": {"POST": abort_rotation},
         "/v1/retry": {"POST": retry},
+        "/v1/reset": {"POST": reset},
         "/v1/reload": {"POST": reload},
         "/v1/discovery/use": {"POST": use},
         "/v1/trust/accept": {"POST": accept_trust},

@@ -90,8 +90,8 @@ CONFIG_LAST_GOOD = _reason(
 WFM_CHANGED = _reason(
     "wfm-changed",
     Side.DEVICE,
-    "The configured WFM is not the one that this device is enrolled with; nothing is sent to either.",
-    "Set wfm.url back to the WFM named here, or see docs/operations.md, Moving a device to another WFM.",
+    "The configured WFM is not the one that this device is enrolled with; margod goes there at its next look.",
+    "If that is not meant, set it back: the old enrolment is kept and taken up again. See docs/operations.md, Moving.",
 )
 
 # Trust in the WFM.
@@ -192,7 +192,8 @@ REGISTERED_BY_OTHER = _reason(
     "registered-by-other",
     Side.WFM,
     "The WFM says that this certificate is registered, but this device never got a client id for it.",
-    "In the WFM, look who registered this certificate; remove that entry, or give this device another key.",
+    "In the WFM, look who registered it. Then: `margod reset` (new certificate), `margod reset --new-identity` (new "
+    "key too), or remove that entry there and `margod retry`.",
 )
 CLIENT_UNKNOWN = _reason(
     "client-unknown",
@@ -255,6 +256,24 @@ STATE_DAMAGED = _reason(
     Side.DEVICE,
     "Part of the stored state was damaged; it was set aside in quarantine/.",
     "Check the disk (`journalctl -k`); keep quarantine/ for the analysis.",
+)
+WIPED = _reason(
+    "wiped",
+    Side.DEVICE,
+    "Everything that this device knew was cleared by `margod reset --wipe`.",
+    "Switch the device off; or start margod again (`systemctl restart margod`), to onboard it as a new one.",
+)
+NOT_RESET = _reason(
+    "not-reset",
+    Side.DEVICE,
+    "Nothing was reset.",
+    "See the message; `margod status` shows what the device is doing.",
+)
+NOT_UNREGISTERED = _reason(
+    "not-unregistered",
+    Side.WFM,
+    "The WFM has not confirmed that it removed this device, so nothing was reset.",
+    "Repeat it when the WFM can be reached; or `margod reset` without --unregister, and remove the device in the WFM.",
 )
 IDENTITY_FILE_UNREADABLE = _reason(
     "identity-file-unreadable",

@@ -26,6 +26,7 @@ from margod.shell.disk import Disk
 from margod.shell.ground import Ground
 from margod.shell.place import Names, Place, placed
 from margod.shell.records import ANCHORS, WFM
+from margod.shell.resetting import Resetting, unregister
 from margod.shell.situation import Situation, blocked_by, is_valid
 from margod.vault import ledger
 from margod.wfm import Proxy, WfmClient, at
@@ -47,6 +48,7 @@ class Actions:
         self.wants_look = False
         """Whether what was found on the way makes another look worth it; whoever acts on it takes it back."""
         self.state_writable = True
+        self.resetting = Resetting(ground, disk)
         self.prepare: Callable[[], None] = lambda: None
         """Called in the disk thread before each look that the engine asked for, never in the midst of a request."""
         self.about: dict[str, str] = {}
@@ -95,7 +97,8 @@ class Actions:
                 return None
 
     async def examine(self) -> m.Examined:
-        """Look at configuration and vault again."""
+        """Look at configuration and vault again, after what a person has ordered to be reset."""
+        await self.resetting.carry_out(self._unregister)
         self.ground.config = self.config
 
         def look() -> Situation:
@@ -105,6 +108,10 @@ class Actions:
         situation = await self._disk.run(look)
         await self._take(situation)
         return m.Examined(situation.facts, situation.history)
+
+    async def _unregister(self) -> None:
+        generation, created = self.ground.generation, int(self._wall())
+        await unregister(self.situation, generation, self._opened, self._names, created)
 
     async def close(self) -> None:
         """Close the connection to the WFM."""
@@ -123,6 +130,8 @@ class Actions:
             until = timestamp(identity.not_after)
             about = {"subject": identity.subject, "source": identity.source, "valid_until": until}
             log.info("identity", certificate=identity.fingerprint, **about, wfm=situation.url or "", **self.about)
+        if situation.moved:
+            log.info("wfm-changed", wfm=situation.url or "", enrolment=situation.moved)
         self.situation = situation
         for warned in situation.warnings:
             if warned not in before:

@@ -30,7 +30,6 @@ from margod.model.reasons import Reason
 from margod.shell import archive
 from margod.shell.ground import Ground
 from margod.shell.look import capabilities_of
-from margod.shell.place import name_of
 from margod.shell.records import ANCHORS, CHOSEN, WFM, json_object
 from margod.shell.situation import Situation, binding_of
 from margod.store import move, remove_tree, sync_directory
@@ -165,10 +164,13 @@ class Succession:
         self._force = force
         self.candidate: Candidate | None = None
 
-    def settle(self) -> None:
-        """Take up, promote or remove the candidate, as it deserves. Never raises: what is in force goes on."""
+    def settle(self, *, promotes: bool = True) -> None:
+        """Take up, promote or remove the candidate, as it deserves. Never raises: what is in force goes on.
+
+        `promotes`: no request of the enrolment in force is under way, whose answer would be taken for the new one's.
+        """
         try:
-            self._settle()
+            self._settle(promotes=promotes)
         except MargodError as error:
             log.warning("rotation-waits", code=error.code, message=error.message, hint=error.hint)
         except Exception as error:  # a fault here must not stop the enrolment in force
@@ -182,13 +184,13 @@ class Succession:
         assert vault is not None
         if self.candidate is not None or (force.directory / NEXT).exists():
             raise NotRotated("There is a candidate already.")
-        if vault.damaged or vault.read_only or force.generation.client_id(vault.records) is None:
+        if vault.damaged or vault.read_only or vault.wiped or force.generation.client_id(vault.records) is None:
             raise NotRotated("This device is not enrolled; `margod reset --new-identity` gives it another key.")
         identity = self._reissued(vault, now) if why == archive.FORGOTTEN else self._another(vault, now)
         about = About(why, vault.binding, now, now + delay)
         followed = {name: vault.records[name] for name in _FOLLOWED if name in vault.records}
         records: dict[str, bytes | None] = {**followed, **identity, ABOUT: about.encoded()}
-        binding = binding_of(identities.load(identity), name_of(json_object(followed.get(WFM, b""))))
+        binding = binding_of(identities.load(identity), json_object(followed.get(WFM, b"")))
         candidate = Candidate(force)
         try:
             candidate.open()
@@ -216,12 +218,15 @@ class Succession:
         log.warning("rotation-dropped", certificate=candidate.fingerprint or "")
         return True
 
-    def _settle(self) -> None:
+    def _settle(self, *, promotes: bool) -> None:
         force = self._force
         with suppress(MargodError):  # the look says why
             force.open()
         vault = force.vault
         if vault is None or vault.read_only:
+            return
+        if vault.wiped:
+            self._forget()
             return
         remove_tree(force.directory / GONE)
         if self.candidate is None and not (force.directory / NEXT).exists():
@@ -237,6 +242,8 @@ class Succession:
         assert candidate.vault is not None
         candidate.config = force.config
         verdict = judge(vault, candidate.vault, accepted=candidate.accepted)
+        if verdict is Verdict.PROMOTE and not promotes:
+            return
         if verdict is Verdict.PROMOTE:
             self._promote(vault, candidate)
         if vault.binding == candidate.vault.binding:
@@ -288,6 +295,13 @@ class Succession:
         candidate.close()
         self._remove()
         self.candidate = None
+
+    def _forget(self) -> None:
+        """Let go of a candidate whose files are gone with all the others."""
+        if self.candidate is not None:
+            self.candidate.gone = True
+            self.candidate.close()
+            self.candidate = None
 
     def _remove(self) -> None:
         directory = self._force.directory

@@ -16,13 +16,13 @@ from margod.discovery import Candidate
 from margod.engine.messages import History, Memory
 from margod.identity import Identity
 from margod.model import reasons
-from margod.model.errors import StateInUse, StateNotWritable, StateUnusable
+from margod.model.errors import IdentityError, MargodError, StateInUse, StateNotWritable, StateUnusable
 from margod.protocols import Generation
 from margod.protocols.signed import Dialect, Signed, SignedAs
-from margod.shell import anchoring
+from margod.shell import anchoring, moving
 from margod.shell import proxy as proxies
 from margod.shell.look import Look
-from margod.shell.place import Place, name_of
+from margod.shell.place import Place
 from margod.shell.records import CHOSEN, WFM, json_object
 from margod.shell.situation import Situation, binding_of, blocked_by
 from margod.store import read_regular, write_file
@@ -85,6 +85,8 @@ class Ground:
         try:
             self.open()
             assert self.vault is not None
+            if self.vault.wiped:
+                return Situation(blocked_by(reasons.WIPED, ""))
             self._ca_file = anchoring.signature(self.config.trust.ca_file)  # before it is read: no change is missed
             return Look(self, self.vault, self.clock()).situation()
         except (StateInUse, StateUnusable, StateNotWritable) as error:
@@ -97,7 +99,7 @@ class Ground:
         fresh = identities.load(dict(vault.records) | records)
         changes: dict[str, bytes | None] = dict(records)
         changes[ledger.LEDGER] = None
-        vault.commit(changes, binding_of(fresh, name_of(json_object(vault.records.get(WFM, b"")))))
+        vault.commit(changes, binding_of(fresh, json_object(vault.records.get(WFM, b""))))
 
     def ca_file_changed(self) -> bool:
         """Return whether the file of trust.ca_file is another one than at the last look."""
@@ -114,7 +116,49 @@ class Ground:
     def keep(self, changes: Mapping[str, bytes | None]) -> None:
         """Commit the records of an accepted step beside what there is, the log folded in. Raises StateNotWritable."""
         vault = self._open_vault()
-        vault.commit({**changes, ledger.LEDGER: ledger.fold(self.history())}, vault.binding)
+        changes = {ledger.LEDGER: ledger.fold(self.history()), **changes}
+        if (record := changes.get(WFM)) is not None:
+            changes[WFM] = moving.outlived(vault.records.get(WFM, b""), record)
+        vault.commit(changes, vault.binding)
+
+    def claim(self, records: Mapping[str, bytes]) -> None:
+        """Commit a former enrolment as the present one: the WFM knows it here too. Raises MargodError."""
+        vault = self._open_vault()
+        binding = binding_of(identities.load(records), json_object(records.get(WFM, b"")))
+        vault.commit(records, binding)
+
+    def reset(self, *, new_identity: bool) -> None:
+        """Archive the enrolment and start again, `new_identity`: with another key. Raises MargodError, nothing done.
+
+        A minted certificate that a WFM may know is issued anew over the same key: it says 409 to one that it knows.
+        """
+        vault, settings = self._open_vault(), self.config.identity
+        if new_identity and settings.key_file is not None:
+            message = f"The key is that of identity.key_file: {settings.key_file}."
+            hint = "Put another key and its certificate there, then `margod reset`."
+            raise MargodError(reasons.NOT_RESET, message, hint=hint)
+        if vault.damaged and not new_identity:
+            raise MargodError(reasons.NOT_RESET, reasons.STATE_DAMAGED.says, hint="`margod reset --new-identity`.")
+        history, records = self.history(), dict(vault.records)
+        begun = self.generation.client_id(records) is not None or history.settled or history.unanswered
+        records[ledger.LEDGER] = ledger.fold(history)
+        changes = moving.reset(
+            records,
+            begun=begun or (new_identity and identities.KEY_RECORD in records),
+            new_identity=new_identity,
+            at=self.clock(),
+        )
+        bound = binding_after(records, changes, vault.binding)
+        if begun and not new_identity and identities.load(records).source == identities.MINTED:
+            fresh = identities.reissue(records, self.clock(), counted=None)
+            bound = binding_after({**records, **fresh}, changes, vault.binding)
+            changes |= fresh
+        vault.commit(changes, bound)
+
+    def wipe(self) -> None:
+        """Clear the state directory. Raises StateNotWritable; see `Vault.wipe`."""
+        self._open_vault().wipe()
+        self._identity = None
 
     def choose(self, instance: str) -> None:
         """Store which of several discovered WFMs is to be taken. Raises StateNotWritable."""
@@ -144,7 +188,7 @@ class Ground:
 
     def remember(self, memory: Memory) -> None:
         """Write runtime.json. It is disposable: a disk that refuses changes nothing."""
-        if self.vault is None or self.vault.read_only:
+        if self.vault is None or self.vault.read_only or self.vault.wiped:
             return
         with suppress(StateNotWritable):
             write_file(self.directory, RUNTIME, json.dumps(ledger.to_text(memory)).encode())
@@ -168,6 +212,14 @@ class Ground:
         if self.vault is None:
             raise StateNotWritable(reasons.STATE_UNUSABLE)
         return self.vault
+
+
+def binding_after(records: Mapping[str, bytes], changes: Mapping[str, bytes | None], before: str) -> str:
+    """Return the binding of these records after changes to wfm.json; another than `before` where none can be told."""
+    try:
+        return binding_of(identities.load(records), json_object(changes.get(WFM) or b""))
+    except IdentityError:
+        return f"{before[:64]}+"
 
 
 def generation_of(config: Config) -> Signed:

@@ -7,7 +7,6 @@ that loses an enrolment.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -26,10 +25,10 @@ from margod.model.outcome import Step
 from margod.model.reasons import Reason
 from margod.model.state import State
 from margod.protocols import Context
-from margod.shell import anchoring
+from margod.shell import anchoring, moving
 from margod.shell.place import Nowhere, Place, locate, name_of
 from margod.shell.records import ANCHORS, CHOSEN, WFM, json_object
-from margod.shell.situation import Situation, Warned, binding_of, is_valid, nothing_but
+from margod.shell.situation import Claim, Situation, Warned, binding_of, is_valid, nothing_but
 from margod.vault import Vault, ledger
 from margod.wfm import Proxy
 
@@ -57,9 +56,9 @@ class Look:
     def __init__(self, ground: Ground, vault: Vault, now: float) -> None:
         self.ground, self.config, self.vault, self.now = ground, ground.config, vault, now
         self.records: dict[str, bytes] = dict(vault.records)
-        self.stored = json_object(self.records.get(WFM, b""))
-        self.enrolled = ground.generation.client_id(self.records) is not None
-        self.bound = self.enrolled or ground.follows or (bool(self.stored.get("instance")) and ground.history().settled)
+        self.history = ground.history()
+        self.moved = ""
+        self.found: Place | Nowhere = Nowhere(State.BLOCKED, reasons.STATE_NEWER)
         self.place: Place | None = None
         self.identity: Identity | None = None
         self.anchors: tuple[trust.Anchor, ...] = ()
@@ -67,6 +66,14 @@ class Look:
         self.unverified: trust.UnverifiedPolicy | None = None
         self.proxy: Proxy | None = None
         self.warnings = [Warned(found.reason, found.message) for found in vault.findings]
+        self._read_wfm()
+
+    def _read_wfm(self) -> None:
+        self.stored = json_object(self.records.get(WFM, b""))
+        self.enrolled = self.ground.generation.client_id(self.records) is not None
+        self.bound = (
+            self.enrolled or self.ground.follows or (bool(self.stored.get("instance")) and self.history.settled)
+        )
 
     @property
     def url(self) -> str | None:
@@ -77,6 +84,7 @@ class Look:
         """Return the situation, after bringing the vault into line with it."""
         obstacle: Obstacle | None = None
         try:
+            self._move()
             self._take_identity()
             self._take_wfm()
             self._take_trust()
@@ -91,6 +99,48 @@ class Look:
         except StateNotWritable as error:
             obstacle = self._not_stored(error) or obstacle
         return self._describe(obstacle)
+
+    def _move(self) -> None:
+        """Find the WFM, before anything else: another one means other records, archived ones or fresh."""
+        if self.vault.read_only:
+            return
+        self.found = self._locate()
+        known = name_of(self.stored)
+        if isinstance(self.found, Nowhere) or self.found.name == known:
+            return
+        if self.ground.follows:  # it goes where the enrolment in force goes, or it ends with it
+            self.found = Nowhere(State.BLOCKED, reasons.WFM_CHANGED, f"not {self.stored.get('url')} any more")
+            return
+        history, settings = self.history, self.config
+        changes = moving.move(
+            {**self.records, ledger.LEDGER: ledger.fold(history)},
+            self.found.name,
+            url=settings.wfm.url,
+            begun=bool(known) and (self.enrolled or history.settled or history.unanswered or settings.identity.per_wfm),
+            per_wfm=settings.identity.per_wfm,
+            at=self.now,
+        )
+        if not changes:
+            return
+        self.records = {name: data for name, data in {**self.records, **changes}.items() if data is not None}
+        self.moved = "restored" if name_of(json_object(self.records.get(WFM, b""))) else "anew"
+        self.history = ledger.summarise(self.records, (), reissued=False)
+        self._read_wfm()
+        self.found = self._locate()
+
+    def _locate(self) -> Place | Nowhere:
+        chosen = json_object(self.records.get(CHOSEN, b"")).get("instance")
+        try:
+            return locate(
+                self.config,
+                self.stored,
+                enrolled=self.enrolled,
+                bound=self.bound,
+                chosen=str(chosen) if chosen else None,
+                seen=self.ground.sightings,
+            )
+        except Nowhere as nowhere:
+            return nowhere
 
     def _take_identity(self) -> None:
         if self.vault.read_only:
@@ -131,36 +181,21 @@ class Look:
 
     def _adopt(self, identity: Mapping[str, bytes]) -> None:
         self.records.update(identity)
+        for name in (ledger.LEDGER, REPORT):  # what was said under another certificate
+            self.records.pop(name, None)
 
     def _take_wfm(self) -> None:
-        chosen = json_object(self.records.get(CHOSEN, b"")).get("instance")
-        try:
-            self.place = locate(
-                self.config,
-                self.stored,
-                enrolled=self.enrolled,
-                bound=self.bound,
-                chosen=str(chosen) if chosen else None,
-                seen=self.ground.sightings,
-            )
-        except Nowhere as nowhere:
-            raise _Stopped(nowhere.state, nowhere.reason, nowhere.detail) from None
-        known = name_of(self.stored)
-        if (self.enrolled or self.ground.follows) and known != self.place.name:
-            detail = f"enrolled with {self.stored.get('url')}, configured {self.place.url}"
-            raise _Stopped(State.BLOCKED, reasons.WFM_CHANGED, detail)
-        if known and known != self.place.name:
-            self.records.pop(ANCHORS, None)  # an anchor vouches for the WFM it came with, for no other
-            self.stored = {}
+        if isinstance(self.found, Nowhere):
+            if self.found.state is State.DISCOVERING:
+                self.bound = False  # another one is wanted than the one that is known: it has to be looked for
+            raise _Stopped(self.found.state, self.found.reason, self.found.detail)
+        self.place = self.found
 
     def _take_trust(self) -> None:
         config, kept_source = self.config, str(self.stored.get("anchors") or anchoring.NONE)
-        # What `_take_wfm` dropped from both was another WFM's.
-        records = {**self.records, WFM: json.dumps(self.stored).encode()}
         try:
-            found = anchoring.choose(
-                config.trust, config.tls, records, enrolled=self.enrolled or self.ground.follows, now=self.now
-            )
+            stands = self.enrolled or self.ground.follows
+            found = anchoring.choose(config.trust, config.tls, self.records, enrolled=stands, now=self.now)
             self.anchors, self.source, self.unverified = found.anchors, found.source, found.unverified
         except TrustError as error:
             if not (self.enrolled and ANCHORS in self.records):
@@ -174,7 +209,8 @@ class Look:
         if self.source == anchoring.FIRST_USE and self.anchors:
             self.warnings.append(Warned(reasons.FIRST_USE_TAKEN, reasons.FIRST_USE_TAKEN.says))
         where = self.place.record() if self.place else {}
-        self.records[WFM] = anchoring.record(where, config.wfm.protocol, self.source)
+        record = anchoring.record(where, config.wfm.protocol, self.source)
+        self.records[WFM] = moving.outlived(self.records.get(WFM, b""), record)
 
     def _take_proxy(self) -> None:
         try:
@@ -194,11 +230,8 @@ class Look:
         """Bring the vault into line: one commit, or none if nothing is new."""
         if self.identity is None:
             return
-        binding = binding_of(self.identity, name_of(json_object(self.records.get(WFM, b""))))
+        binding = binding_of(self.identity, json_object(self.records.get(WFM, b"")))
         changes: dict[str, bytes | None] = {}
-        if binding != self.vault.binding:
-            for name in (ledger.LEDGER, REPORT):
-                self.records.pop(name, None)
         for name in self.records.keys() | self.vault.records.keys():
             if self.records.get(name) != self.vault.records.get(name):
                 changes[name] = self.records.get(name)
@@ -209,7 +242,7 @@ class Look:
 
     def _not_stored(self, error: StateNotWritable) -> Obstacle | None:
         """Return what it means that the commit failed: nothing new is begun, and what is enrolled goes on."""
-        if self.enrolled:
+        if self.enrolled and not self.moved:
             self.warnings.append(Warned(error.reason, error.message))
             return None
         stored = self.vault.records
@@ -268,10 +301,27 @@ class Look:
             policy=trust.TrustPolicy(self.anchors or None, settings, any_name=any_name) if knows else None,
             unverified=self.unverified,
             context=context,
+            former=self._former(records),
+            moved=self.moved if obstacle is None or obstacle.reason is not reasons.STATE_NOT_WRITABLE else "",
             client_id=client_id,
             device_id=self.config.device.id or client_id,
             warnings=tuple(self.warnings),
         )
+
+    def _former(self, records: Mapping[str, bytes]) -> Claim | None:
+        """Return the enrolment of another place that the same root CA may vouch for here: the WFM may have moved."""
+        former = moving.claim(records)
+        if former is None or self.source == anchoring.FIRST_USE or not self.anchors:
+            return None
+        try:
+            then = trust.decode_certificates(former.records.get(ANCHORS, b""), self.now)
+            if {anchor.fingerprint for anchor in then} != {anchor.fingerprint for anchor in self.anchors}:
+                return None
+            identity = identities.load(former.records)
+        except (TrustError, IdentityError):
+            return None
+        context = Context(identity.certificate, former.records, self._capabilities())
+        return Claim(identity, context, moving.claimed(records, former))
 
     def _trust_name(self, settings: trust.TlsSettings) -> str:
         """Return what changes when the WFM is verified by something else than before, or reached another way.

@@ -105,16 +105,17 @@ def locate(
     `stored` is wfm.json; `bound`: its WFM has answered over a verified channel, `enrolled`: and accepted this device.
     `chosen` is what `margod discover --use` stored, `seen` what is announced at present and counts.
     """
-    kept = name_of(stored)
+    kept, select = name_of(stored), config.wfm.select
     if config.wfm.url is not None:
         if bound and stored.get("instance") and stored.get("url") == config.wfm.url:  # the same one, now written down
             return replace(_kept(stored), urls=(config.wfm.url,), addresses=(), any_name=False)
         return Place((config.wfm.url,), config.wfm.url)
     if enrolled and kept and not stored.get("instance"):
         return Place((kept,), kept)
-    wanted = config.wfm.select or chosen
-    if bound and stored.get("instance") and (enrolled or wanted in (None, stored["instance"])):
-        return _moved(config, stored, seen, enrolled=enrolled, wanted=config.wfm.select)
+    wanted = select or chosen
+    instance = stored.get("instance")
+    if bound and instance and select in (None, instance) and (enrolled or wanted in (None, instance)):
+        return _moved(config, stored, seen, enrolled=enrolled)
     if not config.discovery.enabled:
         raise Nowhere(State.DISCOVERING, reasons.NO_URL)
     if not seen:
@@ -128,13 +129,9 @@ def locate(
     return place
 
 
-def _moved(
-    config: Config, stored: Mapping[str, object], seen: Sequence[Candidate], *, enrolled: bool, wanted: str | None
-) -> Place:
+def _moved(config: Config, stored: Mapping[str, object], seen: Sequence[Candidate], *, enrolled: bool) -> Place:
     """Return the place of a WFM that has spoken: where it is seen now, or where it was. Nothing else changes."""
     kept = _kept(stored)
-    if wanted not in (None, kept.instance):
-        raise Nowhere(State.BLOCKED, reasons.WFM_CHANGED, f"enrolled with {kept.instance}, wfm.select is {wanted}")
     now = next((c for c in seen if (c.instance, c.path) == (kept.instance, kept.path)), None)
     if now is None:
         return kept

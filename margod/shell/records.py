@@ -7,6 +7,8 @@ from typing import Final
 
 WFM: Final = "wfm.json"
 """Which WFM this is, by which protocol, and where its anchors come from."""
+EPOCH: Final = "epoch"
+"""In wfm.json: how often this device was reset at this place; another one is another binding."""
 ANCHORS: Final = "anchors.pem"
 CHOSEN: Final = "chosen.json"
 """Which of several discovered WFMs the operator chose: {"instance": ...}."""

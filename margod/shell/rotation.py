@@ -90,6 +90,8 @@ class Rotation:
 
     async def looked(self) -> None:
         """Act on what the last look at the enrolment in force left: a candidate, another one, or none."""
+        if self._succession.candidate is not None:  # the look may have found another WFM, or a reset
+            await self._disk.run(lambda: self._succession.settle(promotes=False))
         candidate = self._succession.candidate
         if self.lane is not None and self.lane.ground is not candidate:
             await self._end()

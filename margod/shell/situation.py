@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from margod import trust
@@ -11,7 +12,8 @@ from margod.identity import Identity
 from margod.model.reasons import Reason
 from margod.model.state import State
 from margod.protocols import Context
-from margod.shell.place import Place
+from margod.shell.place import Place, name_of
+from margod.shell.records import EPOCH
 from margod.wfm import Proxy
 
 
@@ -21,6 +23,15 @@ class Warned:
 
     reason: Reason
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A former enrolment that may hold at this place too: who asks whether it does, and what is kept if so."""
+
+    identity: Identity
+    context: Context
+    records: Mapping[str, bytes] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +52,9 @@ class Situation:
     unverified: trust.UnverifiedPolicy | None = None
     """How a root CA is judged that is downloaded from nobody knows whom; None if it is not."""
     context: Context | None = None
+    former: Claim | None = None
+    moved: str = ""
+    """Of this look alone: the device is at another WFM now, `anew` or with its enrolment there `restored`."""
     client_id: str | None = None
     device_id: str | None = None
     warnings: tuple[Warned, ...] = ()
@@ -70,6 +84,8 @@ def nothing_but(obstacle: Obstacle) -> Facts:
     )
 
 
-def binding_of(identity: Identity, place: str) -> str:
-    """Return the name of this identity at this WFM, which is named by its place."""
-    return hashlib.sha256(f"{identity.fingerprint}\n{place}".encode()).hexdigest()
+def binding_of(identity: Identity, stored: Mapping[str, object]) -> str:
+    """Return the name of this identity at the WFM of wfm.json, since the last reset there."""
+    epoch = stored.get(EPOCH)
+    named = f"{identity.fingerprint}\n{name_of(stored)}" + (f"\n{epoch}" if epoch else "")
+    return hashlib.sha256(named.encode()).hexdigest()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from margod.store.directories import commit_directory, move, remove_tree, sync_directory
 from margod.store.files import append_line, read_regular, sync_file, write_file
+from margod.store.shredding import shred_tree
 
 __all__ = [
     "append_line",
@@ -15,6 +16,7 @@ __all__ = [
     "move",
     "read_regular",
     "remove_tree",
+    "shred_tree",
     "sync_directory",
     "sync_file",
     "write_file",

@@ -9,8 +9,9 @@ from types import MappingProxyType
 from typing import Final
 
 from margod.model.errors import MargodError, StateNotWritable, StateUnusable
-from margod.model.reasons import STATE_DAMAGED, STATE_NEWER
+from margod.model.reasons import STATE_DAMAGED, STATE_NEWER, WIPED
 from margod.store import append_line, commit_directory, move, remove_tree, sync_directory, write_file
+from margod.vault import wiping
 from margod.vault.answerlog import ANSWER, LOG, LOG_LIMIT, Entry, Line, encode
 from margod.vault.check import ensure_directory, require_rights
 from margod.vault.generation import Generation, directory_name, directory_number, files_of
@@ -43,6 +44,8 @@ class Vault:
         self._log_clean = False
         self.read_only = found.newer
         """A newer margod has written here: nothing is changed."""
+        self.wiped = False
+        """Everything was cleared on purpose, now or in an interrupted earlier run: nothing is written any more."""
         self.damaged = found.damaged
         """There was something and nothing valid is left: records are empty, nothing is appended, an identity must not
         be minted. It stays so over restarts, while quarantine/ holds a generation; a commit ends it."""
@@ -60,8 +63,13 @@ class Vault:
         ensure_directory(directory)
         held = lock(directory)
         try:
+            wiped = wiping.was_begun(directory)
+            if wiped:
+                with suppress(StateNotWritable):
+                    wiping.finish(directory)
             found = load(directory, require_rights)
             vault = cls(directory, held, found)
+            vault.wiped = wiped
             if not found.newer:
                 vault._log_clean, unmended = mend(directory, found)
                 vault.findings += tuple(unmended)
@@ -129,12 +137,25 @@ class Vault:
         self._lines.append(line)
         self._log_clean = True
 
+    def wipe(self) -> None:
+        """Clear the directory, every copy of every record; records are empty then, and nothing is written any more.
+
+        Raises StateNotWritable: with `wiped` False nothing was done, otherwise something is left that the next opening
+        tries to clear again.
+        """
+        wiping.begin(self._directory)
+        self.wiped = True
+        self._base, self._previous, self._lines, self.findings = Generation(0, "", {}), 0, [], ()
+        wiping.finish(self._directory)
+
     def close(self) -> None:
         """Give the lock back; nothing can be written any more."""
         unlock(self._held)
         self._held = ()
 
     def _require_writable(self) -> None:
+        if self.wiped:
+            raise StateUnusable(WIPED)
         if self.read_only:
             raise StateUnusable(STATE_NEWER)
         if not self._held:

@@ -215,32 +215,6 @@ async def test_url_given_later(tmp_path: Path) -> None:
         assert (await wfm.stats())["requests_total"] == 2
 
 
-async def test_another_wfm(tmp_path: Path) -> None:
-    """Enrolled, another URL blocks and nothing is sent to either WFM; set back, all is as before, without a request."""
-    async with DevWfm(tmp_path / "a") as first, DevWfm(tmp_path / "b") as other:
-        daemon = Daemon(tmp_path, url=first.url, ca_file=first.ca_file)
-        await daemon.start()
-        before = await daemon.until("enrolled")
-        daemon.configure(url=other.url, ca_file=other.ca_file, yaml="device: {vendor: Other}")
-        assert (await daemon.reload())["result"] == "reloaded"
-        status = await daemon.until("blocked", "wfm-changed")
-        assert first.url in status["detail"]
-        assert other.url in status["detail"]
-        assert status["client_id"] == before["client_id"]
-        assert (await daemon.command("status"))[0] == 5
-        assert await daemon.retry()
-        await daemon.stop()
-        await daemon.start()
-        await daemon.until("blocked", "wfm-changed")
-        assert ((await first.stats())["requests_total"], (await other.stats())["connections"]) == (2, 0)
-        daemon.configure(url=first.url, ca_file=first.ca_file)
-        await daemon.reload()
-        status = await daemon.until("enrolled")
-        assert same({**status, "since": before["since"]}, before)
-        await daemon.stop()
-        assert ((await first.stats())["requests_total"], (await other.stats())["connections"]) == (2, 0)
-
-
 async def test_enrolled_without_configuration(tmp_path: Path) -> None:
     """Enrolled, it stays so when the URL, the root CA and the state's neighbours go from the file, over a restart."""
     async with DevWfm(tmp_path / "wfm") as wfm:

@@ -193,9 +193,9 @@ class Device:
         """Let one thing happen."""
         candidate = self.succession.candidate
         if what == "begin" and candidate is None:
-            self.known[self.succession.begin(archive.ROTATED, 0.0).fingerprint or ""] = client_id
+            self.succession.begin(archive.ROTATED, 0.0)
         elif what == "accept" and candidate is not None and not candidate.accepted:
-            accept(candidate, self.known[candidate.fingerprint or ""])
+            accept(candidate, self.known.setdefault(candidate.fingerprint or "", client_id))
         elif what == "drop":
             self.succession.drop()
         elif what == "settle":
@@ -260,8 +260,8 @@ def test_power_cut_anywhere(tmp_path: Path) -> None:
     """
     with device() as (one, disk):
         old, began = who(one.ground), len(disk.operations)
-        one.step("begin", "client-2")
-        one.step("accept", "")
+        one.step("begin", "")
+        one.step("accept", "client-2")
         accepted = len(disk.operations)
         one.step("settle", "")
         new, operations, known = who(one.ground), list(disk.operations), dict(one.known)

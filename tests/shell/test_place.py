@@ -108,10 +108,12 @@ def test_a_wfm_that_has_spoken(enrolled: bool) -> None:
 
 def test_once_enrolled() -> None:
     """Only the configuration names another WFM; a choice by hand, or settings that are gone, do not."""
+    select = {**NAMED, "wfm.select": "Spoofed"}
     first = found(NAMED, SEEN)
     stored = first.record()
     assert found(NAMED, OTHER, stored=stored, enrolled=True, chosen="Spoofed") == first
-    assert find({**NAMED, "wfm.select": "Spoofed"}, OTHER, stored=stored, enrolled=True) == "wfm-changed"
+    assert found(select, SEEN, OTHER, stored=stored, enrolled=True).instance == "Spoofed"
+    assert find(select, SEEN, stored=stored, enrolled=True) == "wfm-not-seen"
     assert found({}, replace(SEEN, addresses=("192.0.2.9",)), stored=stored, enrolled=True).addresses == ("192.0.2.9",)
     same = found({"wfm.url": first.url}, stored=stored, enrolled=True)
     assert (same.name, same.addresses, same.urls) == (first.name, (), (first.url,))

@@ -94,6 +94,7 @@ class SteeredController:
         self.reloaded: dict[str, object] = {"result": "reloaded", "problems": []}
         self.failure: Exception | None = None
         self.retries = 0
+        self.resets: list[dict[str, bool]] = []
         self.listeners = 0
         self._changed = asyncio.Condition()
 
@@ -143,6 +144,12 @@ class SteeredController:
         if isinstance(self.failure, MargodError):
             raise self.failure
         return {"message": "Given up."}
+
+    async def reset(self, **wanted: bool) -> dict[str, object]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        self.resets.append(wanted)
+        return {"message": "Reset."}
 
     async def choose(self, instance: str) -> dict[str, object]:
         if isinstance(self.failure, MargodError):

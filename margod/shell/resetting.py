@@ -1,0 +1,146 @@
+"""`margod reset`: what a person orders is carried out at the next look, when no request is under way.
+
+An answer that arrives for what was reset would be taken for the new enrolment's; so nothing is reset while one can.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from margod.model import reasons
+from margod.model.errors import MargodError
+from margod.model.wire import Answer, TransportFailure
+from margod.protocols import Generation
+from margod.protocols.answers import error_text
+from margod.protocols.signed.generation import CLIENT_ROUTE
+from margod.protocols.signed.unregister import is_unregistered, unregister_request
+from margod.shell.disk import Disk
+from margod.shell.ground import Ground
+from margod.shell.place import Names
+from margod.shell.situation import Situation
+from margod.wfm import WfmClient
+
+log: Final = structlog.get_logger()
+
+PATIENCE: Final = 20.0
+"""Seconds that whoever asks is kept waiting; the local API answers within 30."""
+UNREGISTER: Final = 10.0
+"""Seconds that the WFM is given to unregister the device."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be done: unregister at the WFM first, make a new key, or clear everything."""
+
+    unregister: bool = False
+    new_identity: bool = False
+    wipe: bool = False
+
+
+class Resetting:
+    """At most one order, from the moment it is given until it is done, refused or withdrawn."""
+
+    def __init__(self, ground: Ground, disk: Disk) -> None:
+        """Reset what `ground` stands on."""
+        self._ground = ground
+        self._disk = disk
+        self._order: Order | None = None
+        self._done: asyncio.Future[str] | None = None
+
+    async def ask(self, order: Order, look: Callable[[], Awaitable[None]]) -> str:
+        """Have it carried out by `look`; return what was done. Raises MargodError if it was not."""
+        if self._done is not None:
+            raise MargodError(reasons.NOT_RESET, "Another reset is under way.", hint="Wait for its end.")
+        done = self._done = asyncio.get_running_loop().create_future()
+        self._order = order
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await look()
+                return await asyncio.shield(done)
+        except TimeoutError:
+            hint = "Repeat it in a minute."
+            raise MargodError(reasons.NOT_RESET, "A request to the WFM is under way.", hint=hint) from None
+        finally:
+            if self._order is order:  # otherwise it has begun, and ends by itself
+                self._order = self._done = None
+
+    async def carry_out(self, unregister: Callable[[], Awaitable[None]]) -> None:
+        """Do what was ordered, if anything was. Raises nothing but CancelledError: who ordered it is told."""
+        order, done, self._order = self._order, self._done, None
+        if order is None or done is None:
+            return
+        try:
+            if order.unregister:
+                await unregister()
+            result: str | Exception = await self._disk.run(lambda: self._reset(order))
+        except asyncio.CancelledError:
+            done.cancel()
+            raise
+        except Exception as error:  # who asked is told
+            result = error
+        finally:
+            self._done = None
+        if done.done():
+            return
+        if isinstance(result, str):
+            log.warning("reset", unregistered=order.unregister, new_identity=order.new_identity, wiped=order.wipe)
+            done.set_result(result)
+        else:
+            done.set_exception(result)
+            done.exception()  # it may be that nobody waits any more
+
+    def _reset(self, order: Order) -> str:
+        if order.wipe:
+            self._ground.wipe()
+            return "Cleared. margod makes nothing new until it is started again."
+        self._ground.reset(new_identity=order.new_identity)
+        what = "a new key and certificate" if order.new_identity else "the same key"
+        return f"Reset: this device onboards anew with {what}. The former enrolment is archived."
+
+
+async def unregister(
+    situation: Situation | None,
+    generation: Generation,
+    client: Callable[[Situation], WfmClient],
+    names: Names,
+    created: int,
+) -> None:
+    """Send the one DELETE that margod ever sends for the device. Raises MargodError unless the WFM confirms it.
+
+    `created` is the signature's time, Unix seconds.
+    """
+    if situation is None or situation.client_id is None:
+        hint = "Run `margod reset` without --unregister."
+        raise MargodError(reasons.NOT_RESET, "This device is not enrolled: there is nothing to unregister.", hint=hint)
+    place, identity, context = situation.place, situation.identity, situation.context
+    if place is None or identity is None or context is None:
+        raise MargodError(reasons.NOT_UNREGISTERED)
+    by_client = generation.reported(context.records)[1].startswith(CLIENT_ROUTE)
+    device = situation.client_id if by_client else situation.device_id or situation.client_id
+    request = unregister_request(situation.client_id, device)
+    result: Answer | TransportFailure | None = None
+    try:
+        async with asyncio.timeout(UNREGISTER):
+            for url in names.urls(place):
+                signed = generation.authenticate(request, url, identity.signer, created)
+                result = await client(situation).send(signed)
+                if not names.wrong(url, result):
+                    break
+    except TimeoutError:
+        raise MargodError(reasons.NOT_UNREGISTERED, "The WFM did not answer in time.") from None
+    except MargodError as error:
+        raise MargodError(reasons.NOT_UNREGISTERED, error.message) from None
+    if isinstance(result, Answer) and is_unregistered(result):
+        log.info("unregistered", client_id=situation.client_id, device_id=device, status=result.status)
+        return
+    said = f"HTTP {result.status}: {error_text(result)}" if isinstance(result, Answer) else _failure(result)
+    raise MargodError(reasons.NOT_UNREGISTERED, f"{reasons.NOT_UNREGISTERED.says} {said}")
+
+
+def _failure(result: TransportFailure | None) -> str:
+    return "" if result is None else f"{result.reason.says} {result.detail}".strip()

@@ -1,0 +1,47 @@
+"""Removing so that nothing can be read any more, as far as a program can see to that."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from margod.store.calls import remove, sync, translated, write_all
+
+_PART = 1 << 16
+
+
+def shred_tree(path: Path) -> None:
+    """Overwrite every regular file at and under `path` with zeros, sync it, and remove the tree. Follows no link.
+
+    What a journal, a snapshot or the flash's own controller kept of the old bytes is out of reach. A file that cannot
+    be overwritten is removed all the same. Raises StateNotWritable if it cannot be removed. Not synced.
+    """
+    with translated(path):
+        _overwrite(path)
+        remove(path)
+
+
+def _overwrite(path: Path) -> None:
+    try:
+        kind = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(kind):
+        for entry in path.iterdir():
+            _overwrite(entry)
+        sync(path, os.O_DIRECTORY)
+        return
+    if not stat.S_ISREG(kind):
+        return
+    with suppress(OSError):
+        fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            left = os.fstat(fd).st_size
+            while left > 0:
+                write_all(fd, bytes(min(left, _PART)))
+                left -= _PART
+            os.fsync(fd)
+        finally:
+            os.close(fd)
