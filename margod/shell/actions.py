@@ -135,7 +135,8 @@ class Actions:
         self.situation = situation
         for warned in situation.warnings:
             if warned not in before:
-                log.warning("needs-attention", code=warned.reason.code, message=warned.message, hint=warned.reason.hint)
+                about = {"code": warned.reason.code, "message": warned.message, "hint": warned.reason.hint}
+                log.warning("needs-attention", **about, **self.about)
         addresses = situation.place.addresses if situation.place else ()
         wanted = (situation.policy, situation.url, addresses, self.ground.config.wfm.timeout, situation.proxy)
         if self._client is not None and wanted != self._client_for:

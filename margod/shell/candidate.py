@@ -176,14 +176,19 @@ class Succession:
         except Exception as error:  # a fault here must not stop the enrolment in force
             log.error("internal-error", exc_info=error)
 
-    def begin(self, why: str, delay: float) -> Candidate:
-        """Make a candidate, whose first request comes in `delay` seconds. Raises MargodError with nothing changed."""
+    def begin(self, why: str, delay: float, of: str | None = None) -> Candidate:
+        """Make a candidate, whose first request comes in `delay` seconds. Raises MargodError with nothing changed.
+
+        `of`: only while that is the binding in force.
+        """
         force, now = self._force, self._force.clock()
         force.open()
         vault = force.vault
         assert vault is not None
         if self.candidate is not None or (force.directory / NEXT).exists():
             raise NotRotated("There is a candidate already.")
+        if of is not None and of != vault.binding:
+            raise NotRotated("What the WFM said was about another enrolment.")
         if vault.damaged or vault.read_only or vault.wiped or force.generation.client_id(vault.records) is None:
             raise NotRotated("This device is not enrolled; `margod reset --new-identity` gives it another key.")
         identity = self._reissued(vault, now) if why == archive.FORGOTTEN else self._another(vault, now)

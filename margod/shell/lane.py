@@ -72,6 +72,12 @@ class Lane:
         return self.engine.condition(now())
 
     @property
+    def binding(self) -> str:
+        """The binding of the facts that the engine decides by; empty before it has any."""
+        memory = self.engine.memory(now())
+        return memory.key.partition("|")[0] if memory else ""
+
+    @property
     def due(self) -> float | None:
         """When the engine wants to be called, on the monotonic clock; None while it waits for something else."""
         return self.engine.due

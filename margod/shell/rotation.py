@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
@@ -44,7 +44,7 @@ class Rotation:
         self._succession = Succession(force.ground)
         force.actions.prepare = self._succession.settle
         self._waits_until = 0.0
-        self._busy_until = 0.0
+        self._busy, self._not_before = False, 0.0
         self._promoting = False
         self.lane: Lane | None = None
 
@@ -106,7 +106,7 @@ class Rotation:
     def consider(self, *, reonboards: bool) -> None:
         """Begin or give up a candidate by what the WFM says about the enrolment in force."""
         condition, candidate = self._force.condition, self._succession.candidate
-        if time.monotonic() < self._busy_until or (candidate is not None and candidate.about is None):
+        if self._busy or time.monotonic() < self._not_before or (candidate is not None and candidate.about is None):
             return
         said = condition.reason if condition.state is State.REFUSED else None
         wanted = wish(
@@ -119,23 +119,27 @@ class Rotation:
             and condition.last_error is None,
         )
         if wanted:
-            self._busy_until = time.monotonic() + AGAIN
-            self._force.start(self._reonboard() if wanted == "begin" else self._revived())
+            self._busy = True
+            # By the time that it begins, what the WFM said may be about an enrolment that is no longer in force.
+            of = self._force.binding
+            delay = random.uniform(0.0, SPREAD)  # noqa: S311 - a spread, no secret
+            begins = wanted == "begin"
+            self._force.start(
+                self._obey(self._begin(archive.FORGOTTEN, delay, of) if begins else self._drop(archive.FORGOTTEN))
+            )
 
-    async def _reonboard(self) -> None:
+    async def _obey(self, work: Awaitable[object]) -> None:
+        """Do what the WFM's words ask for; what cannot be done now is tried again later."""
         try:
-            await self._begin(archive.FORGOTTEN, random.uniform(0.0, SPREAD))  # noqa: S311 - a spread, no secret
+            await work
         except MargodError as error:
+            self._not_before = time.monotonic() + AGAIN
             log.warning("rotation-waits", code=error.code, message=error.message, hint=error.hint)
+        finally:
+            self._busy = False
 
-    async def _revived(self) -> None:
-        try:
-            await self._drop(archive.FORGOTTEN)
-        except MargodError as error:
-            log.warning("rotation-waits", code=error.code, message=error.message, hint=error.hint)
-
-    async def _begin(self, why: str, delay: float) -> Candidate:
-        candidate = await self._disk.run(lambda: self._succession.begin(why, delay))
+    async def _begin(self, why: str, delay: float, of: str | None = None) -> Candidate:
+        candidate = await self._disk.run(lambda: self._succession.begin(why, delay, of))
         await self.looked()
         return candidate
 

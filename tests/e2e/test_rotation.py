@@ -74,7 +74,7 @@ async def test_promoted_when_approved(tmp_path: Path) -> None:
         assert after["identity"]["key_id"] != before["identity"]["key_id"]
         first, second = await wfm.clients()
         assert (first["client_id"], second["client_id"]) == (before["client_id"], after["client_id"])
-        assert [device["client_id"] for device in await wfm.devices()] == [before["client_id"], after["client_id"]]
+        assert {device["client_id"] for device in await wfm.devices()} == {before["client_id"], after["client_id"]}
         assert old_ones(daemon) == [("rotated", key)]
         assert not list(daemon.state.glob("*next*"))
         asked = len(await wfm.requests())
