@@ -83,3 +83,16 @@ def test_pure_rooms_do_no_input_or_output() -> None:
                 names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
                 names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
                 assert not {name.split(".")[0] for name in names} & forbidden, path
+
+
+def test_one_place_alone_deletes_at_the_wfm() -> None:
+    """DELETE is written where `margod reset --unregister` makes its request, and nowhere else outside devwfm."""
+    holders = {
+        str(path.relative_to(ROOT))
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if "devwfm" not in path.as_posix() and isinstance(node, ast.Constant) and node.value == "DELETE"
+    }
+    assert holders == {"protocols/signed/unregister.py"}
+    users = {str(path.relative_to(ROOT)) for path in FILES if "unregister_request(" in path.read_text()}
+    assert users == {"protocols/signed/unregister.py", "shell/resetting.py"}

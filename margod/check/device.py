@@ -237,7 +237,7 @@ def _wfm(device: Device) -> Line:
     facts: dict[str, report.Fact] = {"url": place.url, "client_id": device.client_id}
     if enrolled and name_of(stored) != place.name:
         said = f"enrolled with {stored.get('url')}, configured {place.url}"
-        return report.failed(name, reasons.WFM_CHANGED, said, facts=facts)
+        return report.warning(name, reasons.WFM_CHANGED, said, facts=facts)
     device.place = place
     if not enrolled:
         return report.ok(name, place.url if device.records is None else f"{place.url}, not enrolled yet", facts=facts)

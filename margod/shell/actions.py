@@ -179,12 +179,12 @@ class Actions:
     async def _send(self, step: Step, form: str) -> Outcome:
         """Build, sign and send the request of a step, and say what came of it."""
         situation = self.situation
-        if situation is None or situation.identity is None or situation.context is None or situation.place is None:
+        who = situation.who(step) if situation else None
+        if situation is None or who is None or situation.place is None:
             return _unsent(reasons.NO_URL)
-        if step is Step.ENROL and not is_valid(situation.identity, self._wall()):
-            self.wants_look = True  # the clock was set since: the look makes another certificate, or says what to do
-            return _unsent(reasons.CERTIFICATE_EXPIRED)
-        generation, context, identity = self.ground.generation, situation.context, situation.identity
+        if (outcome := self._not_to_be_sent(situation, step)) is not None:
+            return outcome
+        generation, context, identity = self.ground.generation, who.context, who.identity
         place, url = situation.place, situation.place.url
         try:  # the file with the credentials may be another one by now
             proxy = await self._disk.run(lambda: self.ground.proxy(place))
@@ -207,12 +207,22 @@ class Actions:
             return Outcome(Kind.UNTRUSTED, error.reason, error.message, sent=False)
         result = await self._ask(client, place, step, build)
         outcome = generation.outcome(step, form, context, result)
+        if step is Step.CONFIRM and outcome.kind is Kind.ACCEPTED:
+            return replace(outcome, records=who.records)
         if step is Step.FETCH_TRUST and outcome.kind is Kind.ACCEPTED:
             outcome = placed(place, self._read_anchors(outcome, url))
             if outcome.kind is Kind.ACCEPTED:
                 failure = await self._try_anchors(situation, outcome.records[ANCHORS], place, build)
                 return outcome if failure is None else generation.outcome(step, form, context, failure)
         return outcome
+
+    def _not_to_be_sent(self, situation: Situation, step: Step) -> Outcome | None:
+        if step is Step.ENROL and situation.identity and not is_valid(situation.identity, self._wall()):
+            self.wants_look = True  # the clock was set since: the look makes another certificate, or says what to do
+            return _unsent(reasons.CERTIFICATE_EXPIRED)
+        if step is Step.CONFIRM and situation.former is None and situation.client_id is None:
+            return Outcome(Kind.UNKNOWN, reasons.CLIENT_UNKNOWN, sent=False)  # the root CA has come, and is another one
+        return None
 
     async def _ask(
         self, client: WfmClient, place: Place, step: Step, build: Callable[[str], SignedRequest]
@@ -314,6 +324,8 @@ class Actions:
         def keep() -> Situation:
             if command.step is Step.ENROL:
                 self.ground.append(entry)
+            elif command.step is Step.CONFIRM:
+                self.ground.claim(command.records)
             else:
                 self.ground.keep(command.records)
             return self.ground.examine()

@@ -274,6 +274,7 @@ class Look:
         if recalled is not None and (history.memory is None or recalled.at >= history.memory.at):
             history = replace(history, memory=recalled)
         settings = anchoring.tls_settings(self.config.tls)
+        former = self._former(records)
         facts = Facts(
             obstacle=obstacle,
             binding=self.vault.binding,
@@ -281,6 +282,7 @@ class Look:
             trust=self._trust_name(settings),
             enrols=generation.enrols,
             enrolled=client_id is not None,
+            former=former is not None or (not self.anchors and self._may_claim(records)),
             reported=digest,
             report=generation.report_digest(context),
             can_reissue=self.identity.source == MINTED,
@@ -301,17 +303,20 @@ class Look:
             policy=trust.TrustPolicy(self.anchors or None, settings, any_name=any_name) if knows else None,
             unverified=self.unverified,
             context=context,
-            former=self._former(records),
+            former=former,
             moved=self.moved if obstacle is None or obstacle.reason is not reasons.STATE_NOT_WRITABLE else "",
             client_id=client_id,
             device_id=self.config.device.id or client_id,
             warnings=tuple(self.warnings),
         )
 
+    def _may_claim(self, records: Mapping[str, bytes]) -> bool:
+        return moving.claim(records) is not None and self.source != anchoring.FIRST_USE
+
     def _former(self, records: Mapping[str, bytes]) -> Claim | None:
         """Return the enrolment of another place that the same root CA may vouch for here: the WFM may have moved."""
         former = moving.claim(records)
-        if former is None or self.source == anchoring.FIRST_USE or not self.anchors:
+        if former is None or not self._may_claim(records):
             return None
         try:
             then = trust.decode_certificates(former.records.get(ANCHORS, b""), self.now)

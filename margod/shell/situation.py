@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from margod import trust
 from margod.engine.messages import Facts, History, Obstacle
 from margod.identity import Identity
+from margod.model.outcome import Step
 from margod.model.reasons import Reason
 from margod.model.state import State
 from margod.protocols import Context
@@ -27,7 +28,7 @@ class Warned:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A former enrolment that may hold at this place too: who asks whether it does, and what is kept if so."""
+    """Who asks, and what is kept if the WFM knows him: of a former enrolment, that it holds at this place too."""
 
     identity: Identity
     context: Context
@@ -58,6 +59,14 @@ class Situation:
     client_id: str | None = None
     device_id: str | None = None
     warnings: tuple[Warned, ...] = ()
+
+    def who(self, step: Step) -> Claim | None:
+        """Return who makes the request of a step; None where there is nobody to."""
+        if step is Step.CONFIRM and self.former is not None:
+            return self.former
+        if self.identity is None or self.context is None:
+            return None
+        return Claim(self.identity, self.context, {})
 
 
 def is_valid(identity: Identity, now: float) -> bool:

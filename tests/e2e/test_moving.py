@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 import signal
+import ssl
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.support.daemon import Daemon
 from tests.support.devwfm import DevWfm
@@ -68,7 +73,7 @@ async def test_there_and_back_again(tmp_path: Path) -> None:
 
 
 async def test_a_mistyped_url_costs_nothing(tmp_path: Path) -> None:
-    """A URL where nobody answers leaves the enrolment where it was, at once again when it is set back, killed or not."""
+    """A URL where nobody answers leaves the enrolment where it was, at once there again when set back."""
     async with DevWfm(tmp_path / "a") as wfm:
         daemon = Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file)
         await daemon.start()
@@ -114,3 +119,97 @@ async def test_what_was_only_asked_is_taken_up_again(tmp_path: Path) -> None:
             again = await daemon.until("pending-approval")
             assert again["identity"] == before["identity"]
             assert len(await first.clients()) == 1
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+@pytest.mark.parametrize("own", ["", "identity: {per_wfm: true}"])
+async def test_the_wfm_has_moved(tmp_path: Path, own: str, *, pinned: bool) -> None:
+    """The same WFM at another URL is asked once whether it knows the device, and keeps it: no new registration.
+
+    Back at the old URL, and at the new one again, nobody is asked anything.
+    """
+    async with DevWfm(tmp_path / "wfm") as wfm, Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file) as daemon:
+        pin = f"trust: {{pin: '{fingerprint(wfm.ca_file)}'}}\n{own}"
+
+        async def now(at: str) -> dict[str, Any]:
+            daemon.configure(url=at, ca_file=None if pinned else wfm.ca_file, yaml=pin if pinned else own)
+            await daemon.reload()
+            return await daemon.until_status(lambda s: s["state"] == "enrolled" and s["wfm"]["url"] == at, "moved")
+
+        old, before = wfm.url, await now(wfm.url)
+        await wfm.stop()
+        moved = DevWfm(wfm.directory)
+        async with moved:
+            after = await now(moved.url)
+            assert moved.url != old
+            assert (after["client_id"], after["identity"]) == (before["client_id"], before["identity"])
+            assert len(await moved.clients()) == 1
+            assert await wire(moved) == [
+                "POST onboarding",
+                "POST capabilities",
+                *["GET certificate"] * pinned,
+                CONFIRM,
+            ]
+            await now(old)
+            assert here(await now(moved.url)) == here(after)
+            assert len(await moved.requests()) == 3 + pinned
+            await daemon.stop(signal.SIGKILL)
+            await daemon.start()
+            assert here(await daemon.until("enrolled")) == here(after)
+
+
+async def test_another_wfm_of_the_same_root_ca(tmp_path: Path) -> None:
+    """A WFM that the same root CA vouches for is asked first; it knows no such client, and onboards the device anew."""
+    async with DevWfm(tmp_path / "a") as first:
+        shutil.copytree(first.directory / "pki", tmp_path / "b" / "pki")
+        async with (
+            DevWfm(tmp_path / "b") as other,
+            Daemon(tmp_path, url=first.url, ca_file=first.ca_file) as daemon,
+        ):
+            before = await daemon.until("enrolled")
+            after = await go(daemon, other)
+            assert after["client_id"] != before["client_id"]
+            assert after["identity"] == before["identity"]
+            assert await wire(other) == [CONFIRM, "POST onboarding", "POST capabilities"]
+            await go(daemon, first)
+            assert here(await go(daemon, other)) == here(after)
+            assert await asked(first, other) == [2, 3]
+
+
+async def test_the_moved_wfm_cannot_be_reached(tmp_path: Path) -> None:
+    """Whether the WFM has moved is asked until it is answered: no registration meanwhile, also over a SIGKILL."""
+    async with DevWfm(tmp_path / "wfm") as wfm:
+        daemon = Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file)
+        await daemon.start()
+        before = await daemon.until("enrolled")
+        await wfm.stop()
+        moved = DevWfm(wfm.directory)
+        async with moved:
+            await moved.fault("answer", route="deployments", status=503, times=0)
+            daemon.configure(url=moved.url, ca_file=wfm.ca_file)
+            await daemon.reload()
+            for _ in range(2):
+                await daemon.until("onboarding", "confirming")
+                since = len(daemon.journal)
+                await daemon.journal_line("answer", since, having="503")
+                await daemon.stop(signal.SIGKILL)
+                await daemon.start()
+            await moved.clear_faults()
+            await daemon.retry()
+            after = await at(daemon, moved)
+            await daemon.stop()
+            assert after["client_id"] == before["client_id"]
+            assert [r["route"] for r in await moved.requests()].count("onboarding") == 1
+
+
+CONFIRM = "GET deployments"
+
+
+async def wire(wfm: DevWfm) -> list[str]:
+    """Return method and route of all that a WFM was asked."""
+    return [f"{request['method']} {request['route']}" for request in await wfm.requests()]
+
+
+def fingerprint(ca_file: Path) -> str:
+    """Return the pin of a root CA."""
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(ca_file.read_text())).hexdigest()

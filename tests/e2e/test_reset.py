@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
-import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
+from margod.identity import CERTIFICATE_RECORD, KEY_RECORD, mint
 from tests.e2e.test_moving import asked, go, here, no_deletes
 from tests.support.daemon import Daemon
 from tests.support.devwfm import DevWfm
@@ -38,21 +38,10 @@ async def test_a_given_identity_stays(tmp_path: Path) -> None:
     """With identity.key_file the same certificate asks again; another key is the files' to bring, and nothing else."""
     async with DevWfm(tmp_path / "wfm") as wfm:
         key, certificate = tmp_path / "d.key", tmp_path / "d.crt"
-        new = [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-days",
-            "9",
-        ]
-        await asyncio.to_thread(
-            subprocess.run, [*new, "-keyout", key, "-out", certificate, "-subj", "/CN=x"], check=True
-        )
+        made = mint("given", None, 86_400.0, time.time())
+        for file, record in ((key, KEY_RECORD), (certificate, CERTIFICATE_RECORD)):
+            file.write_bytes(made[record])
+            file.chmod(0o600)
         given = f"identity: {{key_file: {key}, certificate_file: {certificate}}}"
         async with Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file, yaml=given) as daemon:
             before = await daemon.until("enrolled")
@@ -67,7 +56,7 @@ async def test_a_given_identity_stays(tmp_path: Path) -> None:
 
 
 async def test_unregistered_first(tmp_path: Path) -> None:
-    """The one DELETE: where the WFM confirms it the device starts again, where it cannot be reached nothing is reset."""
+    """The one DELETE: where the WFM confirms it the device starts again, otherwise nothing is reset."""
     async with DevWfm(tmp_path / "wfm") as wfm, Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file) as daemon:
         before = await daemon.until("enrolled")
         await wfm.fault("answer", route="capabilities", status=503)
@@ -88,20 +77,20 @@ async def test_unregistered_first(tmp_path: Path) -> None:
 
 async def test_nothing_to_unregister(tmp_path: Path) -> None:
     """A device that is not enrolled has nothing to unregister; without that it may be reset."""
-    async with DevWfm(tmp_path / "wfm", "--approval", "manual") as wfm:
-        async with Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file) as daemon:
-            await daemon.until("pending-approval")
-            code, _, said = await daemon.command("reset", "--yes", "--unregister")
-            assert (code, "not enrolled" in said) == (1, True)
-            assert (await daemon.command("reset", "--yes"))[0] == 0
-            await daemon.until("pending-approval")
-            assert len(await wfm.clients()) == 2
+    wfm = DevWfm(tmp_path / "wfm", "--approval", "manual")
+    async with wfm, Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file) as daemon:
+        await daemon.until("pending-approval")
+        code, _, said = await daemon.command("reset", "--yes", "--unregister")
+        assert (code, "not enrolled" in said) == (1, True)
+        assert (await daemon.command("reset", "--yes"))[0] == 0
+        await daemon.until_status(lambda s: s["state"] == "pending-approval" and s["attempt"] == 1, "asked anew")
+        assert len(await wfm.clients()) == 2
 
 
 async def test_while_a_request_is_under_way(tmp_path: Path) -> None:
     """A reset waits for the answer: what it brings belongs to the old enrolment and is archived with it."""
     async with DevWfm(tmp_path / "wfm") as wfm:
-        await wfm.fault("stall", route="onboarding", when="after", seconds=2)
+        await wfm.fault("slow", route="onboarding", when="after", seconds=0.02)
         async with Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file) as daemon:
             await daemon.journal_line("request", having="enrol")
             assert (await daemon.command("reset", "--yes"))[0] == 0
@@ -113,18 +102,18 @@ async def test_while_a_request_is_under_way(tmp_path: Path) -> None:
 
 async def test_a_reset_is_not_undone_by_the_configuration(tmp_path: Path) -> None:
     """What was reset does not come back when the WFM is left and returned to; what was not, does."""
-    async with DevWfm(tmp_path / "a") as first, DevWfm(tmp_path / "b") as other:
-        async with Daemon(tmp_path, url=first.url, ca_file=first.ca_file) as daemon:
-            old = await daemon.until("enrolled")
-            there = await go(daemon, other)
-            await go(daemon, first)
-            assert (await daemon.command("reset", "--yes"))[0] == 0
-            anew = await daemon.until("enrolled")
-            assert anew["client_id"] != old["client_id"]
-            before = await asked(first, other)
-            assert here(await go(daemon, other)) == here(there)
-            assert here(await go(daemon, first)) == here(anew)
-            assert await asked(first, other) == before
+    first = DevWfm(tmp_path / "a")
+    async with first, DevWfm(tmp_path / "b") as other, Daemon(tmp_path, url=first.url, ca_file=first.ca_file) as daemon:
+        old = await daemon.until("enrolled")
+        there = await go(daemon, other)
+        await go(daemon, first)
+        assert (await daemon.command("reset", "--yes"))[0] == 0
+        anew = await daemon.until("enrolled")
+        assert anew["client_id"] != old["client_id"]
+        before = await asked(first, other)
+        assert here(await go(daemon, other)) == here(there)
+        assert here(await go(daemon, first)) == here(anew)
+        assert await asked(first, other) == before
 
 
 WAYS_OUT = ["reset", "reset --new-identity", "retry"]

@@ -15,7 +15,7 @@ from margod.local import LocalServer
 from margod.local.events import EventStreams
 from margod.local.routes import routes
 from margod.model.errors import MargodError
-from margod.model.reasons import NOT_OFFERED, NOT_ROTATED, STATE_NOT_WRITABLE
+from margod.model.reasons import NOT_OFFERED, NOT_ROTATED, NOT_UNREGISTERED, STATE_NOT_WRITABLE
 from margod.model.state import Connection, State
 from tests.support.local_api import ROTATION, SteeredController, connected, exchange, get, head_and_json
 
@@ -112,6 +112,21 @@ async def test_rotating(directory: Path, controller: SteeredController) -> None:
     controller.failure = MargodError(NOT_ROTATED)
     for target in ("/v1/identity/rotate", "/v1/identity/rotate/abort"):
         assert (await ask(path, target, "post", 409))["error"]["code"] == "not-rotated"
+
+
+async def test_reset(directory: Path, controller: SteeredController) -> None:
+    """Pins that what is ordered is what is said, word by word, and that nothing is done for a word too many."""
+    path = directory / "admin/admin.sock"
+    await ask(path, "/v1/reset?unregister=true&wipe=true", "post", 200)
+    await ask(path, "/v1/reset?new_identity=true&wipe=false", "post", 200)
+    names = ("unregister", "new_identity", "wipe")
+    wanted = [tuple(order[name] for name in names) for order in controller.resets]
+    assert wanted == [(True, False, True), (False, True, False)]
+    for given in ("wipe=true&new_identity=true", "wipe=1", "wipe", "wiped=true"):
+        await ask(path, f"/v1/reset?{given}", "post", 400)
+    assert len(controller.resets) == 2
+    controller.failure = MargodError(NOT_UNREGISTERED)
+    assert (await ask(path, "/v1/reset", "post", 409))["error"]["code"] == "not-unregistered"
 
 
 async def test_events(directory: Path, controller: SteeredController) -> None:

@@ -127,10 +127,10 @@ async def test_selected_by_the_configuration(lan: Lan, tmp_path: Path) -> None:
             await daemon.until("discovering", "wfm-not-seen")
             daemon.configure(ca_file=real.ca_file, yaml=f"{NAMES}\nwfm: {{select: Real}}")
             await daemon.reload()
-            await daemon.until("enrolled")
+            status = await daemon.until("enrolled")
             daemon.configure(ca_file=real.ca_file, yaml=f"{NAMES}\nwfm: {{select: Spoofed}}")
             await daemon.reload()
-            status = await daemon.until("blocked", "wfm-changed")
+            await daemon.until("untrusted", "tls-unknown-issuer")
             daemon.configure(url="https://other.test:8443/margo", ca_file=real.ca_file, yaml=NAMES)
             await daemon.reload()
             assert (await daemon.until("enrolled"))["client_id"] == status["client_id"]
