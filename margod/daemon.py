@@ -125,6 +125,11 @@ class Daemon:
         situation = self._actions.situation
         return None if situation is None or situation.identity is None else status.identity_document(situation.identity)
 
+    def next_identity(self) -> dict[str, object] | None:
+        """Return the identity document of the candidate, if there is one."""
+        identity = self._rotation.identity()
+        return None if identity is None else status.identity_document(identity)
+
     async def retry(self) -> dict[str, object]:
         """End the engine's wait early, as far as the WFM allows."""
         candidate, lane = self._rotation.lane, self._lane

@@ -16,7 +16,7 @@ from margod.cli.options import add_socket_options, client
 from margod.cli.words import shown
 from margod.client import IdentityDocument
 from margod.model.errors import DaemonUnreachable, IdentityError, MargodError, StateUnusable
-from margod.model.reasons import IDENTITY_INVALID, NO_IDENTITY, OUTPUT_FAILED, STATE_UNUSABLE
+from margod.model.reasons import IDENTITY_INVALID, NO_CANDIDATE, NO_IDENTITY, OUTPUT_FAILED, STATE_UNUSABLE
 from margod.model.text import timestamp
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def add_parser(subparsers: Subparsers) -> None:
     add_socket_options(rotate)
     for action in (show, export):
         add_socket_options(action)
+        action.add_argument("--next", action="store_true", help="that of the rotation that is under way")
         action.add_argument(
             "--state-dir",
             metavar="DIR",
@@ -105,6 +106,11 @@ def _rotate(args: argparse.Namespace) -> int:
 
 
 def _identity(args: argparse.Namespace) -> IdentityDocument:
+    if args.next:
+        following = client(args).identity(following=True)
+        if following is None:
+            raise IdentityError(NO_CANDIDATE)
+        return following
     try:
         found = client(args).identity()
     except DaemonUnreachable as unreachable:

@@ -64,10 +64,10 @@ class Client:
         """Return whether the daemon itself works; an unhealthy one answers too."""
         return cast("HealthDocument", self._ask("GET", "/v1/health", also=503))
 
-    def identity(self) -> IdentityDocument | None:
-        """Return the device's identity, or None if it has none yet."""
+    def identity(self, *, following: bool = False) -> IdentityDocument | None:
+        """Return the device's identity, or that which is to follow it; None if there is none."""
         try:
-            return cast("IdentityDocument", self._ask("GET", "/v1/identity"))
+            return cast("IdentityDocument", self._ask("GET", "/v1/identity/next" if following else "/v1/identity"))
         except RequestRefused as error:
             if error.status == 404:
                 return None

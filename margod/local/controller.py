@@ -18,6 +18,9 @@ class Controller(Protocol):
     def identity(self) -> dict[str, object] | None:
         """Return the identity document, or None if there is no certificate yet."""
 
+    def next_identity(self) -> dict[str, object] | None:
+        """Return the identity document of what is onboarded beside the one in force, or None."""
+
     async def retry(self) -> dict[str, object]:
         """Bring the next attempt forward; return its answer. Raises MargodError if that cannot be done now."""
 

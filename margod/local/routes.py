@@ -18,7 +18,7 @@ from margod.local.connection import HEAD_TIMEOUT, Connection
 from margod.local.controller import Controller
 from margod.local.events import EventStreams
 from margod.model.errors import MargodError
-from margod.model.reasons import NO_IDENTITY, NOT_PERMITTED
+from margod.model.reasons import NO_CANDIDATE, NO_IDENTITY, NOT_PERMITTED
 
 BODY_LIMIT: Final = 4096
 """Bytes of a request's body; no route needs one."""
@@ -65,6 +65,14 @@ def routes(controller: Controller, streams: EventStreams, *, admin: bool) -> Rou
             return error_answer(404, NO_IDENTITY.code, NO_IDENTITY.says, NO_IDENTITY.hint)
         return document(found)
 
+    async def next_identity(_: BaseRequest) -> Response:
+        found = controller.next_identity()
+        return (
+            error_answer(404, NO_CANDIDATE.code, NO_CANDIDATE.says, NO_CANDIDATE.hint)
+            if found is None
+            else document(found)
+        )
+
     async def events(request: BaseRequest) -> StreamResponse:
         return await streams.subscribe(request, _connection(request))
 
@@ -75,6 +83,7 @@ def routes(controller: Controller, streams: EventStreams, *, admin: bool) -> Rou
         "/v1/status": {"GET": status},
         "/v1/health": {"GET": health},
         "/v1/identity": {"GET": identity},
+        "/v1/identity/next": {"GET": next_identity},
         "/v1/events": {"GET": events},
         "/v1/openapi": {"GET": openapi},
     }

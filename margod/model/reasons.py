@@ -309,7 +309,7 @@ IDENTITY_FILES_IGNORED = _reason(
     "identity-files-ignored",
     Side.DEVICE,
     "identity.key_file and identity.certificate_file name another identity than the one this device enrolled with.",
-    "Set them back; the stored identity stays in use.",
+    "Set them back, or have it onboarded by `margod identity rotate`; until then the stored identity stays in use.",
 )
 
 INTERNAL_ERROR = _reason(
@@ -343,6 +343,12 @@ NOT_ROTATED = _reason(
     Side.DEVICE,
     "The identity was not rotated.",
     "See `rotation` in `margod status --json`; `margod identity rotate --abort` gives up a candidate.",
+)
+NO_CANDIDATE = _reason(
+    "no-candidate",
+    Side.DEVICE,
+    "No other identity is being onboarded.",
+    "`margod identity rotate` begins it.",
 )
 REONBOARD_WAITS = _reason(
     "reonboard-waits",

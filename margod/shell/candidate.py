@@ -121,7 +121,7 @@ class Candidate(Ground):
         self.about: About | None = None
         self.gone = False
         """Removed: it must not come back into being by a look."""
-        self.fingerprint: str | None = None
+        self.identity: identities.Identity | None = None
 
     def open(self) -> None:
         """Open the vault and read what the candidate is for. Raises as `Ground.open`."""
@@ -131,15 +131,20 @@ class Candidate(Ground):
         assert self.vault is not None
         self.about = read_about(self.vault.records)
         with suppress(MargodError, KeyError):  # the look says what is wrong
-            self.fingerprint = self.load_identity(self.vault.records).fingerprint
+            self.identity = self.load_identity(self.vault.records)
 
     def examine(self) -> Situation:
         """Look at it, under the trust that the enrolment in force has by now."""
         with suppress(MargodError):  # what stands in the way of a write stands in the way of the look, which says it
             self._follow()
         situation = super().examine()
-        self.fingerprint = situation.identity.fingerprint if situation.identity else self.fingerprint
+        self.identity = situation.identity or self.identity
         return situation
+
+    @property
+    def fingerprint(self) -> str | None:
+        """The certificate's, None where it cannot be read."""
+        return self.identity.fingerprint if self.identity else None
 
     @property
     def accepted(self) -> bool:
@@ -201,7 +206,7 @@ class Succession:
             candidate.open()
             assert candidate.vault is not None
             candidate.vault.commit(records, binding)
-            candidate.about, candidate.fingerprint = about, candidate.load_identity(identity).fingerprint
+            candidate.about, candidate.identity = about, candidate.load_identity(identity)
         except BaseException:
             candidate.close()
             with suppress(MargodError):

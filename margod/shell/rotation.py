@@ -15,6 +15,7 @@ from typing import Final
 import structlog
 
 from margod.engine.messages import Due, Reread
+from margod.identity import Identity
 from margod.model import reasons
 from margod.model.errors import MargodError
 from margod.model.state import Connection, State
@@ -68,6 +69,11 @@ class Rotation:
             "next_attempt_at": None if at is None else timestamp(at),
             "fingerprint": candidate.fingerprint,
         }
+
+    def identity(self) -> Identity | None:
+        """Return who the candidate is; None without one, or where it cannot be read."""
+        candidate = self._succession.candidate
+        return candidate.identity if candidate else None
 
     async def rotate(self) -> dict[str, object]:
         """Make a candidate with another identity and have it onboarded. Raises MargodError."""

@@ -66,6 +66,7 @@ async def test_promoted_when_approved(tmp_path: Path) -> None:
         assert fingerprint in shown
         assert "pending-approval" in shown
         assert (await daemon.command("identity", "rotate"))[0] == 1
+        assert fingerprint in (await daemon.command("identity", "show", "--next"))[1]
         assert [client["fingerprint"] for client in await wfm.clients()][1:] == [fingerprint]
         await wfm.approve(fingerprint)
         await daemon.retry()
@@ -104,6 +105,8 @@ async def test_rejected_and_given_up(tmp_path: Path) -> None:
         code, out, _ = await daemon.command("identity", "rotate", "--abort")
         assert (code, fingerprint in out) == (0, True)
         assert (await daemon.status())["rotation"] is None
+        code, _, said = await daemon.command("identity", "export", "--next")
+        assert (code, "No other identity" in said) == (1, True)
         assert (await daemon.command("identity", "rotate", "--abort"))[0] == 1
         assert not list(daemon.state.glob("*next*"))
         await daemon.stop()

@@ -107,8 +107,10 @@ async def test_rotating(directory: Path, controller: SteeredController) -> None:
     path = directory / "admin/admin.sock"
     await ask(path, "/v1/identity/rotate", "post", 202)
     await ask(path, "/v1/identity/rotate/abort", "post", 200)
+    assert (await ask(path, "/v1/identity/next", "get", 404))["error"]["code"] == "no-candidate"
     await controller.set(rotation=ROTATION)
     await ask(path, "/v1/status", "get", 200)
+    await ask(path, "/v1/identity/next", "get", 200)
     controller.failure = MargodError(NOT_ROTATED)
     for target in ("/v1/identity/rotate", "/v1/identity/rotate/abort"):
         assert (await ask(path, target, "post", 409))["error"]["code"] == "not-rotated"

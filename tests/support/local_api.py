@@ -118,6 +118,9 @@ class SteeredController:
     def identity(self) -> dict[str, object] | None:
         return self.certificate
 
+    def next_identity(self) -> dict[str, object] | None:
+        return self.certificate if self.document["rotation"] else None
+
     async def retry(self) -> dict[str, object]:
         if isinstance(self.failure, MargodError):
             raise self.failure
