@@ -158,7 +158,8 @@ class Candidate(Ground):
             return
         changes = {name: theirs.records.get(name) for name in _FOLLOWED}
         if any(self.vault.records.get(name) != data for name, data in changes.items()):
-            self.keep(changes)
+            folded = {ledger.LEDGER: ledger.fold(self.history())}
+            self.vault.commit({**changes, **folded}, self.vault.binding)
 
 
 class Succession:

@@ -168,13 +168,14 @@ class Look:
             given = identities.import_files(key_file, certificate_file)
         except IdentityError as error:
             source = json_object(self.records.get(identities.META_RECORD, b"")).get("source")
-            if not (self.enrolled or source == FILES):  # onboarding as somebody else than the owner said is no way out
+            stands = self.enrolled or self.ground.follows
+            if not (stands or source == FILES):  # onboarding as somebody else than the owner said is no way out
                 raise
             self.warnings.append(Warned(error.reason, error.message))
             return
         if all(self.records.get(name) == given[name] for name in _IDENTITY):
             return
-        if self.enrolled:
+        if self.enrolled or self.ground.follows:  # a candidate's was settled when it was begun
             self.warnings.append(Warned(reasons.IDENTITY_FILES_IGNORED, reasons.IDENTITY_FILES_IGNORED.says))
         else:
             self._adopt(given)

@@ -128,7 +128,7 @@ class Rotation:
             self._busy = True
             # By the time that it begins, what the WFM said may be about an enrolment that is no longer in force.
             of = self._force.binding
-            delay = random.uniform(0.0, SPREAD)  # noqa: S311 - a spread, no secret
+            delay = moment(random.Random())  # noqa: S311 - a spread, no secret
             begins = wanted == "begin"
             self._force.start(
                 self._obey(self._begin(archive.FORGOTTEN, delay, of) if begins else self._drop(archive.FORGOTTEN))
@@ -205,6 +205,11 @@ class Rotation:
             lane.end()
             await lane.actions.close()
             self._force.post(Due())
+
+
+def moment(rng: random.Random) -> float:
+    """Return the seconds until a device that was forgotten asks anew."""
+    return rng.uniform(0.0, SPREAD)
 
 
 async def _nothing(_: Situation | None) -> None:

@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -23,11 +24,12 @@ from margod.protocols.signed.generation import ENROLMENT, REPORT
 from margod.shell import archive
 from margod.shell.candidate import NEXT, About, NotRotated, Succession, wish
 from margod.shell.ground import Ground
+from margod.shell.rotation import moment
 from margod.vault import ledger
 from tests.vault.powercut import TREE, Disk, Killed, lay_out, remains
 
 NOW = 1.8e9
-LAID = 4
+LAID = 3
 """Trees that are laid out after each operation."""
 
 
@@ -137,12 +139,38 @@ def test_the_same_key_for_a_wfm_that_forgot(tmp_path: Path) -> None:
     assert resumed.candidate.about == About("forgotten", again.vault.binding if again.vault else "", NOW, NOW + 1_000.0)
 
 
+def test_who_it_is_was_settled_at_the_beginning(tmp_path: Path) -> None:
+    """Files that are configured, or replaced, while a candidate waits do not change who it is: `rotate` takes them."""
+    ground = enrolled(tmp_path / "state")
+    candidate = Succession(ground).begin(archive.FORGOTTEN, 0.0)
+    was = candidate.fingerprint
+    made = identities.mint("gateway", None, 86_400.0, NOW)
+    for name in ("identity.key", "identity.crt"):
+        (tmp_path / name).write_bytes(made[name])
+        (tmp_path / name).chmod(0o600)
+    key, certificate = tmp_path / "identity.key", tmp_path / "identity.crt"
+    given = f"identity: {{key_file: {key}, certificate_file: {certificate}}}"
+    candidate.config = config_of(tmp_path / "state", "wfm.example", given)
+    situation = candidate.examine()
+    assert candidate.fingerprint == was
+    assert [warned.reason.code for warned in situation.warnings] == ["identity-files-ignored"]
+    key.unlink()
+    assert candidate.examine().facts.obstacle is None
+    assert candidate.fingerprint == was
+
+
 def test_a_word_about_another_enrolment(tmp_path: Path) -> None:
     """What a WFM said about an enrolment that was replaced meanwhile begins nothing."""
     ground = enrolled(tmp_path / "state")
     with pytest.raises(NotRotated, match="another enrolment"):
         Succession(ground).begin(archive.FORGOTTEN, 0.0, "of another")
     assert not (tmp_path / "state" / NEXT).exists()
+
+
+def test_ten_thousand_devices_do_not_ask_at_once() -> None:
+    """Forgotten together, they come back over a day: no minute sees more than 0.3 % of them."""
+    minutes = Counter(int(moment(random.Random(number)) // 60) for number in range(10_000))
+    assert (min(minutes) >= 0, max(minutes) < 1_440, max(minutes.values()) <= 30) == (True, True, True)
 
 
 def test_files_cannot_be_issued_anew(tmp_path: Path) -> None:
