@@ -176,6 +176,21 @@ async def test_another_wfm_of_the_same_root_ca(tmp_path: Path) -> None:
             assert await asked(first, other) == [2, 3]
 
 
+async def test_another_root_ca_by_pin(tmp_path: Path) -> None:
+    """Where the root CA is downloaded only after the move and is another one, the former id is told to nobody."""
+    async with (
+        DevWfm(tmp_path / "a") as first,
+        DevWfm(tmp_path / "b") as other,
+        Daemon(tmp_path, url=first.url, ca_file=first.ca_file) as daemon,
+    ):
+        before = await daemon.until("enrolled")
+        daemon.configure(url=other.url, yaml=f"trust: {{pin: '{fingerprint(other.ca_file)}'}}")
+        await daemon.reload()
+        after = await at(daemon, other)
+        assert after["client_id"] != before["client_id"]
+        assert await wire(other) == ["GET certificate", "POST onboarding", "POST capabilities"]
+
+
 async def test_the_moved_wfm_cannot_be_reached(tmp_path: Path) -> None:
     """Whether the WFM has moved is asked until it is answered: no registration meanwhile, also over a SIGKILL."""
     async with DevWfm(tmp_path / "wfm") as wfm:
