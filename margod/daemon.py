@@ -33,6 +33,7 @@ from margod.shell.finder import Finder
 from margod.shell.ground import Ground
 from margod.shell.lane import Lane, take_events
 from margod.shell.resetting import Order
+from margod.shell.rotation import Rotation
 from margod.shell.settings import Options, Settings
 from margod.shell.situation import Situation, Warned
 
@@ -74,6 +75,7 @@ class Daemon:
             looked=self._looked,
         )
         self._actions = self._lane.actions
+        self._rotation = Rotation(self._lane, self._disk, self._inbox, self._tell)
         self._finder = Finder(self._ground, self._disk, self._lane.look_again)
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
@@ -118,7 +120,12 @@ class Daemon:
             presented=renewing.presented,
             adopt_after=self._ground.config.trust.adopt_after,
         )
-        return {**document, "clock": self._keeper.document(), "discovery": self._finder.document(situation)}
+        return {
+            **document,
+            "clock": self._keeper.document(),
+            "discovery": self._finder.document(situation),
+            "rotation": self._rotation.document(),
+        }
 
     def healthy(self) -> bool:
         """Return whether the loop makes progress and what must be remembered can be written."""
@@ -131,11 +138,20 @@ class Daemon:
         situation = self._actions.situation
         return None if situation is None or situation.identity is None else status.identity_document(situation.identity)
 
+    def next_identity(self) -> dict[str, object] | None:
+        """Return the identity document of the candidate, if there is one."""
+        identity = self._rotation.identity()
+        return None if identity is None else status.identity_document(identity)
+
     async def retry(self) -> dict[str, object]:
         """End the engine's wait early, as far as the WFM allows."""
-        before = self._lane.due
-        self._lane.wake(Cause.OPERATOR)
-        condition, due = self._lane.condition, self._lane.due
+        candidate, lane = self._rotation.lane, self._lane
+        if candidate is not None:
+            lane.wake(Cause.OPERATOR)
+            lane = candidate if lane.condition.state is State.ENROLLED else lane  # whose wait it is
+        before = lane.due
+        lane.wake(Cause.OPERATOR)
+        condition, due = lane.condition, lane.due
         at = None if condition.next_attempt_at is None else timestamp(condition.next_attempt_at)
         if before is None:
             message = f"nothing waits: {condition.reason.says}"
@@ -167,6 +183,14 @@ class Daemon:
         await self._lane.look_again()
         return {"message": "Forgotten; the root CA is downloaded anew."}
 
+    async def rotate(self) -> dict[str, object]:
+        """Have another identity onboarded beside the one in force, to take its place."""
+        return await self._rotation.rotate()
+
+    async def abort_rotation(self) -> dict[str, object]:
+        """Give up the identity that was to take the place of the one in force."""
+        return await self._rotation.abort()
+
     async def reset(self, *, unregister: bool, new_identity: bool, wipe: bool) -> dict[str, object]:
         """End the enrolment and start again, or clear everything. Raises MargodError if it was not done."""
         order = Order(unregister, new_identity, wipe)
@@ -183,7 +207,8 @@ class Daemon:
     def _mind_clock(self) -> None:
         """Notice that the clock was set or the device slept; write the floor when it rose."""
         for event in self._keeper.turn():
-            self._lane.post(event)
+            for lane in self._lanes():
+                lane.post(event)
         if self._keeper.wants_saving:
             self._keeper.wants_saving = False
             self._lane.start(self._disk.run(self._ground.save_floor))
@@ -262,23 +287,31 @@ class Daemon:
             while not self._stopping.is_set():
                 getting = asyncio.ensure_future(self._inbox.get())
                 await asyncio.wait({getting, stopping}, timeout=self._patience(), return_when=asyncio.FIRST_COMPLETED)
-                lane, event = getting.result() if getting.done() else (self._lane, Due())
                 getting.cancel()
                 self._mind_clock()
-                lane.handle(event)
+                if getting.done() and not getting.cancelled():
+                    lane, event = getting.result()
+                    lane.handle(event)
+                else:
+                    for lane in self._lanes():
+                        lane.handle(Due())
                 self._notifier.watchdog()
         finally:
             stopping.cancel()
 
     def _patience(self) -> float | None:
         """Return how long the loop may sleep, seconds; None for as long as nothing happens."""
-        due, limit = self._lane.due, None if self._watchdog is None else self._watchdog / 2
+        due = min((lane.due for lane in self._lanes() if lane.due is not None), default=None)
+        limit = None if self._watchdog is None else self._watchdog / 2
         if self._lane.condition.state is State.WAITING_FOR_CLOCK:  # where no timer tells of a step
             limit = CLOCK_INTERVAL if limit is None else min(limit, CLOCK_INTERVAL)
         if due is None:
             return limit
         wait = max(0.0, due - time.monotonic())
         return wait if limit is None else min(wait, limit)
+
+    def _lanes(self) -> list[Lane]:
+        return [self._lane, *([self._rotation.lane] if self._rotation.lane else [])]
 
     def _ca_file_changed(self) -> None:
         log.info("ca-file-changed", file=str(self._ground.config.trust.ca_file))
@@ -287,6 +320,7 @@ class Daemon:
     def _handled(self, lane: Lane) -> None:
         """Tell the world what changed."""
         self._finder.consider(self._actions.situation, lane.condition.connection)
+        self._rotation.consider(reonboards=self._settings.config.onboarding.when_forgotten == "reonboard")
         self._tell()
 
     async def _looked(self, before: Situation | None) -> None:
@@ -296,6 +330,7 @@ class Daemon:
             told = self._reloading is not None and not self._reloading.done()
             # Another place is worth an attempt of its own; an announcement is not worth all devices' at once.
             self._lane.post(Woken(Cause.OPERATOR if told else Cause.NETWORK))
+        await self._rotation.looked()
         await self._keep_configuration()
 
     async def _reload_quietly(self) -> None:
@@ -322,7 +357,8 @@ class Daemon:
         log.info("stopping")
         self._notifier.stopping("stopping")
         await asyncio.gather(self._drain(), self._server.stop(), self._finder.close(), return_exceptions=True)
-        self._lane.cancel()
+        for lane in self._lanes():
+            lane.end()
         if self._reloading:
             self._reloading.cancel()
         try:
@@ -330,7 +366,8 @@ class Daemon:
                 self._keeper.close()
                 if self._keeper.wants_saving:
                     await self._disk.run(self._ground.save_floor)
-                await self._lane.close()
+                for lane in reversed(self._lanes()):
+                    await lane.close()
         except TimeoutError:
             log.warning("disk-slow", message="The state directory did not answer in time; nothing was half written.")
         self._disk.close(0.1)
@@ -340,7 +377,7 @@ class Daemon:
         """Give a request or write whose loss would cost the identity the time to end."""
         deadline = time.monotonic() + DRAIN
         while (left := deadline - time.monotonic()) > 0:
-            precious = self._lane.precious()
+            precious = [task for lane in self._lanes() for task in lane.precious()]
             if not precious:
                 break
             await asyncio.wait(precious, timeout=left, return_when=asyncio.FIRST_COMPLETED)

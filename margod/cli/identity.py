@@ -1,4 +1,4 @@
-"""`margod identity show|export`: the device's certificate, from the daemon or, with it down, as stored."""
+"""`margod identity show|export|rotate`: the device's certificate, from the daemon or, with it down, as stored."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from margod.cli.options import add_socket_options, client
 from margod.cli.words import shown
 from margod.client import IdentityDocument
 from margod.model.errors import DaemonUnreachable, IdentityError, MargodError, StateUnusable
-from margod.model.reasons import IDENTITY_INVALID, NO_IDENTITY, OUTPUT_FAILED, STATE_UNUSABLE
+from margod.model.reasons import IDENTITY_INVALID, NO_CANDIDATE, NO_IDENTITY, OUTPUT_FAILED, STATE_UNUSABLE
 from margod.model.text import timestamp
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    """Add the command and its two."""
-    parser = subparsers.add_parser("identity", help="show or export this device's certificate")
+    """Add the command and its three."""
+    parser = subparsers.add_parser("identity", help="show, export or rotate this device's certificate")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     show = actions.add_parser("show", help="show fingerprint, subject and validity", description="Show the identity.")
     show.add_argument("--json", action="store_true", help="print the identity document")
@@ -40,8 +40,18 @@ def add_parser(subparsers: Subparsers) -> None:
     export.add_argument("--format", choices=("pem", "der", "base64"), default="pem", help="default: pem")
     export.add_argument("--out", metavar="FILE", type=Path, help="write to FILE instead of standard output")
     export.set_defaults(run=_export)
+    rotate = actions.add_parser(
+        "rotate",
+        help="have a new key and certificate onboarded, to take the place of the present ones",
+        description="Have a new key and certificate (or those of identity.key_file, replaced before) onboarded as a "
+        "new device. The present ones stay in force until the WFM has accepted the new, and are kept in the archive.",
+    )
+    rotate.add_argument("--abort", action="store_true", help="give up what was begun")
+    rotate.set_defaults(run=_rotate)
+    add_socket_options(rotate)
     for action in (show, export):
         add_socket_options(action)
+        action.add_argument("--next", action="store_true", help="that of the rotation that is under way")
         action.add_argument(
             "--state-dir",
             metavar="DIR",
@@ -88,7 +98,19 @@ def _export(args: argparse.Namespace) -> int:
     return 0
 
 
+def _rotate(args: argparse.Namespace) -> int:
+    daemon = client(args, admin=True)
+    answer = daemon.abort_rotation() if args.abort else daemon.rotate()
+    print(shown(answer["message"]))
+    return 0
+
+
 def _identity(args: argparse.Namespace) -> IdentityDocument:
+    if args.next:
+        following = client(args).identity(following=True)
+        if following is None:
+            raise IdentityError(NO_CANDIDATE)
+        return following
     try:
         found = client(args).identity()
     except DaemonUnreachable as unreachable:

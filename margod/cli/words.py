@@ -58,6 +58,7 @@ def describe(status: StatusDocument, *, colour: bool, now: float | None = None) 
     rows.append(("Certificate", identity["fingerprint"] if identity else "none yet"))
     if identity:
         rows.append(("", f"{identity['subject']}, valid until {identity['not_after'][:10]}"))
+    rows += _rotation(status, now)
     for warning in status["warnings"]:
         rows.append(("Warning", f"{warning['code']}: {warning['message']} {warning['hint']}".rstrip()))
     text = "\n".join(_row(label, words) for label, words in rows) + "\n"
@@ -142,6 +143,19 @@ def _anchors(status: StatusDocument) -> list[tuple[str, str]]:
         rows.append(("Root CA", f"{anchor['subject']}, valid until {anchor['not_after'][:10]}"))
         rows.append(("", anchor["fingerprint"]))
     return rows
+
+
+def _rotation(status: StatusDocument, now: float | None) -> list[tuple[str, str]]:
+    rotation = status.get("rotation")
+    if not rotation:
+        return []
+    at = rotation["next_attempt_at"]
+    said = f"{rotation['state']} ({rotation['reason']}): {rotation['message']} {rotation['detail']}".rstrip()
+    return [
+        ("Rotation", f"begun {_time(rotation['since'], now)}"),
+        ("", rotation["fingerprint"] or "a candidate that cannot be read"),
+        ("", said if at is None else f"{said} Next attempt at {_time(at, None)}."),
+    ]
 
 
 def _row(label: str, words: str) -> str:

@@ -64,10 +64,10 @@ class Client:
         """Return whether the daemon itself works; an unhealthy one answers too."""
         return cast("HealthDocument", self._ask("GET", "/v1/health", also=503))
 
-    def identity(self) -> IdentityDocument | None:
-        """Return the device's identity, or None if it has none yet."""
+    def identity(self, *, following: bool = False) -> IdentityDocument | None:
+        """Return the device's identity, or that which is to follow it; None if there is none."""
         try:
-            return cast("IdentityDocument", self._ask("GET", "/v1/identity"))
+            return cast("IdentityDocument", self._ask("GET", "/v1/identity/next" if following else "/v1/identity"))
         except RequestRefused as error:
             if error.status == 404:
                 return None
@@ -80,6 +80,14 @@ class Client:
     def reload(self) -> ReloadDocument:
         """Have the configuration read anew (admin socket)."""
         return cast("ReloadDocument", self._ask("POST", "/v1/reload"))
+
+    def rotate(self) -> MessageDocument:
+        """Have another identity onboarded, to take the place of the one in force (admin socket)."""
+        return cast("MessageDocument", self._ask("POST", "/v1/identity/rotate"))
+
+    def abort_rotation(self) -> MessageDocument:
+        """Have that given up (admin socket)."""
+        return cast("MessageDocument", self._ask("POST", "/v1/identity/rotate/abort"))
 
     def use(self, instance: str) -> ChosenDocument:
         """Take the discovered WFM of this instance name (admin socket)."""

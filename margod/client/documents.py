@@ -113,6 +113,20 @@ class ClockDocument(TypedDict):
     offset_used: bool
 
 
+class RotationDocument(TypedDict):
+    """An identity that is onboarded beside the one in force, to take its place."""
+
+    why: str
+    state: str
+    reason: str
+    message: str
+    hint: str
+    detail: str
+    since: str
+    next_attempt_at: str | None
+    fingerprint: str | None
+
+
 class WarningDocument(TypedDict):
     """Something that does not stop margod but should be looked at."""
 
@@ -145,6 +159,7 @@ class StatusDocument(TypedDict):
     identity: IdentitySummary | None
     trust: TrustDocument
     clock: ClockDocument
+    rotation: RotationDocument | None
     warnings: list[WarningDocument]
     started_at: str
 

@@ -142,6 +142,12 @@ class Onboarding:
         "For how long a WFM has to say, on two routes, that it does not know or accept an enrolled device before the "
         "state is refused.",
     )
+    when_forgotten: str = _setting(
+        values.choice("wait", "reonboard"),
+        "wait",
+        "What follows when the WFM has forgotten this device, for good as it seems (state refused, reason forgotten): "
+        "wait, or reonboard with a new certificate over the same key, within a day, unless the WFM remembers first.",
+    )
 
 
 @attrs.frozen(kw_only=True)

@@ -18,6 +18,9 @@ class Controller(Protocol):
     def identity(self) -> dict[str, object] | None:
         """Return the identity document, or None if there is no certificate yet."""
 
+    def next_identity(self) -> dict[str, object] | None:
+        """Return the identity document of what is onboarded beside the one in force, or None."""
+
     async def retry(self) -> dict[str, object]:
         """Bring the next attempt forward; return its answer. Raises MargodError if that cannot be done now."""
 
@@ -32,6 +35,12 @@ class Controller(Protocol):
 
     async def forget_trust(self) -> dict[str, object]:
         """Drop the root CA that is kept, to download it anew. Raises MargodError if no other could be had."""
+
+    async def rotate(self) -> dict[str, object]:
+        """Begin to have another identity onboarded. Raises MargodError if that cannot be done now."""
+
+    async def abort_rotation(self) -> dict[str, object]:
+        """Give up the identity that is being onboarded. Raises MargodError if there is none."""
 
     async def reset(self, *, unregister: bool, new_identity: bool, wipe: bool) -> dict[str, object]:
         """Archive the enrolment and start again, or clear everything. Raises MargodError if it was not done."""

@@ -18,7 +18,7 @@ from margod.local.connection import HEAD_TIMEOUT, Connection
 from margod.local.controller import Controller
 from margod.local.events import EventStreams
 from margod.model.errors import MargodError
-from margod.model.reasons import NO_IDENTITY, NOT_PERMITTED
+from margod.model.reasons import NO_CANDIDATE, NO_IDENTITY, NOT_PERMITTED
 
 BODY_LIMIT: Final = 4096
 """Bytes of a request's body; no route needs one."""
@@ -65,6 +65,14 @@ def routes(controller: Controller, streams: EventStreams, *, admin: bool) -> Rou
             return error_answer(404, NO_IDENTITY.code, NO_IDENTITY.says, NO_IDENTITY.hint)
         return document(found)
 
+    async def next_identity(_: BaseRequest) -> Response:
+        found = controller.next_identity()
+        return (
+            error_answer(404, NO_CANDIDATE.code, NO_CANDIDATE.says, NO_CANDIDATE.hint)
+            if found is None
+            else document(found)
+        )
+
     async def events(request: BaseRequest) -> StreamResponse:
         return await streams.subscribe(request, _connection(request))
 
@@ -75,6 +83,7 @@ def routes(controller: Controller, streams: EventStreams, *, admin: bool) -> Rou
         "/v1/status": {"GET": status},
         "/v1/health": {"GET": health},
         "/v1/identity": {"GET": identity},
+        "/v1/identity/next": {"GET": next_identity},
         "/v1/events": {"GET": events},
         "/v1/openapi": {"GET": openapi},
     }
@@ -103,20 +112,22 @@ def _actions(controller: Controller) -> dict[str, dict[str, Handler]]:
     async def forget_trust(_: BaseRequest) -> Response:
         return document(await controller.forget_trust())
 
+    async def rotate(_: BaseRequest) -> Response:
+        return document(await controller.rotate(), 202)
+
+    async def abort_rotation(_: BaseRequest) -> Response:
+        return document(await controller.abort_rotation())
+
     async def reset(request: BaseRequest) -> Response:
-        query = request.rel_url.query
-        said = {name: query.get(name, "false") for name in ("unregister", "new_identity", "wipe")}
-        if set(query) - set(said) or set(said.values()) - {"true", "false"}:
-            return error_answer(400)
-        wanted = {name: value == "true" for name, value in said.items()}
-        if wanted["wipe"] and wanted["new_identity"]:
-            return error_answer(400)
-        return document(await controller.reset(**wanted))
+        wanted = _reset_wanted(request)
+        return error_answer(400) if wanted is None else document(await controller.reset(**wanted))
 
     async def reset_clock(_: BaseRequest) -> Response:
         return document(await controller.reset_clock())
 
     return {
+        "/v1/identity/rotate": {"POST": rotate},
+        "/v1/identity/rotate/abort": {"POST": abort_rotation},
         "/v1/retry": {"POST": retry},
         "/v1/reset": {"POST": reset},
         "/v1/reload": {"POST": reload},
@@ -125,6 +136,16 @@ def _actions(controller: Controller) -> dict[str, dict[str, Handler]]:
         "/v1/trust/forget": {"POST": forget_trust},
         "/v1/clock/reset": {"POST": reset_clock},
     }
+
+
+def _reset_wanted(request: BaseRequest) -> dict[str, bool] | None:
+    """Return what a reset is to do; None where the query says something else, or two things at once."""
+    query = request.rel_url.query
+    said = {name: query.get(name, "false") for name in ("unregister", "new_identity", "wipe")}
+    if set(query) - set(said) or set(said.values()) - {"true", "false"}:
+        return None
+    wanted = {name: value == "true" for name, value in said.items()}
+    return None if wanted["wipe"] and wanted["new_identity"] else wanted
 
 
 def _found(table: Routes, request: BaseRequest) -> Handler:

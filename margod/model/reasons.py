@@ -309,7 +309,7 @@ IDENTITY_FILES_IGNORED = _reason(
     "identity-files-ignored",
     Side.DEVICE,
     "identity.key_file and identity.certificate_file name another identity than the one this device enrolled with.",
-    "Set them back; the stored identity stays in use.",
+    "Set them back, or have it onboarded by `margod identity rotate`; until then the stored identity stays in use.",
 )
 
 INTERNAL_ERROR = _reason(
@@ -337,6 +337,23 @@ NO_IDENTITY = _reason(
     Side.DEVICE,
     "This device has no certificate yet.",
     "Start margod: it makes one on first start, or takes the one named in identity.certificate_file.",
+)
+NOT_ROTATED = _reason(
+    "not-rotated",
+    Side.DEVICE,
+    "The identity was not rotated.",
+    "See `rotation` in `margod status --json`; `margod identity rotate --abort` gives up a candidate.",
+)
+NO_CANDIDATE = _reason(
+    "no-candidate",
+    Side.DEVICE,
+    "No other identity is being onboarded.",
+    "`margod identity rotate` begins it.",
+)
+REONBOARD_WAITS = _reason(
+    "reonboard-waits",
+    Side.NONE,
+    "The WFM has forgotten this device; it asks anew at a moment drawn from a day, so that not all ask at once.",
 )
 OUTPUT_FAILED = _reason(
     "output-failed", Side.DEVICE, "The output file could not be written.", "Check the path of --out."

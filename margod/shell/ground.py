@@ -40,6 +40,9 @@ LOG_LENGTH: Final = 256
 class Ground:
     """Configuration, vault and generation together. One thread uses it at a time."""
 
+    follows: bool = False
+    """Whether WFM and trust are those of another ground, beside which this one stands (candidate.py)."""
+
     def __init__(
         self,
         config: Config,
@@ -52,12 +55,13 @@ class Ground:
         `env` is where a proxy may be named. `keeper` is the process's, where another ground has it already.
         """
         self.config = config
-        self._env = dict(env or {})
+        self.env = dict(env or {})
         self.directory = config.state.directory
         """The state directory of this process: a reload does not move it, the lock is on this one."""
         self.vault: Vault | None = None
         self.sightings: tuple[Candidate, ...] = ()
         """The WFMs that announce themselves and count; what is not browsed for is not in it."""
+        self.clock = clock
         self.keeper = keeper or Timekeeper(clock)
         self._clock = self.keeper.wall
         self._identity: tuple[bytes, bytes, Identity] | None = None
@@ -72,7 +76,7 @@ class Ground:
         """Return the proxy to reach `place` by, None for none. Raises MargodError if it cannot be used."""
         if place is None:
             return None
-        return proxies.choose(self.config, self._env, place.url, discovered=bool(place.addresses))
+        return proxies.choose(self.config, self.env, place.url, discovered=bool(place.addresses))
 
     def open(self) -> None:
         """Open and lock the state directory. Raises StateInUse, StateUnusable or StateNotWritable."""
@@ -94,14 +98,14 @@ class Ground:
             if self.vault.wiped:
                 return Situation(blocked_by(reasons.WIPED, ""))
             self._ca_file = anchoring.signature(self.config.trust.ca_file)  # before it is read: no change is missed
-            return Look(self, self.vault, self._clock()).situation()
+            return Look(self, self.vault, self.clock()).situation()
         except (StateInUse, StateUnusable, StateNotWritable) as error:
             return Situation(blocked_by(error.reason, error.message), url=self.config.wfm.url)
 
     def reissue(self) -> None:
         """Make a new certificate over the same key and commit it. Raises IdentityError or StateNotWritable."""
         vault = self._open_vault()
-        records = identities.reissue(vault.records, self._clock())
+        records = identities.reissue(vault.records, self.clock())
         fresh = identities.load(dict(vault.records) | records)
         changes: dict[str, bytes | None] = dict(records)
         changes[ledger.LEDGER] = None
@@ -153,11 +157,11 @@ class Ground:
             records,
             begun=begun or (new_identity and identities.KEY_RECORD in records),
             new_identity=new_identity,
-            at=self._clock(),
+            at=self.clock(),
         )
         bound = binding_after(records, changes, vault.binding)
         if begun and not new_identity and identities.load(records).source == identities.MINTED:
-            fresh = identities.reissue(records, self._clock(), counted=None)
+            fresh = identities.reissue(records, self.clock(), counted=None)
             bound = binding_after({**records, **fresh}, changes, vault.binding)
             changes |= fresh
         vault.commit(changes, bound)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final, TypeAlias
 
 import structlog
@@ -51,15 +51,18 @@ class Lane:
         *,
         handled: Callable[[Lane], None],
         looked: Callable[[Situation | None], Awaitable[None]],
+        about: Mapping[str, str] | None = None,
     ) -> None:
-        """Build engine and actions on `ground`; nothing is begun before `begin`."""
+        """Build engine and actions on `ground`; nothing begins before `begin`. `about` goes into its journal lines."""
         self.ground = ground
         self.actions = Actions(ground, disk)
+        self.actions.about = dict(about or {})
         self.engine = Enrolment(rules, random.Random(), self.now())  # noqa: S311 - jitter, no secret
         self._disk = disk
         self._inbox = inbox
         self._handled, self._looked = handled, looked
         self._tasks: dict[asyncio.Task[None], Command | None] = {}
+        self._ended = False
         self._remembered: object = None
         self._remembered_at = -RUNTIME_INTERVAL
 
@@ -71,6 +74,12 @@ class Lane:
     def condition(self) -> Condition:
         """What the engine says of itself at this moment."""
         return self.engine.condition(self.now())
+
+    @property
+    def binding(self) -> str:
+        """The binding of the facts that the engine decides by; empty before it has any."""
+        memory = self.engine.memory(self.now())
+        return memory.key.partition("|")[0] if memory else ""
 
     @property
     def due(self) -> float | None:
@@ -87,6 +96,8 @@ class Lane:
 
     def handle(self, event: Event) -> None:
         """Give the engine an event, start what it asks for."""
+        if self._ended:
+            return
         try:
             commands = self.engine.handle(event, self.now())
         except Exception as error:
@@ -123,13 +134,14 @@ class Lane:
         """Return the requests and writes under way whose loss would cost the identity."""
         return [task for task, command in self._tasks.items() if _is_precious(command)]
 
-    def cancel(self) -> None:
-        """End every task."""
+    def end(self) -> None:
+        """End every task; no event counts any more."""
+        self._ended = True
         for task in list(self._tasks):
             task.cancel()
 
     async def close(self) -> None:
-        """Close what is open and write down where it stands. `cancel` comes first."""
+        """Close what is open and write down where it stands. `end` comes first."""
         memory = self.engine.memory(self.now())
         await self.actions.close()
         if memory is not None:

@@ -33,6 +33,7 @@ from margod.vault import Vault, ledger
 from margod.wfm import Proxy
 
 if TYPE_CHECKING:
+    from margod.config import Config
     from margod.shell.ground import Ground
 
 REPORT: Final = "report.json"
@@ -72,7 +73,9 @@ class Look:
     def _read_wfm(self) -> None:
         self.stored = json_object(self.records.get(WFM, b""))
         self.enrolled = self.ground.generation.client_id(self.records) is not None
-        self.bound = self.enrolled or (bool(self.stored.get("instance")) and self.history.settled)
+        self.bound = (
+            self.enrolled or self.ground.follows or (bool(self.stored.get("instance")) and self.history.settled)
+        )
 
     @property
     def url(self) -> str | None:
@@ -117,6 +120,9 @@ class Look:
         known = name_of(self.stored)
         if isinstance(self.found, Nowhere) or self.found.name == known:
             return
+        if self.ground.follows:  # it goes where the enrolment in force goes, or it ends with it
+            self.found = Nowhere(State.BLOCKED, reasons.WFM_CHANGED, f"not {self.stored.get('url')} any more")
+            return
         history, settings = self.history, self.config
         changes = moving.move(
             {**self.records, ledger.LEDGER: ledger.fold(history)},
@@ -156,7 +162,7 @@ class Look:
             if settings.key_file is not None and settings.certificate_file is not None:
                 self._take_files(settings.key_file, settings.certificate_file)
             elif identities.KEY_RECORD not in self.records:
-                if self.vault.damaged:
+                if self.vault.damaged or self.ground.follows:
                     raise _Stopped(State.BLOCKED, reasons.STATE_DAMAGED, "no new identity is made in place of the lost")
                 if self.waits:
                     return  # its validity would be wrong for ever, and its begin is all that a WFM sees of the clock
@@ -177,13 +183,14 @@ class Look:
             given = identities.import_files(key_file, certificate_file)
         except IdentityError as error:
             source = json_object(self.records.get(identities.META_RECORD, b"")).get("source")
-            if not (self.enrolled or source == FILES):  # onboarding as somebody else than the owner said is no way out
+            stands = self.enrolled or self.ground.follows
+            if not (stands or source == FILES):  # onboarding as somebody else than the owner said is no way out
                 raise
             self.warnings.append(Warned(error.reason, error.message))
             return
         if all(self.records.get(name) == given[name] for name in _IDENTITY):
             return
-        if self.enrolled:
+        if self.enrolled or self.ground.follows:  # a candidate's was settled when it was begun
             self.warnings.append(Warned(reasons.IDENTITY_FILES_IGNORED, reasons.IDENTITY_FILES_IGNORED.says))
         else:
             self._adopt(given)
@@ -204,8 +211,8 @@ class Look:
         config, kept_source = self.config, str(self.stored.get("anchors") or anchoring.NONE)
         try:
             # By a clock that has just jumped nothing is thrown away; TLS goes by the clock itself.
-            now = min(self.now, self.likely)
-            found = anchoring.choose(config.trust, config.tls, self.records, enrolled=self.enrolled, now=now)
+            now, stands = min(self.now, self.likely), self.enrolled or self.ground.follows
+            found = anchoring.choose(config.trust, config.tls, self.records, enrolled=stands, now=now)
             self.anchors, self.source, self.unverified = found.anchors, found.source, found.unverified
         except TrustError as error:
             if not (self.enrolled and ANCHORS in self.records):
@@ -370,18 +377,23 @@ class Look:
         return (wfm.signed_scheme, wfm.signed_authority or "", *((proxy.address, proxy.authorization) if proxy else ()))
 
     def _capabilities(self) -> Capabilities:
-        device = self.config.device
-        overrides = Overrides(
-            device_id=device.id,
-            vendor=device.vendor,
-            model_number=device.model_number,
-            serial_number=device.serial_number,
-            architecture=device.architecture,
-            cores=device.cores,
-            memory=device.memory,
-            storage=device.storage,
-        )
-        return probe(state_directory=self.ground.directory, overrides=overrides)
+        return capabilities_of(self.config, self.ground.directory)
+
+
+def capabilities_of(config: Config, directory: Path) -> Capabilities:
+    """Return what this device is: what the configuration says, else what is found; `directory` is on its storage."""
+    device = config.device
+    overrides = Overrides(
+        device_id=device.id,
+        vendor=device.vendor,
+        model_number=device.model_number,
+        serial_number=device.serial_number,
+        architecture=device.architecture,
+        cores=device.cores,
+        memory=device.memory,
+        storage=device.storage,
+    )
+    return probe(state_directory=directory, overrides=overrides)
 
 
 def _with_hint(error: MargodError) -> str:

@@ -15,9 +15,9 @@ from margod.local import LocalServer
 from margod.local.events import EventStreams
 from margod.local.routes import routes
 from margod.model.errors import MargodError
-from margod.model.reasons import NOT_OFFERED, NOT_UNREGISTERED, STATE_NOT_WRITABLE
+from margod.model.reasons import NOT_OFFERED, NOT_ROTATED, NOT_UNREGISTERED, STATE_NOT_WRITABLE
 from margod.model.state import Connection, State
-from tests.support.local_api import SteeredController, connected, exchange, get, head_and_json
+from tests.support.local_api import ROTATION, SteeredController, connected, exchange, get, head_and_json
 
 pytestmark = pytest.mark.usefixtures("server")
 
@@ -100,6 +100,20 @@ async def test_trust(directory: Path, controller: SteeredController) -> None:
     controller.failure = MargodError(NOT_OFFERED)
     answer = await ask(path, f"/v1/trust/accept?fingerprint={hexadecimal}", "post", 409)
     assert answer["error"]["code"] == "fingerprint-not-offered"
+
+
+async def test_rotating(directory: Path, controller: SteeredController) -> None:
+    """Pins the answers of a rotation that is begun, given up, and refused, and the schema of what status says of it."""
+    path = directory / "admin/admin.sock"
+    await ask(path, "/v1/identity/rotate", "post", 202)
+    await ask(path, "/v1/identity/rotate/abort", "post", 200)
+    assert (await ask(path, "/v1/identity/next", "get", 404))["error"]["code"] == "no-candidate"
+    await controller.set(rotation=ROTATION)
+    await ask(path, "/v1/status", "get", 200)
+    await ask(path, "/v1/identity/next", "get", 200)
+    controller.failure = MargodError(NOT_ROTATED)
+    for target in ("/v1/identity/rotate", "/v1/identity/rotate/abort"):
+        assert (await ask(path, target, "post", 409))["error"]["code"] == "not-rotated"
 
 
 async def test_reset(directory: Path, controller: SteeredController) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from margod.shell import archive
@@ -24,6 +24,7 @@ def apply(records: dict[str, bytes], changes: archive.Changes) -> dict[str, byte
     return {name: data for name, data in {**records, **changes}.items() if data is not None}
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.from_regex(r"[a-e][a-z.]{0,5}", fullmatch=True), st.binary(max_size=50)), WHY)
 def test_what_was_put_aside_comes_back_as_it_was(extra: dict[str, bytes], why: str) -> None:
     """Every record of an enrolment, also one that is not known here, survives the archive byte by byte."""
@@ -44,6 +45,7 @@ def test_clearing_leaves_the_key() -> None:
     assert set(left) == archive.IDENTITY
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(WHY, st.booleans()), min_size=archive.LIMIT + 1, max_size=archive.LIMIT + 9))
 def test_the_number_is_bounded_and_the_least_worth_go_first(turns: list[tuple[str, bool]]) -> None:
     """Never more than LIMIT; the one just put in stays; an enrolment goes only when nothing less is left."""

@@ -127,7 +127,11 @@ class Daemon:
 
     async def retry(self) -> dict[str, Any]:
         """Have it make the next attempt now."""
-        return await self._call("POST", "/v1/retry", "admin/admin.sock")
+        return await self.post("/v1/retry")
+
+    async def post(self, path: str) -> dict[str, Any]:
+        """Ask the admin socket for something."""
+        return await self._call("POST", path, "admin/admin.sock")
 
     async def _call(self, method: str, path: str, name: str) -> dict[str, Any]:
         reader, writer = await asyncio.open_unix_connection(self.runtime / name)

@@ -76,8 +76,21 @@ STATUS: dict[str, object] = {
         "offset_seconds": 0.4,
         "offset_used": False,
     },
+    "rotation": None,
     "warnings": [{"code": "config-last-good", "message": "The configuration has errors.", "hint": "Mend it."}],
     "started_at": "2026-11-21T17:59:00Z",
+}
+
+ROTATION: dict[str, object] = {
+    "why": "rotated",
+    "state": "pending-approval",
+    "reason": "pending-approval",
+    "message": "The WFM has the request and waits for a person to approve this device.",
+    "hint": "Approve the device in the WFM.",
+    "detail": "",
+    "since": "2026-11-21T18:00:00Z",
+    "next_attempt_at": "2026-11-21T18:05:00Z",
+    "fingerprint": "12" * 32,
 }
 
 
@@ -115,6 +128,9 @@ class SteeredController:
     def identity(self) -> dict[str, object] | None:
         return self.certificate
 
+    def next_identity(self) -> dict[str, object] | None:
+        return self.certificate if self.document["rotation"] else None
+
     async def retry(self) -> dict[str, object]:
         if isinstance(self.failure, MargodError):
             raise self.failure
@@ -131,6 +147,16 @@ class SteeredController:
 
     async def forget_trust(self) -> dict[str, object]:
         return {"message": "Forgotten."}
+
+    async def rotate(self) -> dict[str, object]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        return {"message": "Begun."}
+
+    async def abort_rotation(self) -> dict[str, object]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        return {"message": "Given up."}
 
     async def reset(self, **wanted: bool) -> dict[str, object]:
         if isinstance(self.failure, MargodError):
