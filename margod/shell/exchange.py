@@ -159,19 +159,14 @@ class Exchange:
             return replace(outcome, records=who.records)
         if step is Step.FETCH_TRUST and outcome.kind is Kind.ACCEPTED:
             outcome = placed(place, self._read_anchors(outcome, url))
-            if outcome.kind is Kind.ACCEPTED:
-                failure = await self._try_anchors(situation, outcome.records[ANCHORS], place, build)
-                return outcome if failure is None else generation.outcome(step, form, context, failure)
-            return outcome
+            failure = await self._try_anchors(situation, outcome, place, build)
+            return outcome if failure is None else generation.outcome(step, form, context, failure)
         return await self._about_trust(step, situation, outcome)
 
     def _not_to_be_sent(self, situation: Situation, step: Step) -> Outcome | None:
         identity, keeper = situation.identity, self.ground.keeper
-        if (
-            step is Step.ENROL
-            and identity
-            and not any(is_valid(identity, at) for at in (self._wall(), keeper.likely()))
-        ):
+        times = (self._wall(), keeper.likely())
+        if step is Step.ENROL and identity and not any(is_valid(identity, at) for at in times):
             self.wants_look = True  # the clock was set since: the look makes another certificate, or says what to do
             return _unsent(reasons.CERTIFICATE_EXPIRED)
         if step is Step.CONFIRM and situation.former is None and situation.client_id is None:
@@ -277,11 +272,13 @@ class Exchange:
         return found
 
     async def _try_anchors(
-        self, situation: Situation, anchors: bytes, place: Place, build: Callable[[str], SignedRequest]
+        self, situation: Situation, outcome: Outcome, place: Place, build: Callable[[str], SignedRequest]
     ) -> TransportFailure | None:
         """Ask once more under the downloaded root alone: one that does not vouch for this WFM is never kept."""
+        if outcome.kind is not Kind.ACCEPTED:
+            return None
         assert situation.policy is not None
-        policy = replace(situation.policy, anchors=trust.decode_certificates(anchors, self._wall()))
+        policy = replace(situation.policy, anchors=trust.decode_certificates(outcome.records[ANCHORS], self._wall()))
         try:
             client = self._connect(replace(situation, policy=policy))
         except TrustError as error:
