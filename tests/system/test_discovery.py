@@ -104,6 +104,10 @@ async def test_a_second_responder(lan: Lan, tmp_path: Path) -> None:
             assert [one["instance"] for one in status["discovery"]["seen"]] == ["Real", "Spoofed"]
             code, out, _ = await daemon.command("status")
             assert (code, "Real" in out, "Spoofed" in out) == (5, True, True)
+            code, out, _ = await daemon.command("check", "--json", *daemon.options)
+            line = next(line for line in json.loads(out)["lines"] if line["name"] == "wfm")
+            assert (code, line["verdict"], line["code"]) == (11, "failed", "several-wfms")
+            assert line["facts"]["seen"] == ["Real", "Spoofed"]
             assert [(await wfm.stats())["connections"] for wfm in (real, spoofed)] == [0, 0]
             assert (await daemon.command("discover", "--use", "Nobody"))[0] == 1
             assert (await daemon.command("discover", "--use", "Spoofed"))[0] == 0
