@@ -36,6 +36,23 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    "command",
+    [
+        *([name] for name in COMMANDS),
+        *(["identity", name] for name in ("show", "export")),
+        *(["trust", name] for name in ("show", "accept", "forget", "pin")),
+        *(["config", name] for name in ("check", "show", "schema")),
+        *(["devwfm", name] for name in ("serve", "list", "approve", "upload", "stats", "fault")),
+    ],
+    ids=" ".join,
+)
+def test_every_help_names_the_exit_codes(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Pins that a script's author finds the exit codes in the help."""
+    assert main([*command, "--help"]) == 0
+    assert "Exit codes: 0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         [],

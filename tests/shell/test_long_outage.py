@@ -44,6 +44,7 @@ async def test_dns_that_fails_for_an_hour(tmp_path: Path, monkeypatch: pytest.Mo
         url = f"https://wfm.test:{urlsplit(wfm.url).port}"
         async with Shell(tmp_path, url=url, ca_file=wfm.ca_file) as device:
             waits: list[float] = []
+            status: dict[str, Any] = {}
             while sum(waits) < HOUR:
                 waits.append(device.wait())
                 status = await device.attempt()

@@ -266,7 +266,7 @@ def packet(number):
     host = f"h{number}.local."
     if rng.random() < 0.7:
         out.add_answer_at_time(DNSService(name, _TYPE_SRV, _CLASS_IN, 120, 0, 0, rng.randrange(65536), host), 0)
-        txt = rng.choice([rng.randbytes(200), b"\xff", b"\x09path=/../", b"\x00" * 900, b"\x05txtve", b"\x06path=/", NAMED])
+        txt = rng.choice([rng.randbytes(200), b"\xff", b"\x09path=/../", b"\x00" * 900, b"\x05txtve", NAMED])
         out.add_answer_at_time(DNSText(name, _TYPE_TXT, _CLASS_IN, 4500, txt), 0)
         out.add_answer_at_time(DNSAddress(host, _TYPE_A, _CLASS_IN, 120, rng.randbytes(4)), 0)
     return out.packets()[0]
