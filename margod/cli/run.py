@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from margod.model.errors import ConfigError
     from margod.service import foreign, imports, journal
 
-    with imports.without_system_cas():
+    with imports.lean():
         from margod.daemon import Daemon
         from margod.shell.settings import Options
 
