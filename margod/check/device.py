@@ -9,7 +9,7 @@ import errno
 import os
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from margod.check import report
 from margod.check.report import Line, Verdict
 from margod.config import Config, Loaded, Sources, load_with_last_good
 from margod.config.files import shown
+from margod.discovery import Candidate
 from margod.identity import Identity
 from margod.identity.records import FILES
 from margod.model import reasons
@@ -38,6 +39,8 @@ from margod.vault.locking import LOCK
 
 ROOM: Final = 256 * 1024
 """Bytes that have to be free: a generation, a log line and a copy of the configuration."""
+SHOWN: Final = 8
+"""WFMs that are named where there are several."""
 _SECOND_LOOK: Final = 0.3
 """Seconds until damage is looked at again: the daemon may have been committing."""
 _IDENTITY: Final = (identities.KEY_RECORD, identities.CERTIFICATE_RECORD)
@@ -74,7 +77,7 @@ class Device:
 
 
 def look_at(sources: Sources, env: Mapping[str, str], overrides: Mapping[str, str], now: float) -> Device:
-    """Look at everything here; each line stands on those before it."""
+    """Look at configuration, state directory and identity; each line stands on those before it."""
     device = Device()
     device.lines.append(_configuration(device, sources, env, overrides))
     if device.loaded is None:
@@ -83,9 +86,25 @@ def look_at(sources: Sources, env: Mapping[str, str], overrides: Mapping[str, st
         return device
     device.lines.append(_state(device))
     device.lines.append(_identity(device, now))
-    device.lines.append(_wfm(device))
-    device.lines.append(_root_ca(device, now))
     return device
+
+
+def looks_around(device: Device) -> bool:
+    """Return whether the daemon would look for the WFM on the network."""
+    if device.loaded is None or device.records is None or not device.config.discovery.enabled:
+        return False
+    try:
+        _located(device, ())
+    except Nowhere as nowhere:
+        return nowhere.reason is reasons.NO_WFM_FOUND
+    return False
+
+
+def look_at_wfm(device: Device, seen: Sequence[Candidate] | None, now: float) -> None:
+    """Look at which WFM it is, among those that are `seen` (None: not looked for), and what it is verified with."""
+    if device.loaded is not None:
+        device.lines.append(_wfm(device, seen))
+        device.lines.append(_root_ca(device, now))
 
 
 def _configuration(device: Device, sources: Sources, env: Mapping[str, str], overrides: Mapping[str, str]) -> Line:
@@ -215,33 +234,54 @@ def _chosen(device: Device, records: Mapping[str, bytes]) -> tuple[Mapping[str, 
     return {**records, **given}, None
 
 
-def _wfm(device: Device) -> Line:
-    name, records = "wfm", device.records or {}
+def _located(device: Device, seen: Sequence[Candidate]) -> Place:
+    records = device.records or {}
     stored = json_object(records.get(WFM, b""))
     chosen = json_object(records.get(CHOSEN, b"")).get("instance")
     enrolled = device.client_id is not None
+    return locate(
+        device.config,
+        stored,
+        enrolled=enrolled,
+        bound=enrolled or bool(stored.get("instance")),
+        chosen=str(chosen) if chosen else None,
+        seen=seen,
+    )
+
+
+def _wfm(device: Device, seen: Sequence[Candidate] | None) -> Line:
+    name, stored = "wfm", json_object((device.records or {}).get(WFM, b""))
+    enrolled = device.client_id is not None
     try:
-        place = locate(
-            device.config,
-            stored,
-            enrolled=enrolled,
-            bound=enrolled or bool(stored.get("instance")),
-            chosen=str(chosen) if chosen else None,
-            seen=(),
-        )
+        place = _located(device, seen or ())
     except Nowhere as nowhere:
-        if device.records is None:
-            return report.skipped(name, "state-directory")
-        judged = report.failed if nowhere.reason is reasons.NO_URL else report.warning
-        return judged(name, nowhere.reason, nowhere.detail)
+        return _nowhere(device, nowhere, seen)
     facts: dict[str, report.Fact] = {"url": place.url, "client_id": device.client_id}
     if enrolled and name_of(stored) != place.name:
         said = f"enrolled with {stored.get('url')}, configured {place.url}"
         return report.warning(name, reasons.WFM_CHANGED, said, facts=facts)
     device.place = place
+    if seen:
+        facts["seen"] = tuple(each.instance for each in seen)
+        return report.ok(name, f"{place.instance} announces itself: {place.url}, not enrolled yet", facts=facts)
     if not enrolled:
         return report.ok(name, place.url if device.records is None else f"{place.url}, not enrolled yet", facts=facts)
     return report.ok(name, f"{place.url}, enrolled as {device.client_id}", facts=facts)
+
+
+def _nowhere(device: Device, nowhere: Nowhere, seen: Sequence[Candidate] | None) -> Line:
+    """Return the line of no WFM; that none was seen in this short time mends itself, the rest wants a person."""
+    name = "wfm"
+    if device.records is None:
+        return report.skipped(name, "state-directory")
+    if seen is None and nowhere.reason is reasons.NO_WFM_FOUND:
+        return report.skipped(name, "offline", "no wfm.url; not looked for on the network: --offline")
+    names = tuple(each.instance for each in seen or ())
+    shown_names = f"seen: {', '.join(names[:SHOWN])}" if names else ""
+    detail = "; ".join(part for part in (nowhere.detail, shown_names) if part)
+    mends_itself = nowhere.reason in (reasons.NO_WFM_FOUND, reasons.WFM_NOT_SEEN)
+    judged = report.warning if mends_itself else report.failed
+    return judged(name, nowhere.reason, detail, facts={"seen": names})
 
 
 def _root_ca(device: Device, now: float) -> Line:

@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 
 from margod import trust
 from margod.check import judge, network, report
-from margod.check.device import Device, look_at
+from margod.check.device import Device, look_at, look_at_wfm, looks_around
 from margod.check.report import NAMES, Line, Verdict
 from margod.client import Client
 from margod.config import Sources
+from margod.discovery import Candidate
 from margod.engine.timekeeping import correction
 from margod.model import reasons
 from margod.model.errors import DaemonUnreachable, MargodError, TrustError
@@ -34,6 +35,8 @@ from margod.wfm.handshake import Way
 REQUEST_LIMIT: Final = 5.0
 """Seconds for each GET."""
 SOCKET_LIMIT: Final = 2.0
+BROWSE_LIMIT: Final = 4.0
+"""Seconds of looking for the WFM on the network; no name server is asked then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,8 @@ async def examine(questions: Questions) -> tuple[Line, ...]:
     """Look at everything, within about 30 s, and return a line for each of `report.NAMES`. Changes nothing."""
     now = time.time()
     device = look_at(questions.sources, questions.env, questions.overrides, now)
+    seen = await _browse(device, offline=questions.offline)
+    look_at_wfm(device, seen, now)
     online = _Online(device, questions.env, now)
     await online.look(offline=questions.offline)
     device.lines += online.lines
@@ -62,6 +67,15 @@ async def examine(questions: Questions) -> tuple[Line, ...]:
     device.lines.append(judge.clock(now, keeper.floor.wall, clock.synchronised(), online.offset, valid_from))
     device.lines.append(_socket(device, questions.daemon))
     return tuple(sorted(device.lines, key=lambda line: NAMES.index(line.name)))
+
+
+async def _browse(device: Device, *, offline: bool) -> tuple[Candidate, ...] | None:
+    """Return who announces himself; None where that is not looked for."""
+    if offline or not looks_around(device):
+        return None
+    from margod.discovery.browser import look  # zeroconf: only where the WFM is not known
+
+    return await look(device.config.discovery.type, BROWSE_LIMIT)
 
 
 class _Online:

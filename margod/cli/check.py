@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     from margod.config import Sources
     from margod.service import imports
 
-    with imports.without_system_cas():
+    with imports.lean():
         from margod import check
 
     def daemon(configured: str) -> Client:

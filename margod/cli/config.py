@@ -14,24 +14,27 @@ from margod.cli.exits import CONFIG
 
 if TYPE_CHECKING:
     from margod.cli.options import Subparsers
-    from margod.config import Loaded
+    from margod.config import Config, Loaded
     from margod.model.errors import ConfigError
+
+
+_CODES = "Exit codes: 0 it holds, 2 usage, 78 it does not."
 
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add `config` and what is below it."""
-    config = subparsers.add_parser("config", help="check or show the configuration")
+    config = subparsers.add_parser("config", help="check or show the configuration", epilog=_CODES)
     actions = config.add_subparsers(dest="action", required=True, metavar="check|show|schema")
     for name, run, about in (
         ("check", run_check, "say everything that is wrong with the configuration"),
         ("show", run_show, "print every effective value and where it comes from"),
     ):
-        action = actions.add_parser(name, help=about, description=about)
+        action = actions.add_parser(name, help=about, description=about, epilog=_CODES)
         action.add_argument("file", nargs="?", help="main file; default $MARGOD_CONFIG or /etc/margod/margod.yaml")
         action.add_argument("--url", help="root URL of the WFM, as given to `margod run`")
         action.set_defaults(run=run)
     about = "print the JSON Schema of the configuration files"
-    schema = actions.add_parser("schema", help=about, description=about)
+    schema = actions.add_parser("schema", help=about, description=about, epilog="Exit codes: 0, 2 usage.")
     schema.set_defaults(run=run_schema)
 
 
@@ -47,6 +50,8 @@ def run_check(args: argparse.Namespace) -> int:
 
     names = ", ".join(shown(path) for path in loaded.files) or "no files, defaults only"
     print(f"configuration: ok ({names})")
+    for note in _notes(loaded.config):
+        print(f"note: {note}")
     return 0
 
 
@@ -71,6 +76,18 @@ def run_schema(args: argparse.Namespace) -> int:
 
     print(json.dumps(json_schema(), indent=2))
     return 0
+
+
+def _notes(config: Config) -> list[str]:
+    """Return what holds and yet keeps the device from a WFM, or leaves it to what announces itself."""
+    if config.wfm.url is not None:
+        return []
+    if not config.discovery.enabled:
+        return ["neither wfm.url nor discovery.enabled: this device stays `discovering` and asks nobody"]
+    notes = ["no wfm.url: this device is `discovering` until a WFM announces itself on the local network"]
+    if not config.discovery.server_names and not config.trust.ca_is_wfm_only:
+        notes.append("neither discovery.server_names nor trust.ca_is_wfm_only: a WFM that is found stays `untrusted`")
+    return notes
 
 
 def _load(args: argparse.Namespace) -> Loaded:

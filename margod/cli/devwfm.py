@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import os
 import re
@@ -11,10 +12,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+_CODES = "Exit codes: 0 done, or stopped by a signal; 1 it cannot be done, or no development WFM runs there; 2 usage."
+
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `devwfm` and its own commands to the command line."""
-    parser = subparsers.add_parser("devwfm", help="a development WFM that really verifies (not for production)")
+    parser = subparsers.add_parser(
+        "devwfm", help="a development WFM that really verifies (not for production)", epilog=_CODES
+    )
     parser.set_defaults(run=_serve, directory=_default_directory())
     _add_serve_arguments(parser)
     commands = parser.add_subparsers(title="commands (default: serve)", metavar="COMMAND")
@@ -26,7 +31,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         command.set_defaults(act=name)
         command.add_argument("id", help="request number, beginning of the fingerprint, or client id")
     upload = _command(commands, "upload", _upload, "approve a certificate before the device asks")
-    upload.add_argument("certificate", type=Path, help="PEM or DER file, - for standard input")
+    upload.add_argument("certificate", type=Path, help="file of PEM, DER or base64 of either, - for standard input")
     stats = _command(commands, "stats", _stats, "requests, connections and handshakes")
     stats.add_argument("--reset", action="store_true", help="begin again at zero")
     rotate = _command(commands, "rotate", _rotate, "offer or present another CA, or the first one again")
@@ -41,7 +46,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def _command(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, run: object, says: str
 ) -> argparse.ArgumentParser:
-    command = commands.add_parser(name, help=says, description=says)
+    command = commands.add_parser(name, help=says, description=says, epilog=_CODES)
     command.set_defaults(run=run)
     if name != "serve":
         _add_directory(command)
@@ -153,7 +158,15 @@ def _upload(args: argparse.Namespace) -> int:
         return _failed(f"{args.certificate}: {error.strerror}")
     if len(data) > 65_536:
         return _failed(f"{args.certificate}: more than 64 KiB is not a certificate")
-    return _show_client(_call(args, "POST", "/v1/upload", data), "upload")
+    return _show_client(_call(args, "POST", "/v1/upload", _unwrapped(data)), "upload")
+
+
+def _unwrapped(data: bytes) -> bytes:
+    """Return what `margod identity export --format base64` wraps; anything else as it is."""
+    try:
+        return base64.b64decode(b"".join(data.split()), validate=True) or data
+    except ValueError:  # PEM has dashes, DER bytes beyond ASCII
+        return data
 
 
 def _stats(args: argparse.Namespace) -> int:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import base64
 import binascii
+import errno
 import json
 import os
+import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,26 +19,37 @@ from margod.cli.options import add_socket_options, client
 from margod.cli.words import shown
 from margod.client import IdentityDocument
 from margod.model.errors import DaemonUnreachable, IdentityError, MargodError, StateUnusable
-from margod.model.reasons import IDENTITY_INVALID, NO_CANDIDATE, NO_IDENTITY, OUTPUT_FAILED, STATE_UNUSABLE
+from margod.model.reasons import (
+    IDENTITY_INVALID,
+    NO_CANDIDATE,
+    NO_IDENTITY,
+    NOT_PERMITTED,
+    OUTPUT_FAILED,
+    STATE_UNUSABLE,
+)
 from margod.model.text import timestamp
 
 if TYPE_CHECKING:
     from margod.cli.options import Subparsers
 
+_CODES = "Exit codes: 0 done, 1 there is none, it cannot be read or not be written, 2 usage."
 _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the command and its three."""
-    parser = subparsers.add_parser("identity", help="show, export or rotate this device's certificate")
+    parser = subparsers.add_parser("identity", help="show, export or rotate this device's certificate", epilog=_CODES)
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    show = actions.add_parser("show", help="show fingerprint, subject and validity", description="Show the identity.")
+    show = actions.add_parser(
+        "show", help="show fingerprint, subject and validity", description="Show the identity.", epilog=_CODES
+    )
     show.add_argument("--json", action="store_true", help="print the identity document")
     show.set_defaults(run=_show)
     export = actions.add_parser(
         "export",
         help="print the certificate, to upload it by hand",
         description="Print the certificate: as PEM with its chain, or the device's own as DER or base64 of DER.",
+        epilog=_CODES,
     )
     export.add_argument("--format", choices=("pem", "der", "base64"), default="pem", help="default: pem")
     export.add_argument("--out", metavar="FILE", type=Path, help="write to FILE instead of standard output")
@@ -92,7 +106,7 @@ def _export(args: argparse.Namespace) -> int:
         sys.stdout.buffer.flush()
         return 0
     try:
-        args.out.write_bytes(data)
+        _write(args.out, data)
     except OSError as error:
         raise MargodError(OUTPUT_FAILED, f"{args.out} could not be written: {error.strerror}.") from error
     return 0
@@ -103,6 +117,28 @@ def _rotate(args: argparse.Namespace) -> int:
     answer = daemon.abort_rotation() if args.abort else daemon.rotate()
     print(shown(answer["message"]))
     return 0
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write the file aside and put it in place at once. Root may be told to write where others can: follows no link.
+
+    Raises OSError; what stood there before is then still there.
+    """
+    import tempfile  # as what follows: only for --out
+
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise OSError(errno.EINVAL, "it is a link, or something else that is no regular file")
+    handle, aside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with open(handle, "wb") as file:  # noqa: PTH123 - of a descriptor
+            file.write(data)
+            os.fchmod(handle, 0o644)  # a certificate is for everybody
+        os.replace(aside, path)  # noqa: PTH105 - as the next line
+    except OSError:
+        with suppress(OSError):
+            os.unlink(aside)  # noqa: PTH108 - a string it is
+        raise
 
 
 def _identity(args: argparse.Namespace) -> IdentityDocument:
@@ -148,9 +184,10 @@ def _stored(directory: Path, unreachable: DaemonUnreachable) -> IdentityDocument
                 NO_IDENTITY, f"{unreachable.message} There is no state directory {directory}.", hint=unreachable.hint
             )
         records = peek(directory)
-    except PermissionError as error:
-        message = f"{unreachable.message} This user may not read {directory}."
-        raise StateUnusable(STATE_UNUSABLE, message, hint=f"Start margod, or use root. {unreachable.hint}") from error
+    except (PermissionError, StateUnusable) as error:
+        if not isinstance(error, PermissionError) and not isinstance(error.__cause__, PermissionError):
+            raise
+        raise _without_rights(directory, unreachable) from error
     if "identity.crt" not in records:
         return None
     identity = load(records)
@@ -164,6 +201,14 @@ def _stored(directory: Path, unreachable: DaemonUnreachable) -> IdentityDocument
         "not_after": timestamp(identity.not_after),
         "source": identity.source,
     }
+
+
+def _without_rights(directory: Path, unreachable: DaemonUnreachable) -> MargodError:
+    """Return that neither the daemon nor the state directory can be asked by this user, and what that user can do."""
+    if unreachable.reason is NOT_PERMITTED:
+        return MargodError(NOT_PERMITTED, f"{unreachable.message} Nor may it read {directory}.")
+    message = f"{unreachable.message} This user may not read {directory}."
+    return StateUnusable(STATE_UNUSABLE, message, hint=f"Use root. {unreachable.hint}")
 
 
 def _first_der(pem: str) -> bytes:

@@ -18,6 +18,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "retry",
         help="bring the next attempt forward",
         description="Bring the next attempt forward. The daemon spreads attempts and keeps to what the WFM asked for.",
+        epilog="Exit codes: 0 the daemon was told, 1 daemon not reachable, 2 usage.",
     )
     add_socket_options(parser)
     parser.set_defaults(run=run)

@@ -14,7 +14,12 @@ EXIT_CONFIG: Final = 78
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command's parser."""
-    parser = subparsers.add_parser("run", help="run the daemon in the foreground")
+    parser = subparsers.add_parser(
+        "run",
+        help="run the daemon in the foreground",
+        epilog="Exit codes: 0 stopped by a signal, 2 usage, 75 another margod has the state directory or the sockets, "
+        "78 the configuration is broken and no last good one is stored.",
+    )
     parser.add_argument("--config", metavar="FILE", help="configuration file (default: /etc/margod/margod.yaml)")
     parser.add_argument("--url", metavar="URL", help="the WFM's root URL, instead of wfm.url")
     parser.add_argument("--state-dir", metavar="DIR", help="instead of state.directory")
@@ -37,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from margod.model.errors import ConfigError
     from margod.service import foreign, imports, journal
 
-    with imports.without_system_cas():
+    with imports.lean():
         from margod.daemon import Daemon
         from margod.shell.settings import Options
 

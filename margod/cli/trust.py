@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from margod.cli.options import Subparsers
     from margod.client import StatusDocument
 
+_CODES: Final = "Exit codes: 0 done, 1 it cannot be done, or daemon not reachable, 2 usage."
 _SOURCES: Final = {
     "ca_file": "the file of trust.ca_file",
     "pin": "downloaded and compared with trust.pin",
@@ -30,9 +31,10 @@ _SOURCES: Final = {
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the command and its four."""
-    parser = subparsers.add_parser("trust", help="show, accept, forget or pin the WFM's root CA")
+    parser = subparsers.add_parser("trust", help="show, accept, forget or pin the WFM's root CA", epilog=_CODES)
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    show = actions.add_parser("show", help="show the root CA, where it comes from, and what is offered")
+    about = "show the root CA, where it comes from, and what is offered"
+    show = actions.add_parser("show", help=about, description=about, epilog=_CODES)
     show.add_argument("--json", action="store_true", help="print that part of the status document")
     show.set_defaults(run=_show)
     accept = actions.add_parser(
@@ -40,15 +42,18 @@ def add_parser(subparsers: Subparsers) -> None:
         help="take the offered root CA that you have compared",
         description="Take an offered or staged root CA. Compare its fingerprint with the one that the "
         "WFM's operator gives over another way: whoever sits on the network can offer one.",
+        epilog=_CODES,
     )
     accept.add_argument("fingerprint", type=_fingerprint, help="SHA-256 of the certificate, hex, colons allowed")
     accept.set_defaults(run=_accept)
-    forget = actions.add_parser("forget", help="drop the root CA that was downloaded, and download it anew")
+    about = "drop the root CA that was downloaded, and download it anew"
+    forget = actions.add_parser("forget", help=about, description=about, epilog=_CODES)
     forget.set_defaults(run=_forget)
     pin = actions.add_parser(
         "pin",
         help="print the lines for trust.pin",
         description="Print the lines for trust.pin, of the root CA in use or of those in FILE.",
+        epilog=_CODES,
     )
     pin.add_argument("file", nargs="?", type=Path, metavar="FILE", help="certificates, PEM or DER")
     pin.add_argument("--key", action="store_true", help="pin the public key: holds for a renewed certificate too")

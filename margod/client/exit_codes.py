@@ -25,10 +25,13 @@ EXIT_CODES: Final[dict[str, int]] = {
 """By state: 0 done, 3 working on it, 4 waits for a person at the WFM, 5 needs the operator here."""
 
 
-REASON_CODES: Final[dict[str, int]] = {"several-wfms": 5}
-"""By reason, where it says more than the state."""
+REASON_CODES: Final[dict[tuple[str, str], int]] = {
+    ("discovering", "several-wfms"): 5,
+    ("onboarded", "capabilities-refused"): 5,
+}
+"""By state and reason, where the reason says more than the state: a person here has to choose, or to correct."""
 
 
 def exit_code(state: str, reason: str = "") -> int:
     """Return the exit code of a state, or of the reason for it."""
-    return REASON_CODES.get(reason, EXIT_CODES.get(state, WORKING))
+    return REASON_CODES.get((state, reason), EXIT_CODES.get(state, WORKING))

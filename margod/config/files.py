@@ -92,4 +92,7 @@ def _is_absent(path: Path) -> bool:
 
 def _unreadable(path: Path, error: OSError, hint: str) -> Problem:
     why = error.strerror or type(error).__name__
+    if isinstance(error, PermissionError) and os.geteuid() != 0:
+        needed = "use root, or give this user the right to read it"
+        hint = f"{hint}; {needed}" if hint else needed
     return Problem(shown(path), None, "", f"cannot be read: {why[0].lower()}{why[1:]}", hint)

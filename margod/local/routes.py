@@ -25,6 +25,8 @@ BODY_LIMIT: Final = 4096
 ACTION_TIMEOUT: Final = 30.0
 """Seconds that a POST may take."""
 OVERFLOW_UID: Final = 65_534
+HIDDEN: Final = "A user namespace hides who asks (uid 65534), so this caller may not administer."
+HIDDEN_HINT: Final = "Call as root from outside that namespace: on the device itself, not in a container."
 """Whom the kernel shows when a user namespace hides the caller: nobody to be trusted with administration."""
 
 _FINGERPRINT: Final = re.compile("[0-9a-f]{64}")
@@ -191,7 +193,7 @@ async def _permitted(request: BaseRequest, handler: Handler) -> StreamResponse:
     peer = _connection(request).peer
     if peer.uid == OVERFLOW_UID:
         log.warning("admin-refused", path=request.path, uid=peer.uid, pid=peer.pid)
-        return error_answer(403, NOT_PERMITTED.code, NOT_PERMITTED.says, NOT_PERMITTED.hint)
+        return error_answer(403, NOT_PERMITTED.code, HIDDEN, HIDDEN_HINT)
     if request.method != "POST":
         return await handler(request)
     log.info("admin-request", path=request.path, uid=peer.uid, gid=peer.gid, pid=peer.pid)

@@ -20,6 +20,7 @@ from margod.model.wire import Answer, SignedRequest, TransportFailure
 from margod.wfm.failures import AnswerMalformed, AnswerTooLarge, NotResent, cause, failure
 from margod.wfm.proxy import Connector, Proxy, Reached, through_proxy
 from margod.wfm.resolver import Resolver
+from margod.wfm.room import Room
 from margod.wfm.validity import NO_CHECK_TIME, OutsideValidity, leaf_period, require_valid
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class WfmClient:
         self._connector: _Connector | None = None
         self._session: aiohttp.ClientSession | None = None
         self._turn = asyncio.Lock()
+        self._room = Room()
         self._deadline: asyncio.Timeout | None = None
         self._sockets: list[socket.socket] = []
         self._closed = asyncio.Event()
@@ -106,6 +108,7 @@ class WfmClient:
             if self._closed.is_set():
                 return TransportFailure(reasons.CONNECT_FAILED, "the client is closed", sent=False)
             progress = _Progress()
+            self._room.begin(request.limit)
             try:
                 async with asyncio.timeout(self._timeout) as self._deadline:
                     await self._settle()
@@ -114,7 +117,8 @@ class WfmClient:
                 self._cut()
                 if self._closed.is_set():
                     return TransportFailure(reasons.CONNECTION_LOST, "the client was closed", progress.sent)
-                return self._failure(error, progress)
+                too_much = AnswerTooLarge("more around the body than any answer needs")
+                return self._failure(too_much if self._room.used_up else error, progress)
             except asyncio.CancelledError:
                 self._cut()
                 raise
@@ -177,6 +181,7 @@ class WfmClient:
                 socket_factory=self._new_socket,
             )
             self._connector.clock = self._clock
+            self._room.bound(self._connector)
             self._session = aiohttp.ClientSession(
                 connector=self._connector,
                 cookie_jar=aiohttp.DummyCookieJar(),

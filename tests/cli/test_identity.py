@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -47,6 +50,52 @@ async def test_export_to_nowhere(server: LocalServer, directory: Path, tmp_path:
     )
     assert code == 1
     assert "none/file could not be written: No such file or directory." in err
+
+
+async def test_export_follows_no_link(server: LocalServer, directory: Path, tmp_path: Path) -> None:
+    """Pins that a link and a device are refused and what they lead to stays; a file is replaced, nothing is left."""
+    (tmp_path / "victim").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "victim")
+    options = ("--runtime-dir", str(directory), "--out")
+    for out in (tmp_path / "link", Path("/dev/null"), tmp_path):
+        code, _, err = await run_margod("identity", "export", *options, str(out))
+        assert (code, "no regular file" in err) == (1, True)
+    assert (tmp_path / "victim").read_text() == "mine"
+    (tmp_path / "other name").hardlink_to(tmp_path / "victim")
+    assert (await run_margod("identity", "export", *options, str(tmp_path / "victim")))[0] == 0
+    assert (tmp_path / "victim").read_text() == PEM
+    assert (tmp_path / "other name").read_text() == "mine"
+    assert {path.name for path in tmp_path.iterdir() if path != directory} >= {"victim", "link", "other name"}
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize("running", [True, False])
+async def test_without_rights(server: LocalServer, directory: Path, running: bool) -> None:
+    """Pins what a user is told who may use neither socket nor state directory, with the daemon up and down."""
+    directory.parent.chmod(0o755)
+    directory.chmod(0o755)
+    state = directory.parent / "state"
+    state.mkdir(mode=0o700)
+    if not running:
+        await server.stop()
+    program = (  # once as root for the imports
+        "import os, sys; from margod.cli import main; import margod.identity, margod.vault\n"
+        "import margod.cli.identity, tempfile\n"
+        "os.setgroups([]); os.setgid(61234); os.setuid(61234); sys.exit(main())"
+    )
+    command = (sys.executable, "-c", program, "identity", "show", "--runtime-dir", str(directory))
+    done = await asyncio.to_thread(
+        subprocess.run, [*command, "--state-dir", str(state)], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 1
+    assert str(state) in done.stderr
+    assert "Mend what the message names" not in done.stderr
+    if running:
+        assert "Join the group margod to read the status; use root" in done.stderr
+    else:
+        assert "Use root." in done.stderr
+        assert "systemctl" in done.stderr
 
 
 async def test_none_yet(server: LocalServer, controller: SteeredController, directory: Path) -> None:

@@ -28,11 +28,36 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"margod {__version__}\n"
 
 
+def test_help_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Pins that COLUMNS counts, also for a command's help, and that nonsense there is 80."""
+    for columns, widest in (("60", 60), ("nonsense", 80), ("0", 80)):
+        monkeypatch.setenv("COLUMNS", columns)
+        assert main(["status", "--help"]) == 0
+        assert widest - 20 < max(map(len, capsys.readouterr().out.splitlines())) <= widest
+
+
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     """Pins that the help is whole though a command loads only itself."""
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
     assert all(f"    {name} " in out for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *([name] for name in COMMANDS),
+        *(["identity", name] for name in ("show", "export")),
+        *(["trust", name] for name in ("show", "accept", "forget", "pin")),
+        *(["config", name] for name in ("check", "show", "schema")),
+        *(["devwfm", name] for name in ("serve", "list", "approve", "upload", "stats", "fault")),
+    ],
+    ids=" ".join,
+)
+def test_every_help_names_the_exit_codes(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Pins that a script's author finds the exit codes in the help."""
+    assert main([*command, "--help"]) == 0
+    assert "Exit codes: 0" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -112,7 +137,8 @@ def test_start_up_is_light(command: str) -> None:
     )
     imported = {line.rpartition("|")[2].strip().split(".")[0] for line in run.stderr.splitlines()}
     assert "argparse" in imported
-    assert imported & {"aiohttp", "cryptography", "yaml", "asyncio", "structlog", "attr", "cattrs"} == set()
+    heavy = {"aiohttp", "cryptography", "yaml", "asyncio", "structlog", "attr", "cattrs", "shutil", "lzma"}
+    assert imported & heavy == set()
     others = set(COMMANDS) - {command}
     assert not [line for line in run.stderr.splitlines() if line.rpartition("margod.cli.")[2] in others]
 

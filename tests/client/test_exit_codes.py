@@ -21,3 +21,4 @@ def test_the_contract() -> None:
     }
     assert exit_code("of-a-later-margod") == 3
     assert (exit_code("discovering", "no-wfm-found"), exit_code("discovering", "several-wfms")) == (3, 5)
+    assert (exit_code("onboarded", "capabilities-refused"), exit_code("enrolled", "capabilities-refused")) == (5, 0)

@@ -8,22 +8,30 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 import margod
 from margod.config import json_schema
 from margod.config.settings import SETTINGS
 from tests.config.support import write
+from tests.config.test_files import open_directory as open_directory  # noqa: PLC0414 - a fixture
 from tests.config.test_settings import SAMPLE
 
 CODE = "import sys; from margod.cli import main; sys.exit(main())"
 
 
-def run(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
+AS_NOBODY = (  # once as root for the imports: where this Python is installed nobody else may read
+    "import os, sys; from margod.cli import main; main([*sys.argv[1:2], 'schema'])\n"
+    "os.setgroups([]); os.setgid(65534); os.setuid(65534); sys.exit(main())"
+)
+
+
+def run(*arguments: str | Path, code: str = CODE, **env: str) -> subprocess.CompletedProcess[str]:
     """Run `margod config ARGUMENTS` with nothing of margod in the environment but `env`."""
     clean = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(margod.__file__).parents[1])}
     return subprocess.run(
-        [sys.executable, "-W", "error", "-c", CODE, "config", *map(str, arguments)],
+        [sys.executable, "-W", "error", "-c", code, "config", *map(str, arguments)],
         check=False,
         capture_output=True,
         timeout=60,
@@ -34,10 +42,39 @@ def run(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
 
 def test_check_good(tmp_path: Path) -> None:
     """A good configuration is said to be, with the files that were read; 0."""
-    write(tmp_path, SAMPLE.read_text(), site="log: {level: debug}")
+    write(tmp_path, SAMPLE.read_text(), site="wfm: {url: 'https://wfm.test'}")
     ran = run("check", tmp_path / "margod.yaml")
     assert (ran.returncode, ran.stderr) == (0, "")
     assert ran.stdout == f"configuration: ok ({tmp_path}/margod.yaml, {tmp_path}/conf.d/site.yaml)\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "noted"),
+    [
+        ("discovery: {server_names: wfm.test}", ["no wfm.url"]),
+        ("", ["no wfm.url", "discovery.server_names"]),
+        ("trust: {ca_is_wfm_only: true}", ["no wfm.url"]),
+        ("discovery: {enabled: false}", ["neither wfm.url nor discovery.enabled"]),
+    ],
+)
+def test_check_without_a_url(tmp_path: Path, text: str, noted: list[str]) -> None:
+    """What holds and yet leaves the device discovering, or untrusted, is noted; 0 all the same."""
+    write(tmp_path, text)
+    ran = run("check", tmp_path / "margod.yaml")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    first, *notes = ran.stdout.splitlines()
+    assert first.startswith("configuration: ok")
+    assert len(notes) == len(noted)
+    assert all(note.startswith("note: ") and words in note for note, words in zip(notes, noted, strict=True))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_check_without_rights(open_directory: Path) -> None:
+    """A user who may not read the file is told what it needs."""
+    (open_directory / "margod.yaml").touch(mode=0o600)
+    ran = run("check", open_directory / "margod.yaml", code=AS_NOBODY)
+    assert ran.returncode == 78
+    assert "cannot be read: permission denied (named by the command line; use root, or " in ran.stderr
 
 
 def test_check_bad(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_unreadable(open_directory: Path) -> None:
     (open_directory / "margod.yaml").chmod(0o600)
     (open_directory / "conf.d" / "site.yaml").chmod(0o600)
     said = _check_as_nobody(open_directory)
-    assert f"{open_directory}/margod.yaml: cannot be read: permission denied (named by test)" in said
+    assert f"{open_directory}/margod.yaml: cannot be read: permission denied (named by test; use root, or give" in said
     assert f"{open_directory}/conf.d/site.yaml: cannot be read: permission denied" in said
     (open_directory / "conf.d").chmod(0o700)
     assert f"{open_directory}/conf.d: cannot be read: permission denied" in _check_as_nobody(open_directory)

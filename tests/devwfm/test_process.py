@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import signal
@@ -57,6 +58,10 @@ async def test_a_person_acts(tmp_path: Path) -> None:
         file.write_bytes(other.pem)
         assert (await run("upload", str(file), *where))[1].split()[2] == "approved"
         assert (await other.onboard()).status == 201
+        third = Device(wfm.url, wfm.ca_file)
+        file.write_bytes(base64.encodebytes(third.der))
+        assert (await run("upload", str(file), *where))[1].split()[2] == "approved"
+        assert (await third.onboard()).status == 201
         assert (
             await run(
                 "upload",
@@ -71,7 +76,7 @@ async def test_a_person_acts(tmp_path: Path) -> None:
         assert (await other.onboard()).headers["retry-after"] == "1"
         assert await run("fault", "list", *where) == (0, "answer on all, before, left: 2\n", "")
         assert await run("fault", "clear", *where) == (0, "", "")
-        assert json.loads((await run("stats", *where))[1])["requests"]["onboarding"] == 4
+        assert json.loads((await run("stats", *where))[1])["requests"]["onboarding"] == 5
         assert json.loads((await run("stats", "--reset", *where))[1])["requests_total"] == 0
         for bad in (
             ("approve", "77"),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.checking import ONLINE, check
 from tests.e2e.test_trust_download import store
 from tests.support.daemon import Daemon
 from tests.support.devwfm import DevWfm
@@ -44,6 +45,32 @@ async def test_downloaded_root_is_tried_by_the_same_names(tmp_path: Path) -> Non
             assert routes == ["certificate", "certificate", "onboarding", "capabilities"]
         finally:
             await daemon.stop()
+
+
+async def test_check_looks_for_it(tmp_path: Path) -> None:
+    """`margod check` without a URL finds the WFM by itself and goes on to it; not with --offline, nor switched off."""
+    name = f"Loopback check {os.getpid()}"
+    yaml = f'discovery: {{server_names: wfm.test}}\nwfm: {{select: "{name}"}}'
+    async with DevWfm(tmp_path / "wfm", "--announce", name, "--host", "wfm.test") as wfm:
+        daemon = Daemon(tmp_path, ca_file=wfm.ca_file, yaml=yaml)
+        found = await check(daemon, "--offline")
+        assert found.verdict("wfm") == ("skipped", "offline")
+        assert (await wfm.stats())["connections"] == 0
+        found = await check(daemon)
+        assert name in found.lines["wfm"]["facts"]["seen"]
+        assert name in found.lines["wfm"]["message"]
+        assert {found.verdict(line) for line in ("wfm", "dns", "tcp", "tls", "certificate-api")} == {("ok", None)}
+        assert not daemon.state.exists()
+        assert [request["route"] for request in await wfm.requests()] == ["certificate"]
+        daemon.configure(ca_file=wfm.ca_file, yaml=yaml.replace(name, "Nobody"))
+        found = await check(daemon)
+        assert found.verdict("wfm") == ("warning", "wfm-not-seen")
+        assert name in found.lines["wfm"]["facts"]["seen"]
+        assert found.skipped("wfm") == set(ONLINE)
+        daemon.configure(ca_file=wfm.ca_file, yaml="discovery: {enabled: false}")
+        found = await check(daemon)
+        assert found.verdict("wfm") == ("failed", "no-url")
+        assert found.lines["wfm"]["facts"]["seen"] == []
 
 
 async def test_switched_off(tmp_path: Path) -> None:

@@ -120,6 +120,8 @@ async def test_hidden_callers_do_not_administer(
     with capture_logs() as logs:
         code, said = await call_as(OVERFLOW, directory / "admin" / "admin.sock")
         assert (code, said.splitlines()[0]) == (0, "HTTP/1.1 403 Forbidden")
+        assert "user namespace" in said
+        assert "group" not in said
         assert controller.retries == 0
         code, said = await call_as(NOBODY_IN_PARTICULAR, directory / "admin" / "admin.sock")
         assert said.splitlines()[0] == "HTTP/1.1 202 Accepted"

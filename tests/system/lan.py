@@ -62,9 +62,12 @@ def missing(*programs: str) -> str:
 class Lan:
     """Hosts 10.77.0.1, .2, ... by the order of their names."""
 
-    def __init__(self, *hosts: str, up: bool = True) -> None:
-        """Nothing is made before it is entered. `up`: whether the hosts' interfaces come up with it."""
+    def __init__(self, *hosts: str, up: bool = True, ipv4: bool = True) -> None:
+        """Nothing is made before it is entered. `up`: whether the hosts' interfaces come up with it. Without `ipv4`
+        they have no address but the link-local one of IPv6, which the kernel gives them.
+        """
         self._hosts = hosts
+        self._ipv4 = ipv4
         self._up = up
         self._prefix = f"m{os.getpid()}"
         self._made: list[str] = []
@@ -101,8 +104,16 @@ class Lan:
         """Bring the host's interface up with its address, or take over another one."""
         here = self._namespace(host)
         _ip("-n", here, "addr", "flush", "dev", "eth0", "scope", "global")
-        _ip("-n", here, "addr", "add", f"{address or self.address(host)}/24", "dev", "eth0")
+        if self._ipv4:
+            _ip("-n", here, "addr", "add", f"{address or self.address(host)}/24", "dev", "eth0")
         _ip("-n", here, "link", "set", "eth0", "up")
+
+    def settle(self, host: str) -> None:
+        """Wait until the host may use its IPv6 addresses: nobody else has them (RFC 4862, 5.4), which takes seconds."""
+        deadline = time.monotonic() + 20
+        while _ip("-n", self._namespace(host), "-6", "addr", "show", "dev", "eth0", "tentative"):
+            assert time.monotonic() < deadline, "still tentative"
+            time.sleep(0.05)
 
     def at(self, host: str, *command: str) -> list[str]:
         """Return the command line that runs `command` on this host."""
@@ -137,5 +148,5 @@ class Lan:
         return f"{self._prefix}{host}"
 
 
-def _ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, capture_output=True, timeout=20)
+def _ip(*arguments: str) -> str:
+    return subprocess.run(["ip", *arguments], check=True, capture_output=True, timeout=20, text=True).stdout

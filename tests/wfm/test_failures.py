@@ -46,7 +46,10 @@ TEN = OK + b"Content-Length: 10\r\n\r\nhi"
 BAD_ANSWERS: dict[str, tuple[Script, str]] = {
     "says nothing": (says(b""), "timed-out"),
     "drips": (drips, "timed-out"),
-    "100-continue flood": (endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100), "timed-out"),
+    "100-continue flood": (endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100), "answer-too-large"),
+    "flood of chunk extensions": (endless(CHUNKED, (b"1;x=" + b"a" * 300 + b"\r\nb\r\n") * 100), "answer-too-large"),
+    "endless chunk extension": (endless(CHUNKED + b"1;x=", b"a" * 10_000), "answer-too-large"),
+    "endless trailers": (endless(CHUNKED + b"0\r\n", b"X: y\r\n" * 1000), "answer-malformed"),
     "one 102 and nothing more": (says(b"HTTP/1.1 102 Processing\r\n\r\n"), "timed-out"),
     "endless header": (endless(OK, b"X: " + b"a" * 500 + b"\r\n"), "answer-malformed"),
     "endless header line": (endless(OK + b"X: ", b"a" * 1000), "answer-malformed"),
