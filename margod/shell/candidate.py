@@ -30,7 +30,7 @@ from margod.model.reasons import Reason
 from margod.shell import archive
 from margod.shell.ground import Ground
 from margod.shell.look import capabilities_of
-from margod.shell.records import ANCHORS, CHOSEN, WFM, json_object
+from margod.shell.records import ANCHORS, CHOSEN, STAGED, WFM, json_object
 from margod.shell.situation import Situation, binding_of
 from margod.store import move, remove_tree, sync_directory
 from margod.vault import Vault, ledger
@@ -43,7 +43,7 @@ GONE: Final = ".next.old"
 """What it is called while it is removed: half removed, it must not look like an earlier candidate."""
 ABOUT: Final = "candidate.json"
 
-_FOLLOWED: Final = (WFM, ANCHORS, CHOSEN)
+_FOLLOWED: Final = (WFM, ANCHORS, STAGED, CHOSEN)
 """Where the WFM is and what verifies it: always what the enrolment in force has."""
 
 
