@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from margod.cli.options import add_socket_options, client
 from margod.cli.words import clock, shown
@@ -12,12 +12,17 @@ from margod.cli.words import clock, shown
 if TYPE_CHECKING:
     from margod.cli.options import Subparsers
 
+_CODES: Final = "Exit codes: 0 done, 1 daemon not reachable, 2 usage."
+
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the command and its two."""
-    parser = subparsers.add_parser("clock", help="show what the clock is worth, or forget what was learnt about it")
+    about = "show what the clock is worth, or forget what was learnt about it"
+    parser = subparsers.add_parser("clock", help=about, epilog=_CODES)
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    show = actions.add_parser("show", help="show whether the clock can be right, and how far it is from the WFM's")
+    show = actions.add_parser(
+        "show", help="show whether the clock can be right, and how far it is from the WFM's", epilog=_CODES
+    )
     show.add_argument("--json", action="store_true", help="print that part of the status document")
     show.set_defaults(run=_show)
     reset = actions.add_parser(
@@ -25,6 +30,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="forget the time that the clock may not fall behind",
         description="Forget the time that the clock may not fall behind, and the WFM's time. For a device whose clock "
         "was ahead and is right now. The clock itself is not set.",
+        epilog=_CODES,
     )
     reset.set_defaults(run=_reset)
     for action in (show, reset):

@@ -133,14 +133,15 @@ class Enrolment:
                 self._on, self._intent_form = _On.DONE, self._form(Step.ENROL)
                 return [m.Send(Step.ENROL, self._form(Step.ENROL))]
             case m.RecordFailed() if self._on is _On.RECORDED:
-                return self._cannot_write(event.detail, State.BLOCKED, now)
+                return self._stopped_by(State.BLOCKED, reasons.STATE_NOT_WRITABLE, event.detail, now)
             case m.Done() if self._on is _On.DONE and event.step is self._step:
                 return self._done(event.step, event.outcome, now)
             case m.Kept() if self._on is _On.KEPT:
                 return self._kept(now)
             case m.KeepFailed() if self._on in (_On.KEPT, _On.REISSUED):
                 stays = self._picture.state in (State.ONBOARDED, State.ENROLLED, State.REFUSED)
-                return self._cannot_write(event.detail, self._picture.state if stays else State.ONBOARDING, now)
+                state = self._picture.state if stays else State.ONBOARDING
+                return self._stopped_by(state, reasons.STATE_NOT_WRITABLE, event.detail, now)
             case m.Due() | m.Slept() | m.Recorded() | m.RecordFailed() | m.Done() | m.Kept() | m.KeepFailed():
                 return []
             case _:
@@ -377,9 +378,6 @@ class Enrolment:
         else:
             notes.append(self._picture.failed(failed_reason, outcome.detail, wait, now))
         return [*notes, *self._enter(state, reason, detail, now)]
-
-    def _cannot_write(self, detail: str, state: State, now: m.Now) -> list[m.Command]:
-        return self._stopped_by(state, reasons.STATE_NOT_WRITABLE, detail, now)
 
     def _stopped_by(self, state: State, reason: Reason, detail: str, now: m.Now) -> list[m.Command]:
         wait = self._wait(policy.LOCAL, None, now)

@@ -28,8 +28,8 @@ from margod.model import reasons
 from margod.model.errors import MargodError, StateUnusable
 from margod.model.reasons import Reason
 from margod.shell import archive
+from margod.shell.device import capabilities_of
 from margod.shell.ground import Ground
-from margod.shell.look import capabilities_of
 from margod.shell.records import ANCHORS, CHOSEN, STAGED, WFM, json_object
 from margod.shell.situation import Situation, binding_of
 from margod.store import move, remove_tree, sync_directory

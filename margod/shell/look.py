@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 
 from margod import identity as identities
 from margod import trust
-from margod.capabilities import Overrides, probe
 from margod.engine.messages import Facts, Obstacle
 from margod.identity import Identity
 from margod.identity.records import FILES, MINTED
@@ -26,6 +25,7 @@ from margod.model.reasons import Reason
 from margod.model.state import State
 from margod.protocols import Context
 from margod.shell import anchoring, moving, renewal
+from margod.shell.device import capabilities_of
 from margod.shell.place import Nowhere, Place, locate, name_of
 from margod.shell.records import ANCHORS, CHOSEN, STAGED, WFM, json_object
 from margod.shell.situation import Claim, Situation, Warned, binding_of, is_valid, nothing_but
@@ -33,7 +33,6 @@ from margod.vault import Vault, ledger
 from margod.wfm import Proxy
 
 if TYPE_CHECKING:
-    from margod.config import Config
     from margod.shell.ground import Ground
 
 REPORT: Final = "report.json"
@@ -378,22 +377,6 @@ class Look:
 
     def _capabilities(self) -> Capabilities:
         return capabilities_of(self.config, self.ground.directory)
-
-
-def capabilities_of(config: Config, directory: Path) -> Capabilities:
-    """Return what this device is: what the configuration says, else what is found; `directory` is on its storage."""
-    device = config.device
-    overrides = Overrides(
-        device_id=device.id,
-        vendor=device.vendor,
-        model_number=device.model_number,
-        serial_number=device.serial_number,
-        architecture=device.architecture,
-        cores=device.cores,
-        memory=device.memory,
-        storage=device.storage,
-    )
-    return probe(state_directory=directory, overrides=overrides)
 
 
 def _with_hint(error: MargodError) -> str:

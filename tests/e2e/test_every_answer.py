@@ -155,7 +155,7 @@ ENROLMENT: dict[str, tuple[Script, tuple[str, str, str]]] = {
     ),
     "endless chunk extension": (
         endless(OK + b"Transfer-Encoding: chunked\r\n\r\n1;", b"a" * 65_536),
-        ("onboarding", "timed-out", "offline"),
+        ("onboarding", "answer-too-large", "offline"),
     ),
     "endless trailer": (
         endless(OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"X: y\r\n" * 1000),
@@ -184,7 +184,10 @@ ENROLMENT: dict[str, tuple[Script, tuple[str, str, str]]] = {
     # time
     "silence": (silence, ("onboarding", "timed-out", "offline")),
     "a byte and silence": (drip, ("onboarding", "timed-out", "offline")),
-    "1xx without end": (endless(b"", b"HTTP/1.1 102 Processing\r\n\r\n" * 100), ("onboarding", "timed-out", "offline")),
+    "1xx without end": (
+        endless(b"", b"HTTP/1.1 102 Processing\r\n\r\n" * 100),
+        ("onboarding", "answer-too-large", "offline"),
+    ),
 }
 
 
