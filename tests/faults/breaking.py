@@ -1,13 +1,12 @@
-"""Crashes and errors at every system call of a commit and an append: old or new afterwards, and the next try works."""
+"""Errors at every call of a commit and an append, in this process: told, nothing changed, and what follows is kept."""
 
 from __future__ import annotations
 
 import errno
 import os
-import random
 import shutil
-import signal
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ import pytest
 
 from margod.model.errors import StateNotWritable
 from margod.vault import Vault
-from tests.vault.support import IDENTITY, answer, enrolled, opened
+from tests.faults.campaign import Run
+from tests.vault.support import answer, enrolled, opened
 
 CALLS = ("open", "fchmod", "write", "fsync", "rename", "mkdir", "unlink", "rmdir", "close")
 NEW: dict[str, bytes | None] = {"identity.key": b"key-2", "enrolment.json": None}
@@ -70,68 +70,28 @@ def expected(directory: Path, action: str) -> tuple[tuple[dict[str, bytes], str]
     return before, after
 
 
-def killed_before_call(number: int, directory: Path, action: str) -> bool:
-    """Run the action in a child that is killed before its call `number`; False if it came to its end."""
-    child = os.fork()
-    if child == 0:
-        try:
-            vault = Vault.open(directory)
-            with pytest.MonkeyPatch.context() as patch:
-                Counter(number, lambda _name: os.kill(os.getpid(), signal.SIGKILL)).install(patch)
-                ACTIONS[action](vault)
-            os._exit(0)
-        finally:
-            os._exit(1)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status) or os.waitstatus_to_exitcode(status) == 0
-    return os.WIFSIGNALED(status)
+ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE)
 
 
-@pytest.mark.parametrize("action", ACTIONS)
-def test_killed_at_each_system_call(action: str, scratch: Path) -> None:
-    """SIGKILL before call 1, 2, 3, ...: the next start finds the old or the new, works, and leaves nothing behind."""
-    base = scratch / "base"
+def failing_calls(run: Run) -> None:
+    """Each call fails, once or from then on, with each error; in a short run with a seeded one."""
+    rng = run.rng
+    base = run.place / "base"
     enrolled(base)
-    before, after = expected(base, action)
-    outcomes = []
-    number = 0
-    going = True
-    while going:
-        number += 1
-        directory = scratch / f"{number}"
-        shutil.copytree(base, directory)
-        going = killed_before_call(number, directory, action)
-        found = views(directory)
-        assert found in (before, after), number
-        outcomes.append(found == after)
-        with opened(directory) as vault:
-            vault.append(answer("client-3"))
-        assert views(directory)[0]["enrolment.json"] == b"client-3"
-        assert not [path for path in directory.iterdir() if path.name.startswith(".")]
-    assert outcomes == sorted(outcomes), "once it was there, it stayed"
-    assert outcomes[0] is False
-    assert number > {"commit": 30, "append": 3}[action], "the calls were counted"
-
-
-@pytest.mark.parametrize("action", ACTIONS)
-def test_an_error_at_each_system_call(action: str, scratch: Path) -> None:
-    """ENOSPC, EDQUOT, EROFS, EIO or EMFILE, once or from then on: told, nothing changed, and what follows is kept."""
-    base = scratch / "base"
-    enrolled(base)
-    before, after = expected(base, action)
-    rng = random.Random(2)
-    refused = {False: 0, True: 0}
-    for lasting in refused:
-        number, reached = 0, True
-        while reached:
-            number += 1
-            said = rng.choice((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE))
-            directory = scratch / f"{number}-{lasting}"
-            shutil.copytree(base, directory)
-            counter = Counter(number, _failing(said), lasting=lasting)
-            refused[lasting] += _fail(counter, said, directory, action, before, after)
-            reached = counter.seen >= number
-    assert min(refused.values()) >= {"commit": 20, "append": 2}[action]
+    for action in ACTIONS:
+        before, after = expected(base, action)
+        for lasting, said in product((False, True), ERRORS if run.scale >= 0.5 else (0,)):
+            number, reached = 0, True
+            while reached:
+                number += 1
+                error = said or rng.choice(ERRORS)
+                directory = run.place / "vault"
+                shutil.copytree(base, directory)
+                counter = Counter(number, _failing(error), lasting=lasting)
+                run.count(f"{action}: errors told", _fail(counter, error, directory, action, before, after))
+                run.count(f"{action}: calls that failed")
+                reached = counter.seen >= number
+                shutil.rmtree(directory)
 
 
 def _failing(said: int) -> Callable[[str], None]:
@@ -164,39 +124,3 @@ def _fail(
         ACTIONS[action](vault)
         assert vault.binding == after[1]
     return raised
-
-
-def test_an_unreadable_moment_is_not_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without file descriptors nothing falls back or is quarantined: it blocks, and heals by itself."""
-    directory = tmp_path / "margod"
-    enrolled(directory)
-    real = os.open
-
-    def short(path: Any, *args: Any, **rest: Any) -> int:
-        if "identity.key" in str(path):
-            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        return real(path, *args, **rest)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "open", short)
-        with pytest.raises(Exception, match="Too many open files"):
-            Vault.open(directory)
-    assert not (directory / "quarantine").exists()
-    assert views(directory)[0] == {**IDENTITY, "enrolment.json": b"client-1", "report.json": b"report"}
-
-
-def test_an_io_error_in_one_generation_falls_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """EIO on read means that the bytes are gone: the generation before serves."""
-    directory = tmp_path / "margod"
-    enrolled(directory)
-    real = os.open
-
-    def sick(path: Any, *args: Any, **rest: Any) -> int:
-        if "gen-000002/identity.key" in str(path):
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return real(path, *args, **rest)
-
-    monkeypatch.setattr(os, "open", sick)
-    with opened(directory) as vault:
-        assert "Input/output error" in vault.findings[0].message
-        assert vault.records["enrolment.json"] == b"client-1"

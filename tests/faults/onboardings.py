@@ -7,8 +7,8 @@ read as a start would read it; at the end the server's record is compared.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
+import shutil
 import signal
 import sqlite3
 import time
@@ -112,7 +112,7 @@ async def _work(run: Run, worker: int, number: int) -> None:
             home.mkdir()
             device = Device(name, _daemon(zygote, home, wfm, name, real=real), wfm)
             usual = await _life(device, rng, run, usual, real=real)
-            _forget(home)
+            shutil.rmtree(home)
             run.count("onboardings")
             run.count("of them as processes of their own", real)
 
@@ -190,9 +190,3 @@ async def _moment(daemon: Daemon, rng: random.Random, usual: float) -> str:
     extra = rng.choice((0.0, rng.uniform(0.0, 0.004), rng.uniform(0.0, 0.02)))
     await asyncio.sleep(extra)
     return f"{event} + {extra * 1000:.1f} ms"
-
-
-def _forget(home: Path) -> None:
-    for path in sorted(home.rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() and not path.is_symlink() else os.unlink(path)
-    home.rmdir()

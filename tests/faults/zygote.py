@@ -1,8 +1,8 @@
 """margod without its imports: a process that has made them forks one daemon after the other.
 
-A whole onboarding then takes a tenth of a second, which is what makes thousands of them worth killing. The daemon is the
-one that `margod run` starts, from the command line on; only the interpreter's start is shared. Part of every campaign
-starts real processes all the same.
+A whole onboarding then takes a tenth of a second, which is what makes thousands of them worth killing. The daemon is
+the one that `margod run` starts, from the command line on; only the interpreter's start is shared. Part of every
+campaign starts real processes all the same.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Zygote:
         """`env` is added to the environment."""
         self._env = env
         self._process: asyncio.subprocess.Process | None = None
+        self._daemon = 0
 
     async def __aenter__(self) -> Zygote:
         self._process = await asyncio.create_subprocess_exec(
@@ -46,6 +47,8 @@ class Zygote:
     async def __aexit__(self, *_about: object) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
+        if self._daemon:
+            os.kill(self._daemon, signal.SIGKILL)  # a broken promise left it: the zygote has not waited for it yet
         self._process.stdin.close()
         async with asyncio.timeout(30):
             await self._process.wait()
@@ -56,11 +59,14 @@ class Zygote:
         assert self._process.stdin is not None
         order = {"arguments": arguments, "journal": str(journal)}
         self._process.stdin.write(json.dumps(order).encode() + b"\n")
-        return await self._number()
+        self._daemon = await self._number()
+        return self._daemon
 
     async def wait(self) -> int:
         """Wait for its end and return the exit code, negative: the signal."""
-        return await self._number()
+        code = await self._number()
+        self._daemon = 0
+        return code
 
     async def _number(self) -> int:
         assert self._process is not None
@@ -72,7 +78,9 @@ class Zygote:
 class Quick(Daemon):
     """A daemon that a zygote starts: like any other, its journal in a file."""
 
-    def __init__(self, zygote: Zygote, directory: Path, *, url: str | None, ca_file: Path | None, yaml: str = "") -> None:
+    def __init__(
+        self, zygote: Zygote, directory: Path, *, url: str | None, ca_file: Path | None, yaml: str = ""
+    ) -> None:
         super().__init__(directory, url=url, ca_file=ca_file, yaml=yaml)
         self._zygote = zygote
         self.pid = 0
