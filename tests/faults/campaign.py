@@ -34,7 +34,7 @@ class Run:
     """An empty directory, in memory where there is some."""
     figures: Counter[str] = field(default_factory=Counter)
     """What was done, for the table."""
-    began: float = field(default_factory=time.monotonic)
+    seconds_taken: float = 0.0
 
     @property
     def rng(self) -> random.Random:
@@ -48,11 +48,6 @@ class Run:
     def count(self, what: str, number: int = 1) -> None:
         """Add to the figures."""
         self.figures[what] += number
-
-    @property
-    def seconds(self) -> float:
-        """How long it has taken until now."""
-        return time.monotonic() - self.began
 
 
 Suite = Callable[[Run], None]
@@ -72,6 +67,7 @@ def room() -> Iterator[Path]:
 def carry_out(suite: Suite, seed: int, scale: float) -> Run:
     """Run a suite and return what it did. Raises Broken."""
     with room() as place:
-        run = Run(seed, scale, place)
+        run, began = Run(seed, scale, place), time.monotonic()
         suite(run)
+        run.seconds_taken = time.monotonic() - began
         return run

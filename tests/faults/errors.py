@@ -106,7 +106,7 @@ async def _scenarios(run: Run) -> None:
         bench.place.mkdir()
         for call, error in rng.sample(pairs, run.of(len(pairs), 2)):
             await before_an_identity(bench, call, error)
-        for _ in range(run.of(300, 5)):
+        for _ in range(run.of(250, 5)):
             await on_the_way(bench)
         for call, error in rng.sample(pairs, run.of(len(pairs), 2)):
             if call != "mkdir":
