@@ -135,7 +135,7 @@ def every(run: Run, name: str, action: Action, rng: random.Random) -> None:
     if name == "load and mend":
         before = after  # a load shows the same before it has mended and after it
     places = range(len(calls) + 1)
-    some = min(len(places), run.of(len(calls) * 2, 8))
+    some = min(len(places), run.of(len(calls) * 2, 6))
     chosen = sorted({0, len(calls), *rng.sample(places, some)})
     outcomes = []
     for at in chosen:
@@ -222,7 +222,9 @@ def _check(name: str, action: Action, directory: Path, allowed: tuple[object, ob
         promise(any(evidence in data for data in content), f"{where}: {evidence!r} is lost")
     found = _state(directory, directory.parent)
     promise(found in allowed, f"{where}: {found} is none of {allowed}")
-    view = fresh(lambda: look(directory)).view
+    loaded = fresh(lambda: look(directory))
+    promise(action.evidence or not loaded.findings, f"{where}: reads as damage: {loaded.findings}")
+    view = loaded.view
     assert view is not None
     if name == "mint" and not view.binding:
         fresh(lambda: _mint(directory, None))
