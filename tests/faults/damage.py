@@ -59,7 +59,29 @@ def _elsewhere(path: Path) -> None:
 
 
 def _written(data: bytes) -> Damage:
-    return lambda path: path.write_bytes(data) and None
+    def damage(path: Path) -> None:
+        path.write_bytes(data)
+
+    return damage
+
+
+def _made(how: str) -> Damage:
+    """Return what puts something where nothing is."""
+
+    def damage(path: Path) -> None:
+        path.touch()
+        KINDS[how](path)
+
+    return damage
+
+
+def _full(path: Path) -> None:
+    path.mkdir(mode=0o700)
+    (path / "x").write_bytes(b"x")
+
+
+def _with_mode(mode: int) -> Damage:
+    return lambda path: path.chmod(mode)
 
 
 def _given_away(path: Path) -> None:
@@ -77,14 +99,14 @@ def _replaced(make: Callable[[Path], object]) -> Damage:
 KINDS: dict[str, Damage] = {
     "missing": _replaced(lambda path: None),
     "a directory": _replaced(lambda path: path.mkdir(mode=0o700)),
-    "a full directory": _replaced(lambda path: (path.mkdir(mode=0o700), (path / "x").write_bytes(b"x"))),
+    "a full directory": _replaced(_full),
     "a symbolic link": _elsewhere,
     "a dangling link": _replaced(lambda path: path.symlink_to("/nowhere")),
     "a loop": _replaced(lambda path: path.symlink_to(path)),
     "a FIFO": _replaced(lambda path: os.mkfifo(path, 0o600)),
     "a huge file": lambda path: os.truncate(path, 1 << 33),
-    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)) and None,
-    "longer": lambda path: path.write_bytes(path.read_bytes() + b"\0" * 17) and None,
+    "zeros": lambda path: _written(bytes(path.stat().st_size))(path),
+    "longer": lambda path: _written(path.read_bytes() + b"\0" * 17)(path),
 }
 if os.geteuid() == 0:
     KINDS["/dev/zero"] = _replaced(lambda path: os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 5)))
@@ -107,7 +129,7 @@ def damage(run: Run) -> None:
             *cuts(path.read_bytes(), rng, run.of(512, 12)),
             *flips(path.read_bytes(), rng, run.of(4000, 24)),
         ):
-            one(run, base, f"{name} {how}", {name: lambda path, data=data: path.write_bytes(data) and None})
+            one(run, base, f"{name} {how}", {name: _written(data)})
         for how, act in KINDS.items():
             one(run, base, f"{name} is {how}", {name: act})
     _swaps(run, base)
@@ -175,13 +197,7 @@ def _swaps(run: Run, base: Path) -> None:
     for target, source in ((newer, older), (older, newer)):
         for path in sorted(source.iterdir()):
             name = f"{target.name}/{path.name}"
-            data = path.read_bytes()
-            one(
-                run,
-                base,
-                f"{name} from the other generation",
-                {name: lambda path, data=data: path.write_bytes(data) and None},
-            )
+            one(run, base, f"{name} from the other generation", {name: _written(path.read_bytes())})
 
     def exchange(directory: Path) -> None:
         (directory / "gen-000001").rename(directory / "x")
@@ -201,13 +217,9 @@ def _directories(run: Run, base: Path) -> None:
         for how in ("missing", "a symbolic link", "a dangling link", "a FIFO", "a directory", "a full directory"):
             one(run, base, f"{name} is {how}", {name: KINDS[how]})
     for name in ("quarantine", "gen-000003", "gen-999999999999999999", ".gen-000003.new", ".answer.log.new"):
-        for how, make in {
-            "a file": lambda path: path.write_bytes(b"x"),
-            "a directory": lambda path: path.mkdir(mode=0o700),
-            "a loop": lambda path: path.symlink_to(path),
-            "a FIFO": lambda path: os.mkfifo(path, 0o600),
-        }.items():
-            one(run, base, f"{name} is {how}", {name: lambda path, make=make: make(path) and None})
+        for how in ("a directory", "a loop", "a FIFO", "a full directory"):
+            one(run, base, f"{name} is {how}", {name: _made(how)})
+        one(run, base, f"{name} is a file", {name: _written(b"x")})
 
 
 def _rights(run: Run, base: Path, rng: random.Random) -> None:
@@ -219,7 +231,7 @@ def _rights(run: Run, base: Path, rng: random.Random) -> None:
                 run,
                 base,
                 f"{name or 'the directory'} with mode {mode:o}",
-                {name: lambda path, mode=mode: path.chmod(mode)},
+                {name: _with_mode(mode)},
             )
         if os.geteuid() == 0:
             one(run, base, f"{name or 'the directory'} of nobody", {name: lambda path: os.chown(path, 65534, 65534)})
@@ -288,7 +300,7 @@ async def _daemons(run: Run) -> None:
         cases.append(("a newer format", {newest[-1]: _newer}))
         if os.geteuid() == 0:
             cases += [(f"{name} of nobody", {name: _given_away}) for name in ("", *newest)]
-        cases += [(f"{name} is open to all", {name: lambda path: path.chmod(0o777)}) for name in ("", *newest)]
+        cases += [(f"{name} is open to all", {name: _with_mode(0o777)}) for name in ("", *newest)]
         for where, acts in rng.sample(cases, run.of(len(cases), 8)):
             shutil.copytree(base, daemon.state)
             for name, act in acts.items():
@@ -300,6 +312,7 @@ async def _daemons(run: Run) -> None:
 
 async def _one_daemon(run: Run, device: Device, where: str, before: dict[str, object]) -> None:
     daemon = device.daemon
+    assert isinstance(daemon, Quick)
     await daemon.start()
     status = await daemon.until_status(lambda status: status["state"] in ("enrolled", "blocked"), "settled")
     said = {status["reason"], *(warning["code"] for warning in status["warnings"])}

@@ -238,6 +238,7 @@ async def no_memory(bench: Bench) -> None:
     await daemon.start()
     before = await daemon.until("enrolled")
     device.look()
+    status = before
     for room in (0, 1 << 20, 4 << 20):
         size = int(re.findall(r"VmSize:\s+(\d+) kB", Path(f"/proc/{daemon.pid}/status").read_text())[0]) << 10
         resource.prlimit(daemon.pid, resource.RLIMIT_AS, (size + room, resource.RLIM_INFINITY))

@@ -14,6 +14,7 @@ import sqlite3
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from margod import identity
 from margod.protocols.signed import Dialect, Signed, SignedAs
@@ -77,7 +78,7 @@ class Device:
         query = "SELECT fingerprint, client_id FROM clients WHERE subject LIKE ? ORDER BY number"
         return [(row[0], row[1]) for row in self._rows(query, f"%{self.name}%")]
 
-    def _rows(self, query: str, *values: str) -> list[tuple[object, ...]] | list[tuple[str, str | None]]:  # type: ignore[type-arg]
+    def _rows(self, query: str, *values: str) -> list[Any]:
         file = self.wfm.directory / "registry.db"
         base = sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=30)
         try:

@@ -176,9 +176,9 @@ def fold(story: Story) -> None:
         started = len(story.disk.operations)
         story.only(vault, started)
         for number in range(12):
-            highest = vaults.Generation(0, "", {}) if number < 0 else vault._base
+            base = vault._base
             vault.append(answer(f"client-{number}") if number % 2 else intent(float(number)))
-            if vault._base is not highest:  # folded on the way: between the two there was a third view
+            if vault._base is not base:  # folded on the way: between the two there was a third view
                 folded = View("a", story.views[-1][1].view.records, 0)
                 story.views.append((story.views[-1][0], Shown(folded, story.views[-1][1].others)))
             story.now(vault)

@@ -71,7 +71,7 @@ def cut(place: Path, rng: random.Random, *, sync: bool) -> tuple[int, int]:
 def work(directory: Path, pipe: int, *, sync: bool) -> None:
     """Mint, then append and commit for ever; one byte for each step that came back."""
     if not sync:
-        os.fsync = lambda _fd: None  # this process ends here: what is undone is the fork's alone
+        setattr(os, "fsync", lambda _fd: None)  # noqa: B010 - this process ends here: the change is the fork's alone
     vault = Vault.open(directory)
     vault.commit(IDENTITY, "a")
     os.write(pipe, b".")
