@@ -21,9 +21,8 @@ from margod.vault.generation import _sum
 from tests.faults.campaign import Run, promise
 from tests.faults.children import Look, look
 from tests.faults.errors import yaml
-from tests.faults.onboardings import Device
+from tests.faults.onboardings import Device, a_wfm
 from tests.faults.zygote import Quick, Zygote
-from tests.support.devwfm import DevWfm
 from tests.vault.support import IDENTITY, answer, enrolled, opened
 
 Damage = Callable[[Path], None]
@@ -127,7 +126,7 @@ def damage(run: Run) -> None:
         name = str(path.relative_to(base))
         for how, data in (
             *cuts(path.read_bytes(), rng, run.of(512, 12)),
-            *flips(path.read_bytes(), rng, run.of(4000, 24)),
+            *flips(path.read_bytes(), rng, run.of(800, 12)),
         ):
             one(run, base, f"{name} {how}", {name: _written(data)})
         for how, act in KINDS.items():
@@ -276,7 +275,7 @@ def damaged_daemons(run: Run) -> None:
 
 async def _daemons(run: Run) -> None:
     rng = run.rng
-    async with DevWfm(run.place / "wfm") as wfm, Zygote() as zygote:
+    async with a_wfm(run.place / "wfm") as wfm, Zygote() as zygote:
         home = run.place / "device"
         home.mkdir()
         daemon = Quick(zygote, home, url=wfm.url, ca_file=wfm.ca_file, yaml=yaml("device"))

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.faults.campaign import Broken, Run, promise
-from tests.faults.onboardings import Device
+from tests.faults.onboardings import Device, a_wfm
 from tests.faults.zygote import Quick, Zygote
 from tests.support.daemon import QUIET
 from tests.support.devwfm import DevWfm
@@ -101,7 +101,7 @@ def errors(run: Run) -> None:
 async def _scenarios(run: Run) -> None:
     shim, rng = Shim(run.place), run.rng
     pairs = [(call, error) for call in WRITING for error in ERRORS]
-    async with DevWfm(run.place / "wfm") as wfm, Zygote(**shim.env) as zygote:
+    async with a_wfm(run.place / "wfm") as wfm, Zygote(**shim.env) as zygote:
         bench = Bench(run, shim, zygote, wfm, run.place / "devices", rng)
         bench.place.mkdir()
         for call, error in rng.sample(pairs, run.of(len(pairs), 2)):
@@ -263,7 +263,7 @@ def small_disks(run: Run) -> None:
 async def _small_disks(run: Run) -> None:
     if os.geteuid() != 0:
         raise Broken("small disks need root, to mount them")
-    async with DevWfm(run.place / "wfm") as wfm, Zygote() as zygote:
+    async with a_wfm(run.place / "wfm") as wfm, Zygote() as zygote:
         sizes = range(4, 68, 2)
         for size in sorted(run.rng.sample(sizes, run.of(len(sizes), 3))):
             home = run.place / f"disk-{size}"

@@ -12,6 +12,8 @@ import shutil
 import signal
 import sqlite3
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,6 +89,17 @@ class Device:
             base.close()
 
 
+@asynccontextmanager
+async def a_wfm(place: Path) -> AsyncIterator[DevWfm]:
+    """Give a development WFM; how quickly it stops on a busy machine is not what is tested here."""
+    wfm = DevWfm(place)
+    await wfm.start()
+    try:
+        yield wfm
+    finally:
+        await wfm.kill()
+
+
 def onboardings(run: Run) -> None:
     """Carry out 2,000 runs in the long campaign, some of them as processes from the interpreter's start on."""
     asyncio.run(_all(run, run.of(2200, 10)))
@@ -103,7 +116,7 @@ async def _all(run: Run, number: int) -> None:
 async def _work(run: Run, worker: int, number: int) -> None:
     place = run.place / f"worker-{worker}"
     place.mkdir()
-    async with DevWfm(place / "wfm") as wfm, Zygote() as zygote:
+    async with a_wfm(place / "wfm") as wfm, Zygote() as zygote:
         usual = 0.2
         for each in range(number):
             rng = random.Random(run.seed * 1_000_003 + worker * 100_003 + each)
