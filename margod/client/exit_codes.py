@@ -17,6 +17,7 @@ EXIT_CODES: Final[dict[str, int]] = {
     "onboarded": WORKING,
     "pending-approval": 4,
     "rejected": 4,
+    "refused": 4,
     "untrusted": 5,
     "blocked": 5,
 }

@@ -12,7 +12,8 @@ from typing import Any
 from margod.config import document
 from margod.config.files import Sources, read_all, shown
 from margod.config.refusal import Refusal
-from margod.config.settings import SECTIONS, SETTINGS, Config, Setting
+from margod.config.setting import Setting
+from margod.config.settings import SECTIONS, SETTINGS, Config
 from margod.config.values import Raw
 from margod.model import reasons
 from margod.model.errors import ConfigError, Problem

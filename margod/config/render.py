@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from margod.config.settings import SECTIONS, SETTINGS, Setting
+from margod.config.setting import Setting
+from margod.config.settings import SECTIONS, SETTINGS
 
 if TYPE_CHECKING:
     from margod.config.load import Loaded

@@ -119,11 +119,17 @@ def integer(least: int, most: int) -> Kind:
     return Kind(expected, {"type": "integer", "minimum": least, "maximum": most}, read, int, plain=True)
 
 
-def duration(least: str, most: str) -> Kind:
-    """A length of time with its unit, s, m, h or d, from `least` to `most`; the value is in seconds (float)."""
-    expected = f"a duration from {least} to {most}"
+def duration(least: str, most: str, *, off: bool = False) -> Kind:
+    """A length of time with its unit, s, m, h or d, from `least` to `most`; the value is in seconds (float).
+
+    `off`: the word `off` is taken too, and its value is 0.
+    """
+    expected = f"a duration from {least} to {most}" + (", or off" if off else "")
+    pattern = f"^({_DURATION.pattern}|off)$" if off else f"^{_DURATION.pattern}$"
 
     def read(raw: Raw) -> float:
+        if off and raw.text == "off" and raw.type in ("text", "boolean"):  # YAML 1.1 takes it for a switch
+            return 0.0
         if raw.type in ("integer", "number"):
             hint = f"add a unit: {raw.text}s" if _DIGITS.fullmatch(raw.text) else "write it as 30s, 5m, 6h or 20d"
             raise refuse_type(raw, expected, hint)
@@ -135,7 +141,7 @@ def duration(least: str, most: str) -> Kind:
             raise Refusal(f"expected {expected}, not {raw.text}")
         return _seconds(raw.text)
 
-    return Kind(expected, {"type": "string", "pattern": f"^{_DURATION.pattern}$"}, read, _write_duration, plain=True)
+    return Kind(expected, {"type": "string", "pattern": pattern}, read, _write_duration, plain=not off)
 
 
 def _read_size(raw: Raw) -> int:
@@ -258,6 +264,8 @@ def _seconds(written: str) -> float:
 
 
 def _write_duration(seconds: float) -> str:
+    if seconds == 0:
+        return "off"
     unit = next(unit for unit in ("d", "h", "m", "s") if seconds % _SECONDS[unit] == 0)
     return f"{int(seconds) // _SECONDS[unit]}{unit}"
 

@@ -5,7 +5,7 @@
                     ├─ not trusted ──────> FETCH_TRUST ─┐
                     ├─ no enrolment record > RecordIntent > Recorded > ENROL ─┤> Done ─ accepted > Keep > Kept ─> next
                     ├─ report is not accepted yet > REPORT ─┘         └ otherwise: policy > wait > again
-                    └─ nothing left: enrolled, no timer
+                    └─ nothing left: enrolled; from time to time CONFIRM, REFRESH_TRUST, and REPORT if it is in doubt
 
 It never loses an enrolment record that it was given, never asks for a second one while it has one, never asks without a
 durable intent, and always has a next event: `due`, or the answer to its last command.
@@ -18,25 +18,27 @@ from enum import Enum
 from random import Random
 from typing import Final, assert_never
 
+from margod.engine import doubt, forms, policy
 from margod.engine import messages as m
-from margod.engine import policy
-from margod.engine.failures import FailureLog, state_note
+from margod.engine.failures import state_note
+from margod.engine.picture import Picture
 from margod.engine.policy import Policy, Schedule
 from margod.engine.resume import resume
+from margod.engine.upkeep import Upkeep
 from margod.model import reasons
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.reasons import Reason
-from margod.model.state import Condition, Connection, LastError, State
+from margod.model.state import Condition, State
 
-SPOKEN: Final = frozenset({State.PENDING_APPROVAL, State.REJECTED, State.BLOCKED})
-"""What the WFM has said and a failing network does not take back."""
-
-_REFUSALS: Final = (Kind.INVALID, Kind.UNAUTHORIZED, Kind.WRONG_ADDRESS, Kind.CONFLICT)
+_REFUSALS: Final = (Kind.INVALID, Kind.UNAUTHORIZED, Kind.WRONG_ADDRESS, Kind.CONFLICT, Kind.UNKNOWN)
 _FIRST_WORDS: Final = {
     Step.FETCH_TRUST: (State.ONBOARDING, reasons.FETCHING_CA),
     Step.ENROL: (State.ONBOARDING, reasons.ASKING),
     Step.REPORT: (State.ONBOARDED, reasons.REPORTING),
+    Step.CONFIRM: (State.ONBOARDING, reasons.CONFIRMING),
 }
+_ABOUT_US: Final = (Step.REPORT, Step.CONFIRM)
+"""The steps whose answer says whether the WFM knows this device."""
 
 
 class _On(Enum):
@@ -65,16 +67,15 @@ class Enrolment:
         self._to_keep: m.Keep | None = None
         self._intent_form: str | None = None
         """The form of a durable intent whose request certainly never left: it is still good for that form."""
+        self._former_asked = False
         self._is_new = True
         self._look_again = False
-        self._state, self._reason, self._detail, self._since = State.STARTING, reasons.STARTING, "", now.wall
+        self._upkeep, self._doubt, self._resting = Upkeep(rng), doubt.NONE, False
+        self._picture = Picture(now)
         self._attempt = self._streak = 0
         self._schedule: Schedule | None = None
         self._floor = 0.0
         self._last_wake = -policy.WAKE_INTERVAL
-        self._last_error: LastError | None = None
-        self._connection, self._connection_since = Connection.IDLE, now.wall
-        self._failures = FailureLog()
 
     @property
     def due(self) -> float | None:
@@ -83,17 +84,7 @@ class Enrolment:
 
     def condition(self, now: m.Now) -> Condition:
         """Return what the device is to be told as being."""
-        return Condition(
-            state=self._state,
-            reason=self._reason,
-            detail=self._detail,
-            since=self._since,
-            attempt=self._attempt,
-            next_attempt_at=None if self._due is None else now.wall + max(0.0, self._due - now.mono),
-            last_error=self._last_error,
-            connection=self._connection,
-            connection_since=self._connection_since,
-        )
+        return self._picture.condition(self._attempt, self._next_at(now))
 
     def memory(self, now: m.Now) -> m.Memory | None:
         """Return what should survive a restart, or None before the first `Examined`."""
@@ -102,15 +93,21 @@ class Enrolment:
         return m.Memory(
             at=now.wall,
             key=self._facts.key,
-            state=self._state,
-            reason=self._reason,
-            detail=self._detail,
-            since=self._since,
+            state=self._picture.state,
+            reason=self._picture.reason,
+            detail=self._picture.detail,
+            since=self._picture.since,
             attempt=self._attempt,
             streak=self._streak,
-            next_at=None if self._due is None else now.wall + max(0.0, self._due - now.mono),
+            next_at=self._next_at(now),
             floor_at=now.wall + self._floor - now.mono if self._floor > now.mono else 0.0,
+            upkeep=self._upkeep.memory(now),
+            doubt=self._doubt,
+            doubted_for=now.mono - self._doubt.since,
         )
+
+    def _next_at(self, now: m.Now) -> float | None:
+        return None if self._due is None or self._resting else now.wall + max(0.0, self._due - now.mono)
 
     def handle(self, event: m.Event, now: m.Now) -> list[m.Command]:
         """Take one event, return what is to be done. An event that nothing waits for is passed over."""
@@ -142,8 +139,8 @@ class Enrolment:
             case m.Kept() if self._on is _On.KEPT:
                 return self._kept(now)
             case m.KeepFailed() if self._on in (_On.KEPT, _On.REISSUED):
-                stays = self._state in (State.ONBOARDED, State.ENROLLED)
-                return self._cannot_write(event.detail, self._state if stays else State.ONBOARDING, now)
+                stays = self._picture.state in (State.ONBOARDED, State.ENROLLED, State.REFUSED)
+                return self._cannot_write(event.detail, self._picture.state if stays else State.ONBOARDING, now)
             case m.Due() | m.Recorded() | m.RecordFailed() | m.Done() | m.Kept() | m.KeepFailed():
                 return []
             case _:
@@ -160,6 +157,7 @@ class Enrolment:
         self._facts = new
         if not same_binding:
             self._history, self._intent_form, self._to_keep, self._floor = event.history, None, None, 0.0
+            self._former_asked, self._doubt = False, doubt.NONE
         if new.obstacle is not None:
             self._attempt += 1
             return self._stopped_by(new.obstacle.state, new.obstacle.reason, new.obstacle.detail, now)
@@ -167,29 +165,27 @@ class Enrolment:
             self._is_new = False
             note = state_note(self.condition(now), now, resumed=True)
             return [note, *(self._proceed(now) if self._due is not None and self._due <= now.mono else [])]
-        resumed = self._is_new and self._state is State.ENROLLED
+        resumed = self._is_new and self._picture.state is State.ENROLLED
         mended = old is None or old.obstacle is not None
         new_report = old is not None and new.enrolled and old.report != new.report
+        if self._due is None:
+            self._due = max(now.mono, self._floor)
         if mended or old is None or old.key != new.key or old.trusted is not new.trusted or new_report:
-            self._attempt = self._streak = 0
-            self._schedule = None
+            self._begin_step()
             self._due = max(now.mono, self._floor)
         self._on, self._is_new = _On.TIMER, False
-        commands = self._proceed(now) if self._due is not None and self._due <= now.mono else []
+        commands = self._proceed(now) if self._due <= now.mono else []
         return [state_note(self.condition(now), now, resumed=True), *commands] if resumed else commands
 
     def _restore(self, memory: m.Memory | None, now: m.Now) -> bool:
         """Go on where an earlier process stood, if that was under the same facts. The wall clock is not believed."""
         facts = self._facts
-        if facts is None or memory is None or memory.key != facts.key:
+        if facts is None or memory is None or not memory.holds_under(facts):
             return False
-        step = self._next_step()
-        expected = {State.ONBOARDED, State.ENROLLED} if facts.enrolled else {State.ONBOARDING, State.UNTRUSTED, *SPOKEN}
-        if memory.state not in expected or (step is None) is not (memory.state is State.ENROLLED):
-            return False
-        self._state, self._reason, self._detail = memory.state, memory.reason, memory.detail
-        self._since = min(memory.since, now.wall)
-        if step is None:
+        self._picture.restore(memory.state, memory.reason, memory.detail, min(memory.since, now.wall))
+        self._upkeep.recall(memory.upkeep, now)
+        self._doubt = replace(memory.doubt, since=now.mono - memory.doubted_for)
+        if facts.next_step(former_asked=False) is None and not self._doubt.steps:
             return False  # enrolled since then; nothing is waited for
         self._attempt, self._streak = memory.attempt, memory.streak
         resumed = resume(memory, now, self._rng)
@@ -197,40 +193,41 @@ class Enrolment:
         self._on = _On.TIMER
         return True
 
-    def _next_step(self) -> Step | None:
-        facts = self._facts
-        if facts is None:
-            return None
-        if not facts.trusted:
-            return Step.FETCH_TRUST
-        if facts.enrols and not facts.enrolled:
-            return Step.ENROL
-        return Step.REPORT if facts.report != facts.reported else None
+    def _choose(self, now: m.Now) -> Step | None:
+        """Return what an attempt now is to be made at; None if there is nothing to do yet."""
+        step = self._facts.next_step(former_asked=self._former_asked) if self._facts else None
+        if step not in (None, Step.REPORT):
+            return step
+        if self._doubt.steps:  # by turns: it takes words on both routes to be sure
+            return Step.CONFIRM if self._step is Step.REPORT else Step.REPORT
+        return step or self._upkeep.next(now)
 
     def _form(self, step: Step) -> str:
-        forms = self._facts.forms.get(step, ()) if self._facts else ()
-        remembered = self._history.form.get(step, "")
-        return remembered if remembered in forms else (forms[0] if forms else "")
+        return forms.present(self._facts, self._history, step)
+
+    def _begin_step(self) -> None:
+        self._attempt, self._streak, self._schedule = 0, 0, None
 
     def _proceed(self, now: m.Now) -> list[m.Command]:
         """Do what comes next, now."""
-        self._due = None
+        self._due, self._resting = None, False
         if self._to_keep is not None:
             self._on = _On.KEPT
             return [self._to_keep]
         if self._facts is None or self._facts.obstacle is not None:
             self._on = _On.EXAMINED
             return [m.Examine()]
-        step = self._step = self._next_step()
+        self._upkeep.plan(self.rules.upkeep, now)
+        step = self._choose(now)
         if step is None:
-            self._on = _On.TIMER
-            self._attempt = self._streak = 0
-            self._schedule = None
-            return [*self._recovered(now), *self._enter(State.ENROLLED, reasons.ENROLLED, "", now)]
+            return self._rest(now)
+        self._step = step
         self._attempt += 1
         notes: list[m.Command] = []
-        if self._schedule is None:  # the first attempt at this step: nothing was said about it yet
-            state, reason = _FIRST_WORDS[step]
+        if (
+            self._schedule is None and self._picture.state is not State.REFUSED
+        ):  # the first attempt at this step: nothing was said about it yet
+            state, reason = _FIRST_WORDS.get(step, (State.ENROLLED, reasons.ENROLLED))
             if self._facts.reported and (step is Step.REPORT or self._facts.enrolled):
                 state, reason = State.ENROLLED, reasons.ENROLLED
             notes = self._enter(state, reason, "", now)
@@ -243,8 +240,14 @@ class Enrolment:
         self._on = _On.DONE
         return [*notes, m.Send(step, self._form(step))]
 
+    def _rest(self, now: m.Now) -> list[m.Command]:
+        """Nothing is left to do until an upkeep is due."""
+        self._on, self._due, self._resting = _On.TIMER, self._upkeep.due(), True
+        self._begin_step()
+        return [*self._picture.recovered(now), *self._enter(State.ENROLLED, reasons.ENROLLED, "", now)]
+
     def _woken(self, cause: m.Cause, now: m.Now) -> list[m.Command]:
-        if self._on is not _On.TIMER or self._due is None:
+        if self._on is not _On.TIMER or self._due is None or self._resting:
             return []
         spread = 0.0 if cause is m.Cause.OPERATOR else self._rng.uniform(0.0, policy.WAKE_INTERVAL)
         due = max(now.mono + spread, self._last_wake + policy.WAKE_INTERVAL, self._floor)
@@ -256,8 +259,7 @@ class Enrolment:
     def _kept(self, now: m.Now) -> list[m.Command]:
         kept, facts = self._to_keep, self._facts
         self._to_keep = None
-        self._attempt = self._streak = 0
-        self._schedule = None
+        self._begin_step()
         if kept is None or facts is None:
             return self._proceed(now)
         match kept.step:
@@ -267,66 +269,79 @@ class Enrolment:
                 self._facts = replace(facts, enrolled=True)
             case Step.REPORT:
                 self._facts = replace(facts, reported=facts.report)
+            case Step.CONFIRM | Step.REFRESH_TRUST:  # another binding or other anchors: only a look can tell
+                self._on = _On.EXAMINED
+                return [m.Examine()]
             case _:
                 assert_never(kept.step)
         return self._proceed(now)
 
     def _done(self, step: Step, outcome: Outcome, now: m.Now) -> list[m.Command]:
-        self._connect(outcome.kind, now)
+        self._picture.connect(outcome.kind, now)
         if outcome.kind is Kind.ACCEPTED:
-            notes = self._recovered(now)
-            self._intent_form = None
-            self._to_keep, self._on = m.Keep(step, outcome.records), _On.KEPT
-            return [*notes, self._to_keep]
+            return self._accepted(step, outcome, now)
         if step is Step.ENROL:
             return self._enrol_refused(outcome, now)
-        form = self._other_form(step, outcome, ())
+        told = outcome.kind is Kind.UNKNOWN and self._facts is not None and self._facts.reported != ""
+        form = None if told else forms.other(self._facts, self._history, step, outcome, ())
         if form is not None:
-            return [_form_note(step, form), *self._proceed(now)]
-        if outcome.kind in _REFUSALS:
-            self._begin_forms_anew(step)
+            self._history = forms.taken(self._history, step, form)
+            return [forms.note(step, form), *self._proceed(now)]
+        if outcome.kind in _REFUSALS and not told:  # a form that was accepted once is not what is wrong
+            self._history = forms.anew(self._history, step)
+        if step is Step.CONFIRM and self._former_is_refused(outcome):
+            self._former_asked = True  # it was an enrolment of another place: this WFM does not know it
+            return self._proceed(now)
+        if step is Step.REFRESH_TRUST and outcome.kind not in (Kind.UNREACHABLE, Kind.UNTRUSTED, Kind.BUSY):
+            return self._upkept(step, now)
         return self._wait_after(step, outcome, now)
+
+    def _former_is_refused(self, outcome: Outcome) -> bool:
+        said_no = outcome.kind in (*_REFUSALS, Kind.FORBIDDEN) and not outcome.by_clock
+        return said_no and self._facts is not None and not self._facts.enrolled
+
+    def _accepted(self, step: Step, outcome: Outcome, now: m.Now) -> list[m.Command]:
+        notes = self._picture.recovered(now)
+        self._intent_form = None
+        if step in _ABOUT_US:
+            self._doubt = doubt.NONE
+        self._upkeep.done(step, now)
+        if outcome.records:
+            self._to_keep, self._on = m.Keep(step, outcome.records), _On.KEPT
+            return [*notes, self._to_keep]
+        return [*notes, *self._upkept(step, now)]
+
+    def _upkept(self, step: Step, now: m.Now) -> list[m.Command]:
+        """A step that leaves nothing to keep is done."""
+        self._upkeep.done(step, now)
+        self._begin_step()
+        return self._proceed(now)
 
     def _enrol_refused(self, outcome: Outcome, now: m.Now) -> list[m.Command]:
         facts, history = self._facts, self._history
         assert facts is not None
         if outcome.sent:
             self._intent_form = None
-        settled = history.settled or outcome.kind in (Kind.PENDING, Kind.FORBIDDEN, Kind.CONFLICT)
-        settled = settled or (outcome.lost and outcome.reason is not reasons.WFM_ERROR)
-        self._history = history = replace(history, settled=settled, unanswered=history.unanswered or outcome.lost)
+        self._history = history = history.after(outcome)
         if outcome.kind is Kind.CONFLICT and history.unanswered and not history.reissued:
             if self.rules.reissue_on_conflict and facts.can_reissue:
                 self._on = _On.REISSUED
                 why = {"message": "an answer was lost, the WFM says 409"}
                 return [m.Note(m.Level.WARNING, "certificate-reissued", why), m.Reissue()]
         elif outcome.kind is Kind.INVALID:
-            form = None if history.settled else self._other_form(Step.ENROL, outcome, history.tried)
+            form = None if history.settled else forms.other(facts, history, Step.ENROL, outcome, history.tried)
             if form is not None:
+                self._history = forms.taken(history, Step.ENROL, form)
                 memory = self.memory(now)
                 answer = [m.RecordAnswer(outcome, memory, history.settled)] if memory else []
-                return [*answer, _form_note(Step.ENROL, form), *self._proceed(now)]
+                return [*answer, forms.note(Step.ENROL, form), *self._proceed(now)]
             if not history.settled:
-                self._begin_forms_anew(Step.ENROL)
+                self._history = forms.anew(self._history, Step.ENROL)
         commands = self._wait_after(Step.ENROL, outcome, now)
         memory = self.memory(now)
         if outcome.sent and memory is not None:
             commands.insert(0, m.RecordAnswer(outcome, memory, self._history.settled))
         return commands
-
-    def _other_form(self, step: Step, outcome: Outcome, tried: tuple[str, ...]) -> str | None:
-        """Take the form that a known deviation asks for, if it was not tried before; None leaves all as it is."""
-        forms = self._facts.forms.get(step, ()) if self._facts else ()
-        form, present = outcome.other_form, self._form(step)
-        if form is None or form not in forms or form in tried or forms.index(form) <= forms.index(present):
-            return None
-        self._history = replace(self._history, form={**self._history.form, step: form})
-        return form
-
-    def _begin_forms_anew(self, step: Step) -> None:
-        """Every known form was refused: the specification's own is the one to go on with."""
-        form = {other: name for other, name in self._history.form.items() if other is not step}
-        self._history = replace(self._history, form=form)
 
     def _wait_after(self, step: Step, outcome: Outcome, now: m.Now) -> list[m.Command]:
         """Enter the state that the outcome leads to and set the time of the next attempt."""
@@ -335,21 +350,30 @@ class Enrolment:
         kind, reason = outcome.kind, outcome.reason
         if kind is Kind.FORBIDDEN and step is Step.ENROL and self.rules.forbidden_is_pending:
             kind, reason = Kind.PENDING, reasons.NOT_APPROVED_YET
-        verdict = self.rules.verdict(step, kind, enrolled=facts.enrolled and facts.reported != "")
+        verdict = self.rules.verdict(
+            step, kind, accepted=facts.enrolled, enrolled=facts.enrolled and facts.reported != ""
+        )
         state, detail = verdict.state, outcome.detail
         failed_reason = reason
         if state is None:
-            state = self._state if self._state in SPOKEN else State.ONBOARDING
-        if (verdict.state is None and state in SPOKEN) or state is State.ENROLLED:
-            reason, detail = self._reason, self._detail
+            state = self._picture.state if self._picture.state in m.SPOKEN else State.ONBOARDING
+        if facts.enrolled and step in _ABOUT_US:
+            self._doubt = self._doubt.heard(step, outcome, now.mono)
+        refused = self._doubt.verdict(now.mono, self.rules.forgotten_after)
+        if refused is not None:
+            state, reason = State.REFUSED, refused
+            detail = outcome.detail if self._doubt.counts(outcome) else self._picture.detail
+        elif state is State.ENROLLED:
+            reason, detail = reasons.ENROLLED, ""
+        elif verdict.state is None and state in m.SPOKEN:
+            reason, detail = self._picture.reason, self._picture.detail
         wait = self._wait(verdict.schedule, outcome.retry_after, now)
         notes: list[m.Command] = []
         if kind is Kind.PENDING and step is Step.ENROL:
-            notes += self._recovered(now)
-            notes += self._failures.waiting(reason, self._since if state is self._state else now.wall, now)
+            notes += self._picture.recovered(now)
+            notes += self._picture.waits(reason, state, now)
         else:
-            self._last_error = LastError(failed_reason, outcome.detail, now.wall)
-            notes.append(self._failures.failed(failed_reason, outcome.detail, wait, now))
+            notes.append(self._picture.failed(failed_reason, outcome.detail, wait, now))
         return [*notes, *self._enter(state, reason, detail, now)]
 
     def _cannot_write(self, detail: str, state: State, now: m.Now) -> list[m.Command]:
@@ -357,8 +381,7 @@ class Enrolment:
 
     def _stopped_by(self, state: State, reason: Reason, detail: str, now: m.Now) -> list[m.Command]:
         wait = self._wait(policy.LOCAL, None, now)
-        self._last_error = LastError(reason, detail, now.wall)
-        return [self._failures.failed(reason, detail, wait, now), *self._enter(state, reason, detail, now)]
+        return [self._picture.failed(reason, detail, wait, now), *self._enter(state, reason, detail, now)]
 
     def _wait(self, schedule: Schedule, retry_after: float | None, now: m.Now) -> float:
         """Set `due` and return how far away it is, seconds."""
@@ -372,26 +395,5 @@ class Enrolment:
         self._due = now.mono + wait
         return wait
 
-    def _recovered(self, now: m.Now) -> list[m.Command]:
-        self._last_error = None
-        note = self._failures.recovered(now)
-        return [] if note is None else [note]
-
-    def _connect(self, kind: Kind, now: m.Now) -> None:
-        connection = {Kind.UNREACHABLE: Connection.OFFLINE, Kind.UNTRUSTED: Connection.UNTRUSTED}.get(
-            kind, Connection.ONLINE
-        )
-        if connection is not self._connection:
-            self._connection, self._connection_since = connection, now.wall
-
     def _enter(self, state: State, reason: Reason, detail: str, now: m.Now) -> list[m.Command]:
-        changed = state is not self._state
-        told = changed or reason is not self._reason
-        self._reason, self._detail = reason, detail
-        if changed:
-            self._state, self._since = state, now.wall
-        return [state_note(self.condition(now), now)] if told else []
-
-
-def _form_note(step: Step, form: str) -> m.Note:
-    return m.Note(m.Level.INFO, "dialect-form", {"step": step.value, "form": form})
+        return [*self._picture.enter(state, reason, detail, now, self._next_at(now))]

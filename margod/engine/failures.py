@@ -15,7 +15,9 @@ SUMMARY_INTERVAL: Final = 3_600.0
 """Seconds between two lines about a failure that goes on."""
 
 
-_FOR_A_PERSON: Final = frozenset({State.PENDING_APPROVAL, State.REJECTED, State.BLOCKED, State.UNTRUSTED})
+_FOR_A_PERSON: Final = frozenset(
+    {State.PENDING_APPROVAL, State.REJECTED, State.REFUSED, State.BLOCKED, State.UNTRUSTED}
+)
 
 
 def state_note(condition: Condition, now: Now, *, resumed: bool = False) -> Note:

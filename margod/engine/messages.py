@@ -7,11 +7,13 @@ accepted a device (a client id, a secret, a certificate chain). The engine never
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
-from margod.model.outcome import Outcome, Step
+from margod.engine.doubt import NONE, Doubt
+from margod.model import reasons
+from margod.model.outcome import Kind, Outcome, Step
 from margod.model.reasons import Reason
 from margod.model.state import State
 
@@ -41,6 +43,8 @@ class Facts:
     the enrolment record of this binding is stored. `reported` and `report` are digests of the last accepted report
     ("" if none) and of the one that holds now. `forms` lists the dialect forms a step may take, the specification's
     first. `trust` names what the WFM is verified by: a failure under another one says nothing.
+    `former`: an enrolment record of another place is at hand that may hold here; it is confirmed before
+    a new one is asked for.
     """
 
     obstacle: Obstacle | None
@@ -52,13 +56,26 @@ class Facts:
     report: str
     can_reissue: bool
     trust: str = ""
+    former: bool = False
     forms: Mapping[Step, tuple[str, ...]] = field(default_factory=dict)
+
+    def next_step(self, *, former_asked: bool) -> Step | None:
+        """Return what is missing first; None if nothing is."""
+        if not self.trusted:
+            return Step.FETCH_TRUST
+        if self.enrols and not self.enrolled:
+            return Step.CONFIRM if self.former and not former_asked else Step.ENROL
+        return Step.REPORT if self.report != self.reported else None
 
     @property
     def key(self) -> str:
         """What has to be the same for a remembered wait to hold on; otherwise the next attempt is made at once."""
         forms = ";".join(f"{step.value}={','.join(names)}" for step, names in sorted(self.forms.items(), key=str))
         return f"{self.binding}|{forms}|{self.trust}|{self.report if self.enrolled else ''}"
+
+
+SPOKEN: Final = frozenset({State.PENDING_APPROVAL, State.REJECTED, State.BLOCKED})
+"""What the WFM has said and a failing network does not take back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +94,22 @@ class Memory:
     """None: an attempt was under way and nobody knows what came of it."""
     floor_at: float = 0.0
     """No request before this, because the WFM said so (Retry-After)."""
+    upkeep: Mapping[Step, float] = field(default_factory=dict)
+    """When each upkeep is next due, Unix seconds."""
+    doubt: Doubt = NONE
+    doubted_for: float = 0.0
+    """For how many seconds there has been a doubt; its own `since` is of the earlier process."""
+
+    def holds_under(self, facts: Facts) -> bool:
+        """Return whether an engine with these facts may go on here."""
+        nothing_left = facts.next_step(former_asked=False) is None
+        if self.key != facts.key:
+            return False
+        if not facts.enrolled:
+            return self.state in (State.ONBOARDING, State.UNTRUSTED, *SPOKEN)
+        return self.state is State.REFUSED or (
+            self.state in (State.ONBOARDED, State.ENROLLED) and nothing_left is (self.state is State.ENROLLED)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +126,12 @@ class History:
     form: Mapping[Step, str] = field(default_factory=dict)
     tried: tuple[str, ...] = ()
     memory: Memory | None = None
+
+    def after(self, outcome: Outcome) -> History:
+        """Return what is remembered after an enrolment request that was not accepted."""
+        settled = self.settled or outcome.kind in (Kind.PENDING, Kind.FORBIDDEN, Kind.CONFLICT)
+        settled = settled or (outcome.lost and outcome.reason is not reasons.WFM_ERROR)
+        return replace(self, settled=settled, unanswered=self.unanswered or outcome.lost)
 
 
 # Events.

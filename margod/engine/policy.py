@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
@@ -63,6 +64,7 @@ ENROL: Final[dict[Kind, Verdict]] = {
     Kind.FORBIDDEN: Verdict(State.REJECTED, REJECTED),
     Kind.INVALID: Verdict(State.BLOCKED, BLOCKED),
     Kind.UNAUTHORIZED: Verdict(State.BLOCKED, BLOCKED),
+    Kind.UNKNOWN: Verdict(State.BLOCKED, BLOCKED),
     Kind.CONFLICT: Verdict(State.BLOCKED, BLOCKED),
     Kind.WRONG_ADDRESS: Verdict(State.BLOCKED, BLOCKED),
     Kind.BAD_ANSWER: Verdict(None, TRYING),
@@ -77,6 +79,7 @@ FETCH_TRUST: Final[dict[Kind, Verdict]] = {
     Kind.FORBIDDEN: Verdict(State.UNTRUSTED, UNTRUSTED),
     Kind.INVALID: Verdict(State.UNTRUSTED, UNTRUSTED),
     Kind.UNAUTHORIZED: Verdict(State.UNTRUSTED, UNTRUSTED),
+    Kind.UNKNOWN: Verdict(State.UNTRUSTED, UNTRUSTED),
     Kind.CONFLICT: Verdict(State.UNTRUSTED, UNTRUSTED),
     Kind.WRONG_ADDRESS: Verdict(State.UNTRUSTED, UNTRUSTED),
     Kind.BAD_ANSWER: Verdict(State.UNTRUSTED, UNTRUSTED),
@@ -91,6 +94,7 @@ REPORT: Final[dict[Kind, Schedule]] = {
     Kind.FORBIDDEN: REJECTED,
     Kind.INVALID: BLOCKED,
     Kind.UNAUTHORIZED: REJECTED,
+    Kind.UNKNOWN: REJECTED,
     Kind.CONFLICT: REJECTED,
     Kind.WRONG_ADDRESS: REJECTED,
     Kind.BAD_ANSWER: CALLS,
@@ -98,7 +102,7 @@ REPORT: Final[dict[Kind, Schedule]] = {
     Kind.UNREACHABLE: TRYING,
     Kind.UNTRUSTED: UNTRUSTED,
 }
-"""For the report of an onboarded device only the schedule differs: no outcome takes the enrolment back."""
+"""For the calls of an onboarded device only the schedule differs: no outcome takes the enrolment back."""
 
 CAP: Final[dict[State, float]] = {
     State.PENDING_APPROVAL: PENDING.cap,
@@ -107,6 +111,7 @@ CAP: Final[dict[State, float]] = {
     State.UNTRUSTED: UNTRUSTED.cap,
     State.ONBOARDED: BLOCKED.cap,
     State.ENROLLED: BLOCKED.cap,
+    State.REFUSED: REJECTED.cap,
 }
 """The longest wait that a restart takes over in each state, seconds (others: TRYING's), whatever the clock says."""
 
@@ -117,13 +122,20 @@ class Policy:
 
     forbidden_is_pending: bool = False
     reissue_on_conflict: bool = True
+    upkeep: Mapping[Step, float] = field(default_factory=dict)
+    """What an enrolled device asks from time to time: the longest time between two, seconds."""
+    forgotten_after: float = DAY
+    """For so many seconds a WFM has to say that it does not know or accept an enrolled device before it is refused."""
 
-    def verdict(self, step: Step, kind: Kind, *, enrolled: bool) -> Verdict:
-        """Return what `kind` (not ACCEPTED) at `step` leads to. `enrolled`: an earlier report was accepted."""
+    def verdict(self, step: Step, kind: Kind, *, accepted: bool, enrolled: bool) -> Verdict:
+        """Return what `kind` (not ACCEPTED) at `step` leads to.
+
+        `accepted`: the enrolment record is stored; `enrolled`: and an earlier report was accepted.
+        """
         if step is Step.FETCH_TRUST:
             found = FETCH_TRUST[kind]
             return Verdict(State.ENROLLED, found.schedule) if enrolled else found
-        if step is Step.REPORT:
+        if accepted or step is Step.REPORT:
             schedule = CALLS if enrolled and REPORT[kind] is TRYING else REPORT[kind]
             return Verdict(State.ENROLLED if enrolled else State.ONBOARDED, schedule)
         return ENROL[kind]

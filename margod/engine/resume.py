@@ -14,6 +14,7 @@ from margod.model.state import State
 _SCHEDULES: Final = {
     State.PENDING_APPROVAL: policy.PENDING,
     State.REJECTED: policy.REJECTED,
+    State.REFUSED: policy.REJECTED,
     State.BLOCKED: policy.BLOCKED,
     State.UNTRUSTED: policy.UNTRUSTED,
 }

@@ -10,11 +10,15 @@ from margod.model.reasons import Reason
 
 
 class Step(Enum):
-    """What the engine can ask a protocol to do, in the order in which a device needs it."""
+    """What the engine can ask a protocol to do: the first three in the order in which a device needs them."""
 
     FETCH_TRUST = "fetch-trust"
     ENROL = "enrol"
     REPORT = "report"
+    CONFIRM = "confirm"
+    """Ask whether the WFM knows this device by the enrolment record that it has, or had at another place."""
+    REFRESH_TRUST = "refresh-trust"
+    """Ask a verified WFM for its root CA once more."""
 
 
 class Kind(Enum):
@@ -25,6 +29,7 @@ class Kind(Enum):
     FORBIDDEN = "forbidden"
     INVALID = "invalid"
     UNAUTHORIZED = "unauthorized"
+    UNKNOWN = "unknown"
     CONFLICT = "conflict"
     WRONG_ADDRESS = "wrong-address"
     BAD_ANSWER = "bad-answer"
@@ -41,6 +46,7 @@ class Outcome:
     to be kept in the vault, opaque to the engine. `retry_after` is in seconds, >= 0, as the server asked, not yet
     clamped. `other_form` names the dialect form that a known deviation asks for. `sent` is False only if the request
     certainly never reached the server. `lost`: the server may have accepted, and what it answered is not known.
+    `by_clock`: the two clocks differ so far that this alone explains a refusal.
     """
 
     kind: Kind
@@ -51,3 +57,4 @@ class Outcome:
     other_form: str | None = None
     sent: bool = True
     lost: bool = False
+    by_clock: bool = False

@@ -14,6 +14,7 @@ from margod.model.reason import reason as _reason
 STARTING = _reason("starting", Side.NONE, "Reading the configuration and the stored state.")
 ASKING = _reason("asking", Side.NONE, "Asking the WFM to onboard this device.")
 FETCHING_CA = _reason("fetching-ca", Side.NONE, "Downloading the WFM's root CA.")
+CONFIRMING = _reason("confirming", Side.NONE, "Asking the WFM whether it knows this device by the id it had before.")
 REPORTING = _reason("reporting", Side.NONE, "The WFM has accepted this device; reporting its capabilities.")
 ENROLLED = _reason("enrolled", Side.NONE, "This device is enrolled.")
 
@@ -204,6 +205,18 @@ CLIENT_REFUSED = _reason(
     Side.WFM,
     "The WFM does not trust this device any more.",
     "Look for the client id of `margod status` in the WFM: it may have been revoked.",
+)
+FORGOTTEN = _reason(
+    "forgotten",
+    Side.WFM,
+    "The WFM has said for a day, on two routes, that it does not know this device any more.",
+    "Have the WFM's database restored: margod goes on asking; or `margod reset`, to be onboarded anew.",
+)
+REVOKED = _reason(
+    "revoked",
+    Side.WFM,
+    "The WFM has said for a day, on two routes, that it does not accept this device any more.",
+    "Ask the WFM's operator whether the device was revoked; margod goes on asking. `margod reset` onboards it anew.",
 )
 CAPABILITIES_REFUSED = _reason(
     "capabilities-refused",

@@ -20,6 +20,7 @@ class State(Enum):
     BLOCKED = "blocked"
     ONBOARDED = "onboarded"
     ENROLLED = "enrolled"
+    REFUSED = "refused"
 
 
 class Connection(Enum):

@@ -6,6 +6,7 @@ everything else an HTTP status or a failure can mean is decided here.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Final
 
@@ -14,7 +15,7 @@ from margod.model.outcome import Kind, Outcome, Step
 from margod.model.reasons import Reason
 from margod.model.text import clean, duration
 from margod.model.wire import Answer, TransportFailure
-from margod.protocols.answers import clock_offset, error_text, retry_after
+from margod.protocols.answers import clock_offset, error_text, read_object, retry_after
 
 OFFSET_WORTH_SAYING: Final = 60.0
 """Seconds by which two clocks have to differ before a refused signature is explained by it."""
@@ -34,6 +35,7 @@ _BUSY: Final = frozenset({408, 425, 429, 503})
 
 _REFUSED: Final[dict[Step, dict[int, tuple[Kind, Reason]]]] = {
     Step.FETCH_TRUST: {},
+    Step.REFRESH_TRUST: {},
     Step.ENROL: {
         400: (Kind.INVALID, reasons.CERTIFICATE_REFUSED),
         401: (Kind.UNAUTHORIZED, reasons.SIGNATURE_REFUSED),
@@ -56,7 +58,21 @@ _REFUSED: Final[dict[Step, dict[int, tuple[Kind, Reason]]]] = {
         415: (Kind.INVALID, reasons.CAPABILITIES_REFUSED),
         422: (Kind.INVALID, reasons.CAPABILITIES_REFUSED),
     },
+    Step.CONFIRM: {
+        400: (Kind.UNAUTHORIZED, reasons.SIGNATURE_REFUSED),  # deployed servers' word for a refused signature
+        401: (Kind.UNAUTHORIZED, reasons.SIGNATURE_REFUSED),
+        403: (Kind.FORBIDDEN, reasons.CLIENT_REFUSED),
+        404: (Kind.WRONG_ADDRESS, reasons.CLIENT_UNKNOWN),
+        405: (Kind.WRONG_ADDRESS, reasons.CLIENT_UNKNOWN),
+        410: (Kind.WRONG_ADDRESS, reasons.CLIENT_UNKNOWN),
+    },
 }
+_DOWNLOADS: Final = (Step.FETCH_TRUST, Step.REFRESH_TRUST)
+_UNKNOWN_CLIENT: Final = re.compile(
+    r"(client|device)\b.*(unknown|not.?found|not.?(registered|known)|n.t.?exist)|(unknown|no such)\b.*(client|device)",
+    re.IGNORECASE,
+)
+"""What servers say, in JSON, where 400 and 401 may mean an unknown client as well as a refused signature."""
 
 
 def refusal(step: Step, result: Answer | TransportFailure) -> Outcome:
@@ -65,15 +81,17 @@ def refusal(step: Step, result: Answer | TransportFailure) -> Outcome:
         kind = Kind.UNTRUSTED if result.reason in _UNTRUSTED else Kind.UNREACHABLE
         return Outcome(kind, result.reason, result.detail, sent=result.sent, lost=result.sent)
     outcome = _by_status(step, result)
-    return replace(outcome, detail=_detail(result, outcome), retry_after=retry_after(result))
+    offset = clock_offset(result) if outcome.kind is Kind.UNAUTHORIZED else None
+    by_clock = offset is not None and abs(offset) > OFFSET_WORTH_SAYING
+    return replace(outcome, detail=_detail(result, outcome), retry_after=retry_after(result), by_clock=by_clock)
 
 
 def _by_status(step: Step, answer: Answer) -> Outcome:
     status = answer.status
-    if status == 202 and step is not Step.FETCH_TRUST:  # nobody has to approve a download
+    if status == 202 and step in (Step.ENROL, Step.REPORT):  # nobody has to approve a download
         return Outcome(Kind.PENDING, reasons.PENDING_APPROVAL)
     if 200 <= status < 300:
-        if step is Step.FETCH_TRUST:
+        if step in _DOWNLOADS:
             return Outcome(Kind.BAD_ANSWER, reasons.CA_ANSWER_INVALID)
         return Outcome(Kind.BAD_ANSWER, reasons.ANSWER_INVALID, lost=True)
     if 300 <= status < 400:
@@ -84,11 +102,22 @@ def _by_status(step: Step, answer: Answer) -> Outcome:
         return Outcome(Kind.BUSY, reasons.TIMED_OUT, lost=True)
     if status >= 500:
         return Outcome(Kind.BUSY, reasons.WFM_ERROR, lost=True)
+    if _client_is_unknown(step, answer):
+        return Outcome(Kind.UNKNOWN, reasons.CLIENT_UNKNOWN)
     if status in _REFUSED[step]:
         return Outcome(*_REFUSED[step][status])
-    if status >= 400 and step is Step.FETCH_TRUST:
+    if status >= 400 and step in _DOWNLOADS:
         return Outcome(Kind.WRONG_ADDRESS, reasons.CA_NOT_OFFERED)
     return Outcome(Kind.BUSY, reasons.ANSWER_UNEXPECTED)
+
+
+def _client_is_unknown(step: Step, answer: Answer) -> bool:
+    """Return whether the WFM says in so many words, unlike some page in between, that it knows no such id."""
+    if step not in (Step.REPORT, Step.CONFIRM) or not read_object(answer):
+        return False
+    if answer.status in (404, 410):
+        return True
+    return answer.status in (400, 401) and _UNKNOWN_CLIENT.search(error_text(answer)) is not None
 
 
 def _detail(answer: Answer, outcome: Outcome) -> str:

@@ -20,7 +20,7 @@ from margod.shell.records import ANCHORS, WFM, json_object
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from margod.config.settings import Tls, Trust
+    from margod.config.settings_wfm import Tls, Trust
 
 Changes: TypeAlias = Mapping[str, bytes | None]
 """Records of the vault to be written, or (None) removed."""

@@ -13,6 +13,7 @@ from margod.config import Config, Loaded, Sources
 from margod.engine.policy import Policy
 from margod.model import reasons
 from margod.model.errors import ConfigError, MargodError
+from margod.model.outcome import Step
 from margod.shell.situation import Warned
 
 log: Final = structlog.get_logger()
@@ -45,7 +46,13 @@ class Settings:
     def policy(self) -> Policy:
         """What the owner's settings tell the engine."""
         onboarding = self.config.onboarding
-        return Policy(onboarding.forbidden_means == "pending", onboarding.reissue_on_conflict)
+        upkeep = {} if not onboarding.confirm else {Step.CONFIRM: onboarding.confirm}
+        return Policy(
+            forbidden_is_pending=onboarding.forbidden_means == "pending",
+            reissue_on_conflict=onboarding.reissue_on_conflict,
+            upkeep=upkeep,
+            forgotten_after=onboarding.forgotten_after,
+        )
 
     def load(self) -> tuple[str, list[str]]:
         """Read the files again; return `reloaded`, `unchanged` or `kept`, and the problems. May wait for a disk."""

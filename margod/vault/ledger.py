@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
+from margod.engine.doubt import Doubt
 from margod.engine.messages import History, Memory, RecordAnswer, RecordIntent
 from margod.model import reasons
 from margod.model.outcome import Step
@@ -92,6 +93,10 @@ def to_text(memory: Memory) -> dict[str, str]:
         "streak": str(memory.streak),
         "next_at": "" if memory.next_at is None else repr(memory.next_at),
         "floor_at": repr(memory.floor_at),
+        "upkeep": ",".join(f"{step.value}={at!r}" for step, at in memory.upkeep.items()),
+        "doubt": ",".join(sorted(step.value for step in memory.doubt.steps)),
+        "doubted_for": repr(memory.doubted_for),
+        "forgotten": str(int(memory.doubt.forgotten)),
     }
 
 
@@ -110,9 +115,21 @@ def from_text(about: Mapping[str, str]) -> Memory | None:
             streak=_count(about["streak"]),
             next_at=_seconds(next_at) if next_at else None,
             floor_at=_seconds(about["floor_at"]),
+            upkeep=_upkeep(about.get("upkeep", "")),
+            doubt=Doubt(_steps(about.get("doubt", "")), 0.0, about.get("forgotten") == "1"),
+            doubted_for=_seconds(about.get("doubted_for", "0")),
         )
     except (KeyError, ValueError, TypeError, AttributeError):
         return None
+
+
+def _upkeep(text: str) -> dict[Step, float]:
+    pairs = [pair.partition("=") for pair in text.split(",") if pair]
+    return {Step(name): _seconds(at) for name, _, at in pairs}
+
+
+def _steps(text: str) -> frozenset[Step]:
+    return frozenset(Step(name) for name in text.split(",") if name)
 
 
 def _seconds(text: str) -> float:

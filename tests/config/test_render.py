@@ -11,7 +11,8 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from margod.config import json_schema, load, with_origins
-from margod.config.settings import SECTIONS, SETTINGS, Setting
+from margod.config.setting import Setting
+from margod.config.settings import SECTIONS, SETTINGS
 from margod.model.errors import ConfigError
 from tests.config.support import write
 from tests.config.test_settings import SAMPLE

@@ -13,7 +13,8 @@ import yaml
 
 from margod.config import Config, Sources, load
 from margod.config.render import scalar
-from margod.config.settings import LONGEST_SOCKET_DIRECTORY, SECTIONS, SETTINGS, Setting
+from margod.config.setting import Setting
+from margod.config.settings import LONGEST_SOCKET_DIRECTORY, SECTIONS, SETTINGS
 from margod.config.values import Raw
 
 SAMPLE = Path(__file__).parents[2] / "config" / "margod.yaml"

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from margod.engine import messages as m
+from margod.engine.policy import Policy
 from margod.model import reasons
 from margod.model.capabilities import Capabilities
 from margod.model.outcome import Step
@@ -16,7 +17,7 @@ from margod.model.state import State
 from margod.model.wire import Answer, TransportFailure
 from tests.engine.world import World, accepting, answer
 
-ENROLLED = (State.ONBOARDED, State.ENROLLED)
+ENROLLED = (State.ONBOARDED, State.ENROLLED, State.REFUSED)
 RESULTS = st.sampled_from(
     [
         *[answer(s) for s in (202, 204, 302, 400, 401, 403, 404, 409, 415, 418, 422, 429, 500, 503)],
@@ -24,6 +25,7 @@ RESULTS = st.sampled_from(
         answer(503, retry_after="30"),
         answer(429, retry_after="100000000"),
         answer(400, b'{"error": "public_certificate missing"}'),
+        answer(404, b'{"error": "no such client"}'),
         TransportFailure(reasons.TIMED_OUT, "", sent=True),
         TransportFailure(reasons.DNS_FAILED, "", sent=False),
         TransportFailure(reasons.TLS_UNKNOWN_ISSUER, "", sent=False),
@@ -36,10 +38,11 @@ RESULTS = st.sampled_from(
 class Device(RuleBasedStateMachine):
     """One device, its disk, and a WFM that may say anything; commands are carried out whenever it pleases the rules."""
 
-    @initialize(seed=st.integers(0, 2**32), trusted=st.booleans())
-    def begin(self, seed: int, trusted: bool) -> None:
+    @initialize(seed=st.integers(0, 2**32), trusted=st.booleans(), former=st.booleans())
+    def begin(self, seed: int, trusted: bool, former: bool) -> None:
         """Make a device that knows nothing."""
-        self.world = World(trusted=trusted, seed=seed)
+        upkeep = {Step.CONFIRM: 40_000.0, Step.REFRESH_TRUST: 80_000.0}
+        self.world = World(trusted=trusted, seed=seed, policy=Policy(upkeep=upkeep), former=former)
         self.said: Answer | TransportFailure | None = None
         self.world.server = lambda step, request: self.said or accepting(step, request)
         self.accepted = False
@@ -143,7 +146,7 @@ class Device(RuleBasedStateMachine):
     def nothing_is_lost(self) -> None:
         """An enrolment record that was kept stays, and no state denies it once the vault was read."""
         if self.accepted:
-            assert self.world.generation.client_id(self.world.durable()) == "client-1"
+            assert self.world.generation.client_id(self.world.durable()) in ("client-1", "former-1")
             state = self.world.condition()[0]
             assert state in (*ENROLLED, State.STARTING, State.UNTRUSTED, State.ONBOARDING) or self.world.queue
 

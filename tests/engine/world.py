@@ -10,7 +10,7 @@ from margod.engine import messages as m
 from margod.engine.enrolment import Enrolment
 from margod.engine.policy import Policy
 from margod.model.capabilities import Capabilities
-from margod.model.outcome import Step
+from margod.model.outcome import Kind, Step
 from margod.model.state import State
 from margod.model.wire import Answer, Request, TransportFailure
 from margod.protocols import Context, Generation
@@ -28,6 +28,8 @@ def answer(status: int, body: bytes = b"", **headers: str) -> Answer:
 
 def accepting(step: Step, request: Request) -> Answer:
     """Answer as a WFM that accepts everything at once."""
+    if step is Step.CONFIRM:
+        return answer(200, b'{"manifestVersion": 1, "bundle": null, "deployments": []}')
     return answer(201, b'{"clientId": "client-1"}') if step is Step.ENROL else answer(200)
 
 
@@ -43,6 +45,8 @@ class World:
     trusted: bool = True
     can_reissue: bool = True
     disk_full: bool = False
+    former: bool = False
+    remembered: m.Memory | None = None
     capabilities: Capabilities = DEVICE
     now: m.Now = field(default_factory=lambda: m.Now(100.0, 1_000_000.0))
     records: dict[str, bytes] = field(default_factory=dict)
@@ -100,6 +104,8 @@ class World:
         history = ledger.summarise(self.records, self.entries, self.certificate > 0)
         if form:
             history = replace(history, form={**history.form, Step.REPORT: form})
+        if self.remembered is not None:
+            history = replace(history, memory=self.remembered)
         facts = m.Facts(
             obstacle=self.obstacle,
             binding=f"certificate-{self.certificate}",
@@ -109,6 +115,7 @@ class World:
             reported=digest,
             report=self.generation.report_digest(context),
             can_reissue=self.can_reissue,
+            former=self.former,
             forms={step: self.generation.forms(step) for step in Step},
         )
         return m.Examined(facts, history)
@@ -155,10 +162,17 @@ class World:
 
     def send(self, command: m.Send) -> m.Done:
         """Ask the WFM."""
-        request = self.generation.request(command.step, command.form, self.context())
+        context, former = self.context(), {"enrolment.json": b'{"clientId": "former-1"}'}
+        tries_former = command.step is Step.CONFIRM and self.former
+        if tries_former:
+            context = replace(context, records={**context.records, **former})
+        request = self.generation.request(command.step, command.form, context)
         self.asked.append((command.step, command.form, request))
         result = self.server(command.step, request)
-        return m.Done(command.step, self.generation.outcome(command.step, command.form, self.context(), result))
+        outcome = self.generation.outcome(command.step, command.form, context, result)
+        if tries_former and outcome.kind is Kind.ACCEPTED:
+            outcome = replace(outcome, records=former)
+        return m.Done(command.step, outcome)
 
     def keep(self, command: m.Keep) -> m.Event:
         """Make records durable."""
@@ -170,8 +184,18 @@ class World:
             folded = ledger.fold(self.examined().history)
             self.records = {**self.durable(), **command.records, ledger.LEDGER: folded}
             self.entries.clear()
+            self.former = self.former and command.step is not Step.CONFIRM
             self.trusted = self.trusted or command.step is Step.FETCH_TRUST
         return m.Kept()
+
+    def restart_with_memory(self, at: m.Now | None = None) -> None:
+        """Stop in good order and start again: what runtime.json holds is known as well."""
+        memory = self.engine.memory(self.now)
+        assert memory is not None
+        self.remembered = ledger.from_text(ledger.to_text(memory))
+        self.now = at or self.now
+        self.start()
+        self.settle()
 
     def enrolments(self) -> int:
         """Return how many enrolment requests were sent."""

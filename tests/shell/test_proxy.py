@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from margod.config import Config
-from margod.config.settings import Wfm
+from margod.config.settings_wfm import Wfm
 from margod.model.errors import MargodError
 from margod.shell.proxy import choose
 

@@ -15,8 +15,9 @@ from margod.model import reasons
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.wire import Answer, Auth, Request, SignedRequest, Signer, TransportFailure
 from margod.protocols import Context, classify
-from margod.protocols.answers import CLIENT_ID, error_text, read_client_id
+from margod.protocols.answers import CLIENT_ID, error_text, read_client_id, read_object
 from margod.protocols.signed import bodies, signature
+from margod.protocols.signed.desired import manifest_request
 
 ENROLMENT: Final = "enrolment.json"
 REPORT: Final = "report.json"
@@ -96,7 +97,7 @@ class Signed:
     def request(self, step: Step, form: str, context: Context) -> Request:
         """Build the request of a step in one of its forms."""
         match step:
-            case Step.FETCH_TRUST:
+            case Step.FETCH_TRUST | Step.REFRESH_TRUST:
                 return Request("GET", "/api/v1/onboarding/certificate", Auth.NONE, _PLAIN, limit=262_144)
             case Step.ENROL:
                 field, _, encoding = form.partition("-")
@@ -104,6 +105,8 @@ class Signed:
                 return Request("POST", "/api/v1/onboarding", Auth.SIGNATURE, _JSON, body)
             case Step.REPORT:
                 return self._report(form, context)
+            case Step.CONFIRM:
+                return manifest_request(self._id(context))
             case _:
                 assert_never(step)
 
@@ -128,9 +131,13 @@ class Signed:
             case _:
                 assert_never(request.auth)
 
-    def _report(self, form: str, context: Context) -> Request:
+    def _id(self, context: Context) -> str:
         client_id = self.client_id(context.records)
-        assert client_id is not None, "a report is only asked for once the enrolment record is stored"
+        assert client_id is not None, "only asked for once the enrolment record is stored"
+        return client_id
+
+    def _report(self, form: str, context: Context) -> Request:
+        client_id = self._id(context)
         route = f"/api/v1/clients/{quote(client_id, safe='')}/capabilities"
         device_id = client_id
         if form.removesuffix(UPDATE) == DEVICE_ROUTE:
@@ -146,8 +153,10 @@ class Signed:
             return None if client_id is None else {ENROLMENT: json.dumps({"clientId": client_id}).encode()}
         if step is Step.REPORT and answer.status in (200, 201, 204):
             return {REPORT: json.dumps({"digest": self.report_digest(context), "form": form}).encode()}
-        if step is Step.FETCH_TRUST and answer.status == 200:
+        if step in (Step.FETCH_TRUST, Step.REFRESH_TRUST) and answer.status == 200:
             return {CA_ANSWER: answer.body}
+        if step is Step.CONFIRM and (answer.status == 304 or (answer.status == 200 and _is_manifest(answer))):
+            return {}
         return None
 
     def _other_form(self, step: Step, form: str, answer: Answer) -> str | None:
@@ -166,6 +175,10 @@ class Signed:
         if answer.status == 422:
             return later[0] if _ABOUT_THE_FORM.search(said) else None
         return None if _ABOUT_THE_CERTIFICATE.search(said) else later[0]
+
+
+def _is_manifest(answer: Answer) -> bool:
+    return not {"manifestVersion", "deployments"}.isdisjoint(read_object(answer))
 
 
 def _stored(records: Mapping[str, bytes], name: str) -> dict[str, object]:

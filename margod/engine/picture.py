@@ -1,0 +1,71 @@
+"""What the device is shown as being: state, reason, connection, last error; and the journal's lines about them."""
+
+from __future__ import annotations
+
+from margod.engine.failures import FailureLog, state_note
+from margod.engine.messages import Note, Now
+from margod.model import reasons
+from margod.model.outcome import Kind
+from margod.model.reasons import Reason
+from margod.model.state import Condition, Connection, LastError, State
+
+
+class Picture:
+    """The public side of a machine: it is told what came to pass, and what it returns is for the journal."""
+
+    def __init__(self, now: Now) -> None:
+        """Begin in `starting`."""
+        self.state, self.reason, self.detail, self.since = State.STARTING, reasons.STARTING, "", now.wall
+        self._last_error: LastError | None = None
+        self._connection, self._connection_since = Connection.IDLE, now.wall
+        self._failures = FailureLog()
+
+    def condition(self, attempt: int, next_at: float | None) -> Condition:
+        """Return it whole. `next_at`: when the next attempt is, Unix seconds."""
+        return Condition(
+            state=self.state,
+            reason=self.reason,
+            detail=self.detail,
+            since=self.since,
+            attempt=attempt,
+            next_attempt_at=next_at,
+            last_error=self._last_error,
+            connection=self._connection,
+            connection_since=self._connection_since,
+        )
+
+    def restore(self, state: State, reason: Reason, detail: str, since: float) -> None:
+        """Go on with what an earlier process showed."""
+        self.state, self.reason, self.detail, self.since = state, reason, detail, since
+
+    def enter(self, state: State, reason: Reason, detail: str, now: Now, next_at: float | None) -> list[Note]:
+        """Show this from now on; a line if it is another state or reason than before."""
+        changed = state is not self.state
+        told = changed or reason is not self.reason
+        self.reason, self.detail = reason, detail
+        if changed:
+            self.state, self.since = state, now.wall
+        return [state_note(self.condition(0, next_at), now)] if told else []
+
+    def waits(self, reason: Reason, state: State, now: Now) -> list[Note]:
+        """A person is waited for: not a failure, but said once a day."""
+        return self._failures.waiting(reason, self.since if state is self.state else now.wall, now)
+
+    def failed(self, reason: Reason, detail: str, wait: float, now: Now) -> Note:
+        """Something went wrong; the next attempt is `wait` seconds away."""
+        self._last_error = LastError(reason, detail, now.wall)
+        return self._failures.failed(reason, detail, wait, now)
+
+    def recovered(self, now: Now) -> list[Note]:
+        """Nothing is wrong any more; a line if something was."""
+        self._last_error = None
+        note = self._failures.recovered(now)
+        return [] if note is None else [note]
+
+    def connect(self, kind: Kind, now: Now) -> None:
+        """Take in what an exchange says of the connection."""
+        connection = {Kind.UNREACHABLE: Connection.OFFLINE, Kind.UNTRUSTED: Connection.UNTRUSTED}.get(
+            kind, Connection.ONLINE
+        )
+        if connection is not self._connection:
+            self._connection, self._connection_since = connection, now.wall
