@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,10 @@ from tests.faults.campaign import Broken, Run, carry_out, room
 from tests.faults.crash_points import ACTIONS, Action, crash_points, every
 from tests.vault.support import IDENTITY, answer, intent, opened
 
+with_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 
+
+@with_strace
 def test_killed_at_system_calls() -> None:
     """A seeded sample of every action's calls, the first and the end among them: the old or the new, and it works."""
     run = carry_out(crash_points, seed=4, scale=0.05)
@@ -19,6 +23,7 @@ def test_killed_at_system_calls() -> None:
     assert run.figures["system calls"] > 300, "the calls were counted"
 
 
+@with_strace
 def test_a_log_rewritten_in_place_would_be_seen() -> None:
     """An action that empties the log before it writes it anew breaks the promise, and the campaign says so."""
 

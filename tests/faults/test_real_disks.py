@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.faults.real_disks import real_power_cuts
 
 @pytest.mark.system
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount")
+@pytest.mark.skipif(shutil.which("mkfs.ext4") is None, reason="needs mkfs.ext4")
 @pytest.mark.skipif(not Path("/dev/loop-control").exists(), reason="needs loop devices")
 def test_power_cuts_on_ext4() -> None:
     """What came back is in a copy of the disk; without syncs it is not."""
