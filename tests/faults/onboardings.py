@@ -125,7 +125,12 @@ async def _work(run: Run, worker: int, number: int) -> None:
             home = place / name
             home.mkdir()
             device = Device(name, _daemon(zygote, home, wfm, name, real=real), wfm)
-            usual = await _life(device, rng, run, usual, real=real)
+            try:
+                usual = await _life(device, rng, run, usual, real=real)
+            finally:
+                process = device.daemon.process
+                if process is not None and process.returncode is None:
+                    process.kill()  # a broken promise left it
             shutil.rmtree(home)
             run.count("onboardings")
             run.count("of them as processes of their own", real)
