@@ -10,11 +10,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 unexport PIP_REQUIRE_VIRTUALENV PYTHONPATH
 
-.PHONY: help setup demo test check unit system bench lock wheel clean
+.PHONY: help setup demo test check unit system faults bench lock wheel clean
 
 help:
 	@echo "make demo    the whole onboarding against the bundled development WFM"
 	@echo "make test    all checks and tests"
+	@echo "make faults  the long fault campaign, a quarter of an hour; docs/reliability.md has its last figures"
 	@echo "make bench   the budgets of the design beside what is measured here"
 	@echo "make wheel   the package, into dist/"
 	@echo "make lock    pin the newest versions into requirements/*.lock"
@@ -39,6 +40,10 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+faults: setup
+	@tools/test-prepare.sh
+	@nice -n 19 $(BIN)/python -m tests.faults $(ARGS)
 
 bench: setup
 	@$(BIN)/python tools/bench.py $(ARGS)

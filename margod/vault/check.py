@@ -31,7 +31,14 @@ _UNWRITABLE: Final = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
 
 class Damaged(Exception):
-    """A file is not what was written; the message says which and how."""
+    """A file is not what was written; the message says which and how.
+
+    `unreadable` if that is what the disk says (EIO and the like), which it may take back; false if the bytes say so.
+    """
+
+    def __init__(self, message: str, *, unreadable: bool = False) -> None:
+        super().__init__(message)
+        self.unreadable = unreadable
 
 
 class NewerFormat(Exception):
@@ -114,7 +121,7 @@ def read_file(path: Path, limit: int, guard: Guard) -> bytes:
 
 def _read_error(path: Path, error: OSError) -> Exception:
     if error.errno in _DAMAGE:
-        return Damaged(f"{path.parent.name}/{path.name}: {error.strerror}")
+        return Damaged(f"{path.parent.name}/{path.name}: {error.strerror}", unreadable=error.errno in _SICK)
     return _unusable(f"{path} cannot be read: {error.strerror}.")
 
 

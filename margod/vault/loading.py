@@ -121,11 +121,16 @@ def peek(directory: Path) -> Mapping[str, bytes]:
 def _generations(
     directory: Path, numbers: Sequence[int], guard: Guard
 ) -> tuple[list[Generation], list[str], bool, list[Finding]]:
-    """Return the two highest valid ones, the names of broken ones among those looked at, whether any is newer."""
+    """Return the two highest valid ones, the names of broken ones among those looked at, whether any is newer.
+
+    Raises StateUnusable if none is left because of what cannot be read: a cable or a controller that fails once must
+    not set the last copy of an identity aside.
+    """
     valid: list[Generation] = []
     broken: list[str] = []
     newer = False
     findings: list[Finding] = []
+    unreadable = ""
     for number in numbers:
         if len(valid) == 2:
             break
@@ -135,7 +140,10 @@ def _generations(
             newer = True
         except Damaged as error:
             broken.append(directory_name(number))
+            unreadable = f"{error}" if error.unreadable else unreadable
             findings.append(Finding(STATE_DAMAGED, f"{directory_name(number)} is damaged: {error}."))
+    if unreadable and not valid and not newer:
+        raise StateUnusable(STATE_UNUSABLE, f"{directory} cannot be read: {unreadable}.")
     return valid, broken, newer, findings
 
 

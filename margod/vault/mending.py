@@ -64,12 +64,14 @@ def _set_aside(directory: Path, name: str) -> None:
 
 
 def _quarantine(directory: Path) -> Path:
+    """Return the quarantine, made if need be and durable: what is moved into it must not vanish with it."""
     holder = directory / QUARANTINE
     if holder.is_symlink() or not holder.is_dir():
         try:
             holder.mkdir(mode=0o700)
         except OSError as error:
             raise StateNotWritable(STATE_NOT_WRITABLE, f"{holder} cannot be made: {error.strerror}.") from error
+    sync_directory(directory)
     return holder
 
 

@@ -10,15 +10,23 @@ import os
 import random
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import margod
+
+SECTOR = 512
+"""Bytes that a disk writes at once."""
+
 TREE = dict[str, bytes | None]
 """Path below the root -> content; None for a directory."""
+
+
+_MARGOD = str(Path(margod.__file__).parent) + os.sep
 
 
 class Killed(BaseException):
@@ -150,10 +158,11 @@ class Disk:
             patch.setattr(os, name, function)
 
 
-def remains(operations: list[Operation], ignored: str, rng: random.Random, most: int) -> Iterator[TREE]:
+def remains(operations: list[Operation], ignored: str | None, rng: random.Random, most: int) -> Iterator[TREE]:
     """Yield what may be on the disk if the power fails after `operations`; `ignored` names a site whose fsync is void.
 
-    All subsets of what is not durable, up to `most`; beyond that `most` chosen ones.
+    All subsets of what is not durable, up to `most`; beyond that `most` chosen ones. A subset is a reordering too: the
+    later operation is there and the earlier one is not. Of each there is one more where what was written is torn.
     """
     durable = [False] * len(operations)
     for at, operation in enumerate(operations):
@@ -167,12 +176,32 @@ def remains(operations: list[Operation], ignored: str, rng: random.Random, most:
     else:
         subsets = [set(), set(open_), *({at for at in open_ if rng.random() < 0.5} for _ in range(most - 2))]
     for subset in subsets:
-        chosen = [op for at, (op, done) in enumerate(changes) if done or at in subset]
-        yield _replay(chosen)
-        if subset and changes[max(subset)][0].kind == "write":
-            torn = changes[max(subset)][0]
-            half = Operation("write", torn.inode, offset=torn.offset, data=torn.data[: len(torn.data) // 2])
-            yield _replay([half if op is torn else op for op in chosen])
+        chosen = [(op, done) for at, (op, done) in enumerate(changes) if done or at in subset]
+        yield _replay([op for op, _ in chosen])
+        if any(op.kind == "write" and not done for op, done in chosen):
+            halved = [_half(op) if op.kind == "write" and not done else op for op, done in chosen]
+            yield _replay(halved)
+            yield _replay([_torn(op, rng) if op.kind == "write" and not done else op for op, done in chosen])
+
+
+def _half(operation: Operation) -> Operation:
+    """Return a write of which the second half never arrived."""
+    return replace(operation, data=operation.data[: len(operation.data) // 2])
+
+
+def _torn(operation: Operation, rng: random.Random) -> Operation:
+    """Return a write of which a beginning arrived, or its length and zeros, or some of its sectors."""
+    data, size = operation.data, len(operation.data)
+    cut = rng.randrange(size + 1)
+    kind = rng.randrange(4)
+    if kind == 0:
+        return replace(operation, data=data[:cut])
+    if kind == 1:
+        return replace(operation, data=data[:cut] + bytes(size - cut))
+    if kind == 2:
+        return replace(operation, data=bytes(size))
+    sectors = [data[at : at + SECTOR] for at in range(0, size, SECTOR)]
+    return replace(operation, data=b"".join(part if rng.random() < 0.5 else bytes(len(part)) for part in sectors))
 
 
 def compress(items: list[int], bits: tuple[int, ...]) -> list[int]:
@@ -227,4 +256,4 @@ def _replay(operations: list[Operation]) -> TREE:
 def _site() -> str:
     """Return which of margod's functions led here, innermost last: the place of this call in the code."""
     frames = traceback.extract_stack()
-    return ">".join(f.name for f in frames if "/margod/" in f.filename and "/tests/" not in f.filename)
+    return ">".join(f.name for f in frames if f.filename.startswith(_MARGOD)) or "test"

@@ -1,0 +1,80 @@
+"""The long campaign. `make faults`, or with ARGS="--quick", "--seed 7", "crash-points damage".
+
+Prints a table of figures at the end. The exit code is not 0 as soon as a promise is broken; the seed repeats it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import traceback
+
+from tests.faults import breaking, crash_points, damage, errors, onboardings, power_cuts, real_disks
+from tests.faults.campaign import Run, Suite, carry_out
+
+SUITES: dict[str, tuple[Suite, int, int]] = {
+    "crash-points": (crash_points.crash_points, 4, 120),
+    "killed-onboardings": (onboardings.onboardings, 1, 900),
+    "power-cuts": (power_cuts.power_cuts, 1, 300),
+    "syncs-removed": (power_cuts.syncs_removed, 1, 120),
+    "real-power-cuts": (real_disks.real_power_cuts, 1, 180),
+    "failing-calls": (breaking.failing_calls, 1, 60),
+    "errors": (errors.errors, 1, 400),
+    "small-disks": (errors.small_disks, 1, 120),
+    "damage": (damage.damage, 1, 400),
+    "damaged-daemons": (damage.damaged_daemons, 1, 200),
+}
+"""Name -> the suite, how many seeds in the long campaign, and the seconds that it may take."""
+
+QUICK = 0.05
+
+
+def main() -> int:
+    """Carry out the suites that are named, or all."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description="margod's fault campaign")
+    parser.add_argument("suite", nargs="*", help=f"one of {', '.join(SUITES)}; all without")
+    parser.add_argument("--quick", action="store_true", help="a twentieth of each")
+    parser.add_argument("--seed", type=int, default=1, help="where chance begins (default: 1)")
+    options = parser.parse_args()
+    if unknown := set(options.suite) - set(SUITES):
+        parser.error(f"no such suite: {', '.join(sorted(unknown))}")
+    done: dict[str, list[Run]] = {}
+    for name in options.suite or SUITES:
+        suite, seeds, _ = SUITES[name]
+        for seed in range(options.seed, options.seed + (1 if options.quick else seeds)):
+            began = time.monotonic()
+            try:
+                done.setdefault(name, []).append(carry_out(suite, seed, QUICK if options.quick else 1.0))
+            except BaseException as error:
+                if not isinstance(error, KeyboardInterrupt):
+                    traceback.print_exc()
+                table(done)
+                quick = "--quick " if options.quick else ""
+                print(f"\nbroken: {name}: {_first(error)}\nagain: make faults ARGS='{quick}--seed {seed} {name}'")
+                return 1
+            print(f"{name}, seed {seed}: {time.monotonic() - began:.0f} s", flush=True)
+    table(done)
+    return 0
+
+
+def table(done: dict[str, list[Run]]) -> None:
+    """Print what was done, and how long it took against what it may take."""
+    print("\n| suite | what | number |\n|---|---|---|")
+    for name, runs in done.items():
+        budget = SUITES[name][2]
+        taken = sum(run.seconds_taken for run in runs)
+        print(f"| {name} | seconds (budget {budget}) | {taken:.0f} |")
+        for what in dict.fromkeys(what for run in runs for what in run.figures):
+            if number := sum(run.figures[what] for run in runs):
+                print(f"| | {what} | {number:,} |")
+
+
+def _first(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,211 @@
+"""Whole onboardings against devwfm, killed at random moments, and what the server recorded of each.
+
+A device is killed up to three times on its way, then left to come to its end. After each kill its state directory is
+read as a start would read it; at the end the server's record is compared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+import signal
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from margod import identity
+from margod.protocols.signed import Dialect, Signed, SignedAs
+from margod.shell.records import ANCHORS, WFM, json_object
+from margod.vault import peek
+from tests.faults.campaign import Run, promise
+from tests.faults.zygote import Quick, Zygote
+from tests.support.daemon import QUIET, Daemon
+from tests.support.devwfm import DevWfm
+
+WORKERS = 6
+EVENTS = ("identity", "request", "answer", "accepted", "state")
+"""Lines of the journal behind which the kill comes in part of the runs."""
+
+
+@dataclass
+class Device:
+    """One device on its way, and what was seen of it."""
+
+    name: str
+    daemon: Daemon
+    wfm: DevWfm
+    key: bytes = b""
+    client_id: str | None = None
+    requests_then: int = 0
+    """Onboarding requests that the server had when the client id was first found on the disk."""
+    kills: int = 0
+    lost: int = 0
+    trail: list[str] = field(default_factory=list)
+
+    def look(self) -> None:
+        """Read the state directory and hold it against what was there before, and against the server."""
+        records = dict(peek(self.daemon.state)) if self.daemon.state.exists() else {}
+        if not records:
+            promise(not self.key, f"{self.name}: the identity is gone: {self.trail}")
+            return
+        mine = identity.load(records)  # raises if key and certificate do not match
+        key = records[identity.KEY_RECORD]
+        promise(self.key in (b"", key), f"{self.name}: another key than before: {self.trail}")
+        self.key = key
+        where = json_object(records.get(WFM, b""))
+        promise(where.get("url") == self.wfm.url, f"{self.name}: {where} is not {self.wfm.url}: {self.trail}")
+        anchors = records.get(ANCHORS, b"")
+        promise(anchors.strip() == self.wfm.ca_file.read_bytes().strip(), f"{self.name}: {anchors!r}: {self.trail}")
+        client_id = Signed(Dialect(), SignedAs()).client_id(records)
+        promise(self.client_id in (None, client_id), f"{self.name}: {self.client_id} became {client_id}: {self.trail}")
+        if client_id is not None and self.client_id is None:
+            self.client_id = client_id
+            self.requests_then = len(self.onboardings())
+            given = [row[1] for row in self._clients() if row[0] == mine.fingerprint]
+            promise(given == [client_id], f"{self.name}: has {client_id}, the server says {given}: {self.trail}")
+
+    def onboardings(self) -> list[int | None]:
+        """Return the statuses of this device's onboarding requests, oldest first."""
+        known = [row[0] for row in self._clients()]
+        marks = ",".join("?" * len(known))
+        query = f"SELECT status FROM requests WHERE route = 'onboarding' AND fingerprint IN ({marks}) ORDER BY number"
+        return [row[0] for row in self._rows(query, *known)]
+
+    def _clients(self) -> list[tuple[str, str | None]]:
+        query = "SELECT fingerprint, client_id FROM clients WHERE subject LIKE ? ORDER BY number"
+        return [(row[0], row[1]) for row in self._rows(query, f"%{self.name}%")]
+
+    def _rows(self, query: str, *values: str) -> list[Any]:
+        file = self.wfm.directory / "registry.db"
+        base = sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=30)
+        try:
+            return base.execute(query, values).fetchall()
+        finally:
+            base.close()
+
+
+@asynccontextmanager
+async def a_wfm(place: Path) -> AsyncIterator[DevWfm]:
+    """Give a development WFM; how quickly it stops on a busy machine is not what is tested here."""
+    wfm = DevWfm(place)
+    await wfm.start()
+    try:
+        yield wfm
+    finally:
+        await wfm.kill()
+
+
+def onboardings(run: Run) -> None:
+    """Carry out 2,000 runs in the long campaign, some of them as processes from the interpreter's start on."""
+    asyncio.run(_all(run, run.of(2200, 10)))
+
+
+async def _all(run: Run, number: int) -> None:
+    workers = min(WORKERS, max(1, number // 5))  # most of the time they wait: for the moment of the kill, for a retry
+    shares = [number // workers + (worker < number % workers) for worker in range(workers)]
+    async with asyncio.TaskGroup() as group:
+        for worker, share in enumerate(shares):
+            group.create_task(_work(run, worker, share))
+
+
+async def _work(run: Run, worker: int, number: int) -> None:
+    place = run.place / f"worker-{worker}"
+    place.mkdir()
+    async with a_wfm(place / "wfm") as wfm, Zygote() as zygote:
+        usual = 0.2
+        for each in range(number):
+            rng = random.Random(run.seed * 1_000_003 + worker * 100_003 + each)
+            real = rng.random() < 0.03
+            name = f"device-{run.seed}-{worker}-{each}"
+            home = place / name
+            home.mkdir()
+            device = Device(name, _daemon(zygote, home, wfm, name, real=real), wfm)
+            try:
+                usual = await _life(device, rng, run, usual, real=real)
+            finally:
+                process = device.daemon.process
+                if process is not None and process.returncode is None:
+                    process.kill()  # a broken promise left it
+            shutil.rmtree(home)
+            run.count("onboardings")
+            run.count("of them as processes of their own", real)
+
+
+def _daemon(zygote: Zygote, home: Path, wfm: DevWfm, name: str, *, real: bool) -> Daemon:
+    yaml = f"identity: {{common_name: {name}}}\n{QUIET}"
+    if real:
+        return Daemon(home, url=wfm.url, ca_file=wfm.ca_file, yaml=yaml)
+    return Quick(zygote, home, url=wfm.url, ca_file=wfm.ca_file, yaml=yaml)
+
+
+async def _life(device: Device, rng: random.Random, run: Run, usual: float, *, real: bool) -> float:
+    """Kill it some times, let it come to its end, compare; return how long an onboarding usually takes."""
+    daemon = device.daemon
+    trouble = rng.random()
+    if trouble < 0.08:
+        await device.wfm.fault("cut", route="onboarding", times=1, when="after")
+    elif trouble < 0.12:
+        await device.wfm.fault("answer", route="onboarding", times=1, status=503, headers={"Retry-After": "0"})
+    elif trouble < 0.2:
+        await device.wfm.fault("slow", route="onboarding", times=1, when="after", seconds=0.0)
+    for _ in range(rng.choice((1, 1, 1, 2, 3))):
+        await daemon.start(wait=False)
+        moment = await _moment(daemon, rng, 0.8 if real else usual)
+        await daemon.stop(signal.SIGKILL)
+        device.trail.append(moment)
+        device.kills += 1
+        device.look()
+        run.count("SIGKILLs")
+        run.count("killed with an identity and no client id", bool(device.key) and device.client_id is None)
+        run.count("killed with a client id", device.client_id is not None)
+    began = time.monotonic()
+    await daemon.start()
+    status = await daemon.until_status(lambda status: status["state"] in {"enrolled", "blocked"}, "at an end")
+    took = time.monotonic() - began
+    await _finish(device, status, run)
+    return usual if real or device.client_id is None else 0.9 * usual + 0.1 * min(1.0, max(0.05, took))
+
+
+async def _finish(device: Device, status: dict[str, object], run: Run) -> None:
+    answers = device.onboardings()
+    accepted = answers.count(201)
+    if status["state"] == "blocked":
+        # Two answers were lost, by kills or cuts, one of them after the certificate had been made anew: as designed.
+        promise(
+            status["reason"] == "registered-by-other" and accepted == 2 and device.client_id is None,
+            f"{device.name}: {status['reason']} after {device.trail}: {answers}",
+        )
+        run.count("two answers lost: blocked, as documented")
+    else:
+        known = device.client_id
+        device.look()
+        promise(device.client_id == status["client_id"], f"{device.name}: {status['client_id']} is not on the disk")
+        promise(accepted <= 2, f"{device.name}: registered {accepted} times after {device.trail}")
+        if known is not None:
+            promise(
+                len(device.onboardings()) == device.requests_then,
+                f"{device.name}: asked again although the client id was stored: {device.trail}: {answers}",
+            )
+        run.count("answers lost, certificate made anew", accepted == 2)
+    await device.daemon.stop(signal.SIGTERM)
+    await device.wfm.clear_faults()
+
+
+async def _moment(daemon: Daemon, rng: random.Random, usual: float) -> str:
+    """Wait for the moment of the kill: any time, or just behind a line of the journal."""
+    if rng.random() < 0.5 or not isinstance(daemon, Quick):
+        seconds = rng.uniform(0.0, 1.3 * usual)
+        await asyncio.sleep(seconds)  # the moment is the point, nothing is awaited
+        return f"{seconds * 1000:.1f} ms"
+    event = rng.choice(EVENTS)
+    deadline = time.monotonic() + max(0.5, 3 * usual)
+    while time.monotonic() < deadline and not any(f">{event} " in line for line in daemon.lines):
+        await asyncio.sleep(0.001)
+    extra = rng.choice((0.0, rng.uniform(0.0, 0.004), rng.uniform(0.0, 0.02)))
+    await asyncio.sleep(extra)
+    return f"{event} + {extra * 1000:.1f} ms"
