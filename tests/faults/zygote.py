@@ -128,7 +128,7 @@ def main() -> None:
     """Fork what standard input asks for; say its id, then its end."""
     from margod.service import imports
 
-    with imports.without_system_cas():
+    with imports.lean():
         import aiohttp
         import http_message_signatures
 

@@ -26,7 +26,7 @@ from margod.shell.candidate import NEXT, About, NotRotated, Succession, wish
 from margod.shell.ground import Ground
 from margod.shell.rotation import moment
 from margod.vault import ledger
-from tests.vault.powercut import TREE, Disk, Killed, lay_out, remains
+from tests.faults.recording import TREE, Disk, Killed, lay_out, remains
 
 NOW = 1.8e9
 LAID = 3
