@@ -10,13 +10,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 unexport PIP_REQUIRE_VIRTUALENV PYTHONPATH
 
-.PHONY: help setup demo test check unit system bench lock wheel clean
+.PHONY: help setup demo test check unit system bench lock wheel deb clean
 
 help:
 	@echo "make demo    the whole onboarding against the bundled development WFM"
 	@echo "make test    all checks and tests"
 	@echo "make bench   the budgets of the design beside what is measured here"
 	@echo "make wheel   the package, into dist/"
+	@echo "make deb     the Debian packages margod and margod-devwfm, into dist/"
 	@echo "make lock    pin the newest versions into requirements/*.lock"
 
 setup: $(STAMP)
@@ -46,6 +47,9 @@ bench: setup
 wheel: setup
 	@$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 	@ls dist/*.whl
+
+deb: setup
+	@$(BIN)/python tools/deb.py $(ARGS)
 
 lock:
 	@tools/lock.sh "$(PYTHON)"

@@ -2,9 +2,9 @@
 
     deb.py [--out FOLDER] [--version VERSION] [--fast]
 
-The dependencies are the wheels of requirements/runtime.lock, checked against its hashes; they are installed and compiled
-once and kept under .cache/. The same sources on the same Debian give the same bytes. What is decided here, and why, is in
-docs/decisions/0015-debian-package.md.
+The dependencies are the wheels of requirements/runtime.lock, checked against its hashes; they are installed and
+compiled once and kept under .cache/. The same sources on the same Debian give the same bytes. What is decided here,
+and why, is in docs/decisions/0015-debian-package.md.
 """
 
 from __future__ import annotations
@@ -74,6 +74,17 @@ class Debian:
         return f"{PREFIX}/lib/{self.python}/site-packages".lstrip("/")
 
 
+@dataclass(frozen=True)
+class Package:
+    """What the control file says of a package."""
+
+    name: str
+    version: str
+    architecture: str
+    about: str
+    needs: str
+
+
 def main() -> None:
     """Build both packages and print their paths."""
     from margod import __version__
@@ -112,10 +123,9 @@ def build(out: Path, version: str, *, fast: bool = False) -> list[Path]:
             _put(_SCRIPTS / f"margod.{script}", whole / "DEBIAN" / script, 0o755)
         (whole / "DEBIAN/conffiles").write_text("/etc/margod/margod.yaml\n")
         needs = f"{debian.python}, libc6 (>= {_glibc(dependencies)}), libgcc-s1, libstdc++6, systemd (>= 252)"
-        return [
-            _pack(whole, out, "margod", full, debian.architecture, _ABOUT, needs, epoch, fast=fast),
-            _pack(devwfm, out, "margod-devwfm", full, "all", _ABOUT_DEVWFM, f"margod (= {full})", epoch, fast=fast),
-        ]
+        main = Package("margod", full, debian.architecture, _ABOUT, needs)
+        side = Package("margod-devwfm", full, "all", _ABOUT_DEVWFM, f"margod (= {full})")
+        return [_pack(main, whole, out, epoch, fast=fast), _pack(side, devwfm, out, epoch, fast=fast)]
 
 
 _ABOUT: Final = """\
@@ -189,9 +199,7 @@ def _put_documents(root: Path, package: str, epoch: int) -> None:
             _zip(page, root / f"usr/share/man/man{page.suffix[1:]}" / f"{page.name}.gz", epoch)
 
 
-def _pack(
-    root: Path, out: Path, name: str, version: str, arch: str, about: str, needs: str, epoch: int, *, fast: bool
-) -> Path:
+def _pack(package: Package, root: Path, out: Path, epoch: int, *, fast: bool) -> Path:
     """Write the control files of `root` and make its package."""
     files = sorted(path for path in _walk(root) if path.is_file() and not path.is_symlink())
     installed = [path for path in files if path.relative_to(root).parts[0] != "DEBIAN"]
@@ -201,12 +209,13 @@ def _pack(
     (control / "md5sums").write_text("".join(line for line in sums if "  etc/" not in line))
     size = sum(-(-path.stat().st_size // 1024) for path in installed)
     (control / "control").write_text(
-        f"Package: {name}\nVersion: {version}\nArchitecture: {arch}\nMaintainer: The maintainers of margod\n"
-        f"Installed-Size: {size}\nDepends: {needs}\nPriority: optional\n{about}"
+        f"Package: {package.name}\nVersion: {package.version}\nArchitecture: {package.architecture}\n"
+        f"Maintainer: The maintainers of margod\nInstalled-Size: {size}\nDepends: {package.needs}\n"
+        f"Priority: optional\n{package.about}"
     )
     for path in [*_walk(root), root]:
         os.utime(path, (epoch, epoch), follow_symlinks=False)
-    made = out / f"{name}_{version}_{arch}.deb"
+    made = out / f"{package.name}_{package.version}_{package.architecture}.deb"
     compression = ["-Zgzip", "-z1"] if fast else ["-Zxz", "--threads-max=1"]
     subprocess.run(
         ["dpkg-deb", "--root-owner-group", *compression, "--build", root, made],

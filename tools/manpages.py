@@ -29,8 +29,8 @@ _FILES: Final = (
 
 _DESCRIPTION: Final = (
     "margod takes an industrial edge gateway from power-on to an enrolled client of a Margo Workload Fleet Manager "
-    "(WFM), unattended, and keeps that identity. The service margod.service runs it; the other commands look at it, ask "
-    "it for something, or look for what is wrong. Lengths of time are written 500ms, 30s, 5m, 6h, 2d."
+    "(WFM), unattended, and keeps that identity. The service margod.service runs it; the other commands look at it, "
+    "ask it for something, or look for what is wrong. Lengths of time are written 500ms, 30s, 5m, 6h, 2d."
 )
 
 
@@ -96,7 +96,11 @@ def _command(parser: argparse.ArgumentParser, says: str) -> list[str]:
         if isinstance(action, argparse._SubParsersAction):
             below = action
         elif action.help != argparse.SUPPRESS and "--help" not in action.option_strings:
-            lines += [".TP", f".B {_text(_names(action))}", _text((action.help or "see the description") % vars(action))]
+            lines += [
+                ".TP",
+                f".B {_text(_names(action))}",
+                _text((action.help or "see the description") % vars(action)),
+            ]
     if parser.epilog:
         lines += [".PP", _text(parser.epilog)]
     if below is not None:

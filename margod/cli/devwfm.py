@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from margod.cli.parts import require_devwfm
+
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `devwfm` and its own commands to the command line."""
@@ -99,6 +101,7 @@ def _add_fault_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(args: argparse.Namespace) -> int:
+    require_devwfm()
     import asyncio
 
     from margod.devwfm.problems import DevWfmError
@@ -173,6 +176,7 @@ def _fault(args: argparse.Namespace) -> int:
 
 
 def _call(args: argparse.Namespace, method: str, path: str, payload: object = None) -> Any:
+    require_devwfm()
     from margod.devwfm.control import call
     from margod.devwfm.problems import DevWfmError
 
