@@ -145,12 +145,16 @@ class Service:
         """Start a development WFM beside the daemon, put its CA into place, and return its authority."""
         command = ("devwfm", "--directory", _WFM, "--listen", "127.0.0.1:8443", "--approval", approval)
         self.box.run("systemd-run", "--quiet", "--unit=devwfm.service", self.margod, *command)
-        self._await(
-            lambda: self.box.run("test", "-e", f"{_WFM}/ready.json", check=False).returncode == 0,
-            lambda: self.box.run("journalctl", "--unit=devwfm.service", "--no-pager").stdout,
-        )
+        self.await_file(f"{_WFM}/ready.json")
         self.box.shell(f"install -m 0640 -g margod {_WFM}/ca.pem /etc/margod/ca.pem")
         return "127.0.0.1:8443"
+
+    def await_file(self, path: str) -> None:
+        """Wait until a file is there that the development WFM makes."""
+        self._await(
+            lambda: self.box.run("test", "-e", path, check=False).returncode == 0,
+            lambda: self.box.run("journalctl", "--unit=devwfm.service", "--no-pager").stdout,
+        )
 
     def approve(self) -> None:
         """Approve the only device that waits at the development WFM."""
