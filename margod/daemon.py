@@ -1,7 +1,7 @@
 """The composition root: builds the rooms, runs the engine's loop, and stops in good order.
 
     event ──> engine.handle ──> commands ──> Actions.perform (a task each) ──> event ──> ...
-                  │ due                                                        ^
+                  │ due                     (shell/lane.py)                    ^
                   └──────────────── timer, signals, local API ─────────────────┘
 
 The loop wakes for events, for the engine's `due` and for half the watchdog's interval, and for nothing else.
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import suppress
@@ -21,40 +20,32 @@ import structlog
 
 from margod import __version__
 from margod.config import Loaded
-from margod.engine.enrolment import Enrolment
-from margod.engine.messages import Cause, Command, Due, Event, Examine, Keep, Now, Reread, Send, Woken
+from margod.engine.messages import Cause, Due, Event, Woken
 from margod.local import LocalServer
 from margod.model import reasons
 from margod.model.errors import MargodError, StateInUse, StateNotWritable, StateUnusable
-from margod.model.outcome import Step
 from margod.model.text import duration, timestamp
 from margod.service import journal, notify, signals
 from margod.shell import status
-from margod.shell.actions import Actions
 from margod.shell.disk import Disk
 from margod.shell.finder import Finder
 from margod.shell.ground import Ground
+from margod.shell.lane import Lane, take_events
 from margod.shell.settings import Options, Settings
-from margod.shell.situation import Warned
+from margod.shell.situation import Situation, Warned
 
 log: Final = structlog.get_logger()
 
 EXIT_IN_USE: Final = 75
 GROUP: Final = "margod"
-RUNTIME_INTERVAL: Final = 900.0
-"""Seconds between two writes of runtime.json, the stop apart: it is disposable, the flash is not."""
 DRAIN: Final = 1.0
 """Seconds that an enrolment under way is given at a stop: an answer that was read is an identity kept."""
 PATIENCE: Final = 0.5
 """Seconds that the disk is given after that."""
 SOCKET_RETRY: Final = 60.0
 """Seconds between two attempts to bind the local sockets where /run was full or forbidden."""
-BEGIN_AGAIN: Final = 10.0
-"""Seconds before the engine is begun anew after a fault of its own."""
 FILES_INTERVAL: Final = 120.0
 """Seconds between two looks at whether the file of trust.ca_file has changed; each is a wakeup, of few (budgets)."""
-LOOK: Final = 10.0
-"""Seconds that a reload waits for the look at the files before it answers."""
 STUCK: Final = 60.0
 """Seconds by which the loop may be late before it no longer counts as healthy."""
 
@@ -68,31 +59,35 @@ class Daemon:
         self._started_at = time.time()
         self._ground = Ground(loaded.config, time.time, options.env)
         self._disk = Disk()
-        self._actions = Actions(self._ground, self._disk)
-        self._engine = Enrolment(self._settings.policy, random.Random(), _now())  # noqa: S311 - jitter, no secret
-        self._finder = Finder(self._ground, self._disk, self._look_again)
-        self._events: asyncio.Queue[Event] = asyncio.Queue()
-        self._tasks: dict[asyncio.Task[None], Command | None] = {}
+        self._inbox: asyncio.Queue[tuple[Lane, Event]] = asyncio.Queue()
+        self._lane = Lane(
+            self._ground,
+            self._disk,
+            self._settings.policy,
+            self._inbox,
+            handled=self._handled,
+            looked=self._looked,
+        )
+        self._actions = self._lane.actions
+        self._finder = Finder(self._ground, self._disk, self._lane.look_again)
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
         self._notifier = notify.notifier(options.env)
         self._watchdog = notify.watchdog_interval(options.env)
         self._said = ""
         self._reloading: asyncio.Task[dict[str, object]] | None = None
-        self._remembered: object = None
-        self._remembered_at = -RUNTIME_INTERVAL
         self._server = LocalServer(loaded.config.local.directory, self, group=GROUP)
 
     async def run(self) -> int:
         """Run until a signal asks to stop; return 0, or 75 if another margod is at it."""
-        with signals.handled(stop=self._stopping.set, reload=lambda: self._start(self._reload_quietly(), None)):
+        with signals.handled(stop=self._stopping.set, reload=lambda: self._lane.start(self._reload_quietly())):
             if not await self._unless_stopped(self._begin()):
                 return 0 if self._stopping.is_set() else EXIT_IN_USE
             files = [str(file) for file in self._settings.loaded.files]
             log.info("started", version=__version__, pid=os.getpid(), configuration=files or "defaults")
             self._settings.say_problems()
             self._notifier.ready(self._line())
-            self._start(self._perform(Examine()), Examine())
+            self._lane.begin()
             self._disk.watch(self._ground.ca_file_changed, self._ca_file_changed, FILES_INTERVAL)
             try:
                 await self._loop()
@@ -107,13 +102,13 @@ class Daemon:
         if not self._actions.state_writable:
             warnings.append(Warned(reasons.STATE_NOT_WRITABLE, reasons.STATE_NOT_WRITABLE.says))
         document = status.document(
-            self._engine.condition(_now()), situation, tuple(warnings), self._started_at, self._actions.offered
+            self._lane.condition, situation, tuple(warnings), self._started_at, self._actions.offered
         )
         return {**document, "discovery": self._finder.document(situation)}
 
     def healthy(self) -> bool:
         """Return whether the loop makes progress and what must be remembered can be written."""
-        due = self._engine.due
+        due = self._lane.due
         on_time = due is None or time.monotonic() - due < STUCK
         return on_time and self._actions.state_writable and self._ground.vault is not None
 
@@ -124,10 +119,9 @@ class Daemon:
 
     async def retry(self) -> dict[str, object]:
         """End the engine's wait early, as far as the WFM allows."""
-        before = self._engine.due
-        self._handle(Woken(Cause.OPERATOR))
-        self._events.put_nowait(Due())  # the loop sleeps until the old time: have it look at the new one
-        condition, due = self._engine.condition(_now()), self._engine.due
+        before = self._lane.due
+        self._lane.wake(Cause.OPERATOR)
+        condition, due = self._lane.condition, self._lane.due
         at = None if condition.next_attempt_at is None else timestamp(condition.next_attempt_at)
         if before is None:
             message = f"nothing waits: {condition.reason.says}"
@@ -149,13 +143,13 @@ class Daemon:
     async def accept_trust(self, fingerprint: str) -> dict[str, object]:
         """Take the offered root CA that a person has compared."""
         anchor = await self._actions.accept(fingerprint)
-        await self._look_again()
+        await self._lane.look_again()
         return {"message": f"Taken: {anchor.subject}, {anchor.fingerprint}"}
 
     async def forget_trust(self) -> dict[str, object]:
         """Drop the root CA that is kept, and download it anew."""
         await self._actions.forget()
-        await self._look_again()
+        await self._lane.look_again()
         return {"message": "Forgotten; the root CA is downloaded anew."}
 
     async def _reload(self) -> dict[str, object]:
@@ -165,9 +159,9 @@ class Daemon:
             log.info("configuration-read", result=result, problems=len(problems))
             if result != "kept":
                 loaded = self._settings.loaded
-                self._actions.config, self._engine.rules = loaded.config, self._settings.policy
+                self._actions.config, self._lane.engine.rules = loaded.config, self._settings.policy
                 journal.configure(loaded.config.log.level, loaded.config.log.format)
-                await self._look_again()
+                await self._lane.look_again()
             return {"result": result, "problems": problems}
         finally:
             self._tell()
@@ -176,7 +170,7 @@ class Daemon:
     async def choose(self, instance: str) -> dict[str, object]:
         """Take the discovered WFM of this instance name from now on. Raises MargodError if that has no effect."""
         answer = await self._finder.choose(instance, self._actions.situation)
-        await self._look_again()
+        await self._lane.look_again()
         return answer
 
     async def changes(self) -> AsyncIterator[dict[str, object]]:
@@ -185,15 +179,6 @@ class Daemon:
             changed = self._changed
             yield self.status()
             await changed.wait()
-
-    async def _look_again(self) -> None:
-        """Take in what was configured, seen or chosen: at once, or as soon as the request under way is answered."""
-        self._handle(Reread())
-        looks = [task for task, command in self._tasks.items() if isinstance(command, Examine)]
-        if looks:  # so that whoever asks for the status next sees what came of it
-            await asyncio.wait(looks, timeout=LOOK)
-            self._take_events()
-        self._events.put_nowait(Due())
 
     async def _unless_stopped(self, beginning: Coroutine[Any, Any, bool]) -> bool:
         """Return what `beginning` returns, or False as soon as a signal asks to stop: a disk may hang at boot."""
@@ -224,7 +209,7 @@ class Daemon:
             raise
         except MargodError as error:
             log.error("socket-unusable", code=error.code, message=error.message, hint=error.hint)
-            self._start(self._serve_later(), None)
+            self._lane.start(self._serve_later())
 
     async def _serve_later(self) -> None:
         bound = False
@@ -239,17 +224,18 @@ class Daemon:
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
             while not self._stopping.is_set():
-                getting = asyncio.ensure_future(self._events.get())
+                getting = asyncio.ensure_future(self._inbox.get())
                 await asyncio.wait({getting, stopping}, timeout=self._patience(), return_when=asyncio.FIRST_COMPLETED)
-                self._handle(getting.result() if getting.done() else Due())
+                lane, event = getting.result() if getting.done() else (self._lane, Due())
                 getting.cancel()
+                lane.handle(event)
                 self._notifier.watchdog()
         finally:
             stopping.cancel()
 
     def _patience(self) -> float | None:
         """Return how long the loop may sleep, seconds; None for as long as nothing happens."""
-        due, limit = self._engine.due, None if self._watchdog is None else self._watchdog / 2
+        due, limit = self._lane.due, None if self._watchdog is None else self._watchdog / 2
         if due is None:
             return limit
         wait = max(0.0, due - time.monotonic())
@@ -257,57 +243,21 @@ class Daemon:
 
     def _ca_file_changed(self) -> None:
         log.info("ca-file-changed", file=str(self._ground.config.trust.ca_file))
-        self._start(self._look_again(), None)
+        self._lane.start(self._lane.look_again())
 
-    def _handle(self, event: Event) -> None:
-        """Give the engine an event, start what it asks for, tell the world what changed."""
-        try:
-            commands = self._engine.handle(event, _now())
-        except Exception as error:
-            log.error("internal-error", event_type=type(event).__name__, exc_info=error)
-            self._engine = Enrolment(self._settings.policy, random.Random(), _now())  # noqa: S311 - as above
-            self._start(self._begin_again(), None)
-            commands = []
-        for command in commands:
-            self._start(self._perform(command), command)
-        self._finder.consider(self._actions.situation, self._engine.condition(_now()).connection)
+    def _handled(self, lane: Lane) -> None:
+        """Tell the world what changed."""
+        self._finder.consider(self._actions.situation, lane.condition.connection)
         self._tell()
-        self._remember_now_and_then()
 
-    async def _begin_again(self) -> None:
-        """Have a new engine look at what is stored, after a while."""
-        await asyncio.sleep(BEGIN_AGAIN)
-        await self._perform(Examine())
-
-    async def _perform(self, command: Command) -> None:
-        before = self._actions.situation
-        try:
-            event = await self._actions.perform(command)
-        except Exception as error:
-            log.error("internal-error", command=type(command).__name__, exc_info=error)
-            event = self._actions.failed(command, error)
-        if event is not None:
-            self._events.put_nowait(event)
-        if self._actions.wants_look:
-            self._actions.wants_look = False
-            self._events.put_nowait(Reread())
-        if isinstance(command, Examine):
-            now = self._actions.situation
-            if before is not None and now is not None and before.place != now.place:
-                told = self._reloading is not None and not self._reloading.done()
-                # Another place is worth an attempt of its own; an announcement is not worth all devices' at once.
-                self._events.put_nowait(Woken(Cause.OPERATOR if told else Cause.NETWORK))
-            await self._keep_configuration()  # a state directory that was mended meanwhile is open from now on
-
-    def _start(self, work: Coroutine[Any, Any, None], command: Command | None) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks[task] = command
-        task.add_done_callback(self._finished)
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.pop(task, None)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("internal-error", exc_info=error)
+    async def _looked(self, before: Situation | None) -> None:
+        """Act on what a look found that is not the engine's: another place, a state directory that was mended."""
+        now = self._actions.situation
+        if before is not None and now is not None and before.place != now.place:
+            told = self._reloading is not None and not self._reloading.done()
+            # Another place is worth an attempt of its own; an announcement is not worth all devices' at once.
+            self._lane.post(Woken(Cause.OPERATOR if told else Cause.NETWORK))
+        await self._keep_configuration()
 
     async def _reload_quietly(self) -> None:
         await self.reload()
@@ -325,32 +275,19 @@ class Daemon:
         changed.set()
 
     def _line(self) -> str:
-        return status.systemd_line(self._engine.condition(_now()))
-
-    def _remember_now_and_then(self) -> None:
-        """Write runtime.json when the state is another one than it says, but not too often."""
-        memory = self._engine.memory(_now())
-        if memory is None or (memory.state, memory.reason) == self._remembered:
-            return
-        if time.monotonic() - self._remembered_at < RUNTIME_INTERVAL:
-            return
-        self._remembered, self._remembered_at = (memory.state, memory.reason), time.monotonic()
-        self._start(self._disk.run(lambda: self._ground.remember(memory)), None)
+        return status.systemd_line(self._lane.condition)
 
     async def _stop(self) -> None:
         """Stop within 2 s: let an enrolment end, close what is open, write down where it stands."""
         log.info("stopping")
         self._notifier.stopping("stopping")
         await asyncio.gather(self._drain(), self._server.stop(), self._finder.close(), return_exceptions=True)
-        for task in [*self._tasks, *([self._reloading] if self._reloading else [])]:
-            task.cancel()
-        memory = self._engine.memory(_now())
+        self._lane.cancel()
+        if self._reloading:
+            self._reloading.cancel()
         try:
             async with asyncio.timeout(PATIENCE):
-                await self._actions.close()
-                if memory is not None:
-                    await self._disk.run(lambda: self._ground.remember(memory))
-                await self._disk.run(self._ground.close)
+                await self._lane.close()
         except TimeoutError:
             log.warning("disk-slow", message="The state directory did not answer in time; nothing was half written.")
         self._disk.close(0.1)
@@ -360,20 +297,8 @@ class Daemon:
         """Give a request or write whose loss would cost the identity the time to end."""
         deadline = time.monotonic() + DRAIN
         while (left := deadline - time.monotonic()) > 0:
-            precious = [task for task, command in self._tasks.items() if _is_precious(command)]
+            precious = self._lane.precious()
             if not precious:
                 break
             await asyncio.wait(precious, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            self._take_events()
-
-    def _take_events(self) -> None:
-        while not self._events.empty():
-            self._handle(self._events.get_nowait())
-
-
-def _is_precious(command: Command | None) -> bool:
-    return isinstance(command, Keep) or (isinstance(command, Send) and command.step is Step.ENROL)
-
-
-def _now() -> Now:
-    return Now(time.monotonic(), time.time())
+            take_events(self._inbox)

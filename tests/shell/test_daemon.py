@@ -10,6 +10,7 @@ import pytest
 from margod import config, daemon
 from margod.engine.enrolment import Enrolment
 from margod.engine.messages import Command, Event, Now
+from margod.shell import lane
 from margod.shell.settings import Options
 from tests.support.daemon import QUIET
 
@@ -30,7 +31,7 @@ async def test_a_fault_of_the_engine_does_not_end_the_daemon(tmp_path: Path, mon
         return right(self, event, now)
 
     monkeypatch.setattr(Enrolment, "handle", handle)
-    monkeypatch.setattr(daemon, "BEGIN_AGAIN", 0.0)
+    monkeypatch.setattr(lane, "BEGIN_AGAIN", 0.0)
     running = asyncio.ensure_future(margod.run())
     async with asyncio.timeout(20):
         while margod.status()["state"] != "discovering":
