@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from margod.engine.failures import FailureLog, state_note
-from margod.engine.messages import Note, Now
+from margod.engine.messages import Level, Note, Now
 from margod.model import reasons
 from margod.model.outcome import Kind
 from margod.model.reasons import Reason
@@ -45,7 +47,10 @@ class Picture:
         self.reason, self.detail = reason, detail
         if changed:
             self.state, self.since = state, now.wall
-        return [state_note(self.condition(0, next_at), now)] if told else []
+        if not told:
+            return []
+        note = state_note(self.condition(0, next_at), now)
+        return [replace(note, level=Level.DEBUG) if self._failures.is_old_news(reason) else note]
 
     def waits(self, reason: Reason, state: State, now: Now) -> list[Note]:
         """A person is waited for: not a failure, but said once a day."""

@@ -126,11 +126,7 @@ def test_discovery_and_netlink_work_inside(service: Service) -> None:
     status = service.await_status(lambda status: status["state"] == "enrolled")
     assert status["discovery"]["instance"] == "Plant WFM"
     # What it reported was read through the sandbox.
-    reported = service.box.run(
-        "/usr/bin/python3", "-Ic",
-        "import glob, sqlite3\n"
-        "import sqlite3; print(sqlite3.connect('/srv/devwfm/registry.db').execute('SELECT manifest FROM devices').fetchone()[0])",
-    ).stdout  # fmt: skip
+    reported = service.box.run("/usr/bin/python3", "-Ic", _REPORTED).stdout
     assert '"memory"' in reported
 
 
