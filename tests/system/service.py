@@ -156,6 +156,15 @@ class Service:
             lambda: self.box.run("journalctl", "--unit=devwfm.service", "--no-pager").stdout,
         )
 
+    def await_request(self, route: str) -> None:
+        """Wait until the development WFM has met a request of this route."""
+
+        def met() -> object:
+            stats = json.loads(self.box.run(self.margod, "devwfm", "stats", "--directory", _WFM).stdout)
+            return stats["requests"].get(route)
+
+        self._await(met, lambda: f"no request of the route {route}")
+
     def approve(self) -> None:
         """Approve the only device that waits at the development WFM."""
         self.box.run(self.margod, "devwfm", "approve", "--directory", _WFM, "1")

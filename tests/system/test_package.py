@@ -96,6 +96,16 @@ def test_the_interpreter_is_bound(packages: Packages) -> None:
     assert f"margod (= {version})" in run("dpkg-deb", "--field", packages.devwfm, "Depends")
 
 
+def test_the_units_know_the_packages_place(packages: Packages, tmp_path: Path) -> None:
+    """Nothing in them names /opt/margod, which the package does not have."""
+    run("dpkg-deb", "--extract", packages.margod, tmp_path)
+    units = {path.name: path.read_text() for path in (tmp_path / "usr/lib/systemd/system").iterdir()}
+    assert units.keys() == {"margod.service", "margod-wait-enrolled.service", "margod-enrolled.target"}
+    assert [name for name, text in units.items() if "/opt" in text] == []
+    assert "\nExecStart=/usr/lib/margod/bin/margod run\n" in units["margod.service"]
+    assert "\nExecPaths=/usr /bin /lib -/lib64\n" in units["margod.service"]
+
+
 def test_the_same_sources_give_the_same_bytes(packages: Packages, tmp_path: Path) -> None:
     """Whoever builds it again can compare."""
     for first, second in zip((packages.margod, packages.devwfm), build(tmp_path), strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from collections.abc import Iterator
 from typing import Final
 
@@ -23,6 +24,8 @@ import sqlite3
 print(sqlite3.connect("/srv/devwfm/registry.db").execute("SELECT manifest FROM devices").fetchone()[0])
 """
 
+_USER, _PASSWORD, _WRONG = "gateway-17", "kX9-tulip-71QZ", "wR3-cedar-55LM"
+
 _TINYPROXY: Final = """\
 Port 3128
 Listen 10.78.0.2
@@ -41,7 +44,8 @@ def service(installed_box: Box) -> Iterator[Service]:
     yield fresh
     fresh.box.shell(
         "systemctl stop devwfm.service plant-proxy.service 2>/dev/null || true\n"
-        "ip netns del plant 2>/dev/null || true; ip link del plant0 2>/dev/null || true"
+        "ip netns del plant 2>/dev/null || true; ip link del plant0 2>/dev/null || true\n"
+        "sed '/wfm.test/d' /etc/hosts >/tmp/hosts; cat /tmp/hosts >/etc/hosts"
     )
     assert "Traceback" not in fresh.journal()
 
@@ -130,24 +134,43 @@ def test_discovery_and_netlink_work_inside(service: Service) -> None:
     assert '"memory"' in reported
 
 
-def test_a_proxy_works_from_inside(service: Service) -> None:
-    """The device reaches its WFM through the plant's proxy alone."""
+def test_a_proxy_works_from_inside_and_no_secret_comes_out(service: Service) -> None:
+    """The device reaches its WFM through a proxy that wants a password; nothing that is secret is shown anywhere."""
     plant(service)
     serve_in_the_plant(service)
-    service.box.run("ip", "link", "set", "plant0", "up")
-    service.box.write("/etc/tinyproxy-test.conf", _TINYPROXY)
-    inside = (
-        "systemd-run",
-        "--quiet",
-        "--property=NetworkNamespacePath=/run/netns/plant",
-        "--unit=plant-proxy.service",
-    )
-    service.box.run(*inside, "tinyproxy", "-d", "-c", "/etc/tinyproxy-test.conf")
+    box = service.box
+    box.run("ip", "link", "set", "plant0", "up")
+    box.shell("echo '10.78.0.2 wfm.test' >>/etc/hosts")
+    box.write("/etc/plant-proxy.conf", _TINYPROXY + f"BasicAuth {_USER} {_PASSWORD}\n")
+    inside = ("systemd-run", "--quiet", "--property=NetworkNamespacePath=/run/netns/plant")
+    box.run(*inside, "--unit=plant-proxy.service", "tinyproxy", "-d", "-c", "/etc/plant-proxy.conf")
+    box.shell(f"printf '%s' '{_USER}:{_WRONG}' | install -o margod -m 0600 /dev/stdin /etc/margod/proxy")
     service.configure(
-        "trust: {ca_file: /etc/margod/ca.pem}\nwfm: {url: 'https://wfm.test:8443', proxy: 'http://10.78.0.2:3128'}\n"
+        "log: {level: debug}\ntrust: {ca_file: /etc/margod/ca.pem}\n"
+        "wfm: {url: 'https://wfm.test:8443', proxy: 'http://10.78.0.2:3128',"
+        " proxy_credentials_file: /etc/margod/proxy}\n"
     )
-    service.box.shell("echo '10.78.0.2 wfm.test' >>/etc/hosts")
     service.start()
+    # tinyproxy says 401 to a wrong password, 407 to none.
+    service.await_status(lambda status: (status["last_error"] or {}).get("code") == "proxy-refused")
+    box.shell(f"printf '%s' '{_USER}:{_PASSWORD}' >/etc/margod/proxy")
+    box.run(MARGOD, "retry")
     status = service.await_status(lambda status: status["state"] == "enrolled")
     assert "10.78.0.2:3128" in json.dumps(status)
-    assert "CONNECT wfm.test:8443" in service.box.run("journalctl", "--unit=plant-proxy", "--output=cat").stdout
+    assert "CONNECT wfm.test:8443" in box.run("journalctl", "--unit=plant-proxy", "--output=cat").stdout
+    keys = box.shell("grep -rhA20 'PRIVATE KEY' /var/lib/margod").stdout
+    secret = [line for line in keys.splitlines() if len(line) > 15 and "-----" not in line]
+    assert secret
+    for password in (_PASSWORD, _WRONG):
+        secret += [password, b64encode(f"{_USER}:{password}".encode()).decode()]
+    pid = service.show("MainPID")
+    shown = {
+        "journal": box.shell("journalctl --sync -q; journalctl --no-pager -o export -u margod").stdout,
+        "status": json.dumps(service.status()) + box.run(MARGOD, "status").stdout,
+        "check": box.run(MARGOD, "check", check=False).stdout + box.run(MARGOD, "check", "--json", check=False).stdout,
+        "systemd": box.run("systemctl", "status", "--full", "margod.service").stdout,
+        "process": box.shell(f"tr '\\0' '\\n' </proc/{pid}/environ; tr '\\0' ' ' </proc/{pid}/cmdline").stdout,
+        "files": box.shell("grep -rh '' /run/margod /var/lib/margod/runtime.json 2>/dev/null || true").stdout,
+    }
+    assert "proxy-refused" in shown["journal"]
+    assert [(place, word) for place, text in shown.items() for word in secret if word in text] == []
