@@ -215,6 +215,31 @@ def test_a_request_under_way_does_not_outlive_a_stop(service: Service) -> None:
     assert [client["client_id"] for client in listed] == [status["client_id"]]
 
 
+def test_an_older_state_directory_is_taken_over(service: Service) -> None:
+    """What the first complete margod stored (November 2026) is the same device today, and is not onboarded again.
+
+    The archive was made by that version itself and is never to be made anew: devices in the field have such ones.
+    """
+    service.box.shell(
+        "install -d -m 0700 -o margod -g margod /var/lib/margod; mkdir /tmp/older\n"
+        "tar -xzf /mnt/margod/tests/system/data/state-of-november-2026.tar.gz -C /tmp/older\n"
+        "cp -a /tmp/older/state/. /var/lib/margod/; chmod 0700 /var/lib/margod\n"
+        "chown -R margod:margod /var/lib/margod\n"
+        "install -d -m 0750 -g margod /etc/margod; cp /tmp/older/ca.pem /etc/margod/ca.pem; rm -r /tmp/older"
+    )
+    key = service.box.run("sha256sum", "/var/lib/margod/gen-000002/identity.key").stdout.split()[0]
+    service.point_at("127.0.0.1:8443", trusted=True)
+    service.start()
+    status = service.await_status(lambda status: status["state"] == "enrolled")
+    assert status["client_id"] == "f3a9aad3-c7b7-43a8-8d65-cf43962e441e"
+    assert "CN=golden-gateway" in json.dumps(status["identity"])
+    keys = service.box.shell("sha256sum /var/lib/margod/gen-*/identity.key | cut -d' ' -f1 | sort -u").stdout
+    assert keys.split() == [key]
+    events = [entry["MESSAGE"].split()[0] for entry in service.entries()]
+    assert "accepted" not in events
+    assert not [event for event in events if event in ("state-damaged", "internal-error", "needs-attention")]
+
+
 def test_the_target_is_reached_by_enrolment_and_not_before(service: Service) -> None:
     """A unit ordered after margod-enrolled.target waits for the approval, through a restart of the daemon."""
     wfm = service.start_wfm("manual")
