@@ -119,7 +119,7 @@ class Service:
     def entries(self) -> list[dict[str, Any]]:
         """Return the daemon's own journal entries with their fields."""
         self.box.run("journalctl", "--sync", "-q")
-        fields = ("journalctl", f"_SYSTEMD_UNIT={UNIT}", "_TRANSPORT=stdout", "--no-pager", "--output=json", "--all")
+        fields = ("journalctl", f"_SYSTEMD_UNIT={UNIT}", "_TRANSPORT=journal", "--no-pager", "--output=json", "--all")
         return [json.loads(line) for line in self.box.run(*fields).stdout.splitlines()]
 
     def listen_and_say_nothing(self) -> None:

@@ -299,6 +299,9 @@ def test_the_journal_has_priorities_and_one_line_an_event(service: Service) -> N
     priorities = {entry["PRIORITY"] for entry in entries}
     assert "4" in priorities
     assert priorities <= {"3", "4", "6"}
+    refused = [entry for entry in entries if entry.get("MARGOD_CODE") == "connect-refused"]
+    assert {"attempt-failed", "state"} == {entry["MARGOD_EVENT"] for entry in refused}
+    assert all(entry["SYSLOG_IDENTIFIER"] == "margod" for entry in entries)
     for entry in entries:
         message = entry["MESSAGE"]
         assert isinstance(message, str)
