@@ -350,14 +350,13 @@ class Enrolment:
         kind, reason = outcome.kind, outcome.reason
         if kind is Kind.FORBIDDEN and step is Step.ENROL and self.rules.forbidden_is_pending:
             kind, reason = Kind.PENDING, reasons.NOT_APPROVED_YET
-        verdict = self.rules.verdict(
-            step, kind, accepted=facts.enrolled, enrolled=facts.enrolled and facts.reported != ""
-        )
+        enrolled = facts.enrolled and facts.reported != ""
+        verdict = self.rules.verdict(step, kind, accepted=facts.enrolled, enrolled=enrolled)
         state, detail = verdict.state, outcome.detail
         failed_reason = reason
         if state is None:
             state = self._picture.state if self._picture.state in m.SPOKEN else State.ONBOARDING
-        if facts.enrolled and step in _ABOUT_US:
+        if enrolled and step in _ABOUT_US:
             self._doubt = self._doubt.heard(step, outcome, now.mono)
         refused = self._doubt.verdict(now.mono, self.rules.forgotten_after)
         if refused is not None:

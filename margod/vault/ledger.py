@@ -6,8 +6,7 @@ Reads and writes `vault.Entry` values and the record `ledger.json`, into which t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from margod.engine.doubt import Doubt
@@ -48,24 +47,24 @@ def accepted(records: Mapping[str, bytes], at: float) -> Entry:
     return Entry("answer", at, {"accepted": "1"}, records)
 
 
-def summarise(records: Mapping[str, bytes], entries: Iterable[Entry], reissued: bool) -> History:
+def summarise(records: Mapping[str, bytes], entries: Sequence[Entry], reissued: bool) -> History:
     """Return what was recorded under the vault's present binding: the folded ledger, then the log on top of it."""
-    history, is_open = _folded(records.get(LEDGER, b"")), False
+    history = _folded(records.get(LEDGER, b""))
+    unanswered, settled, form, tried = history.unanswered, history.settled, history.form, history.tried
+    is_open, memory = False, history.memory
     for entry in entries:
-        about, memory = entry.about, from_text(entry.about)
-        if entry.kind == "intent":
-            is_open = True
-            form = {Step.ENROL: about.get("form", "")}
-            history = replace(history, form=form, tried=tuple(about.get("tried", "").split(",")), memory=memory)
-            continue
-        is_open = False
-        history = replace(
-            history,
-            settled=history.settled or about.get("settled") == "1",
-            unanswered=history.unanswered or about.get("lost") == "1",
-            memory=memory or history.memory,
-        )
-    return replace(history, unanswered=history.unanswered or is_open, reissued=reissued)
+        about = entry.about
+        is_open = entry.kind == "intent"
+        if is_open:
+            form, tried = {Step.ENROL: about.get("form", "")}, tuple(about.get("tried", "").split(","))
+        settled = settled or about.get("settled") == "1"
+        unanswered = unanswered or about.get("lost") == "1"
+    for entry in reversed(entries):  # the last that says where the engine stood; there may be thousands
+        found = from_text(entry.about)
+        if found is not None or entry.kind == "intent":
+            memory = found
+            break
+    return History(unanswered or is_open, reissued, settled, form, tried, memory)
 
 
 def fold(history: History) -> bytes:
@@ -82,7 +81,7 @@ def fold(history: History) -> bytes:
 
 def to_text(memory: Memory) -> dict[str, str]:
     """Return a memory as text fields."""
-    return {
+    text = {
         "at": repr(memory.at),
         "key": memory.key,
         "state": memory.state.value,
@@ -93,11 +92,13 @@ def to_text(memory: Memory) -> dict[str, str]:
         "streak": str(memory.streak),
         "next_at": "" if memory.next_at is None else repr(memory.next_at),
         "floor_at": repr(memory.floor_at),
-        "upkeep": ",".join(f"{step.value}={at!r}" for step, at in memory.upkeep.items()),
-        "doubt": ",".join(sorted(step.value for step in memory.doubt.steps)),
-        "doubted_for": repr(memory.doubted_for),
-        "forgotten": str(int(memory.doubt.forgotten)),
     }
+    if memory.upkeep:
+        text["upkeep"] = ",".join(f"{step.value}={at!r}" for step, at in memory.upkeep.items())
+    if doubt := memory.doubt.steps:
+        text["doubt"] = ",".join(sorted(step.value for step in doubt))
+        text |= {"doubted_for": repr(memory.doubted_for), "forgotten": str(int(memory.doubt.forgotten))}
+    return text
 
 
 def from_text(about: Mapping[str, str]) -> Memory | None:
@@ -116,7 +117,7 @@ def from_text(about: Mapping[str, str]) -> Memory | None:
             next_at=_seconds(next_at) if next_at else None,
             floor_at=_seconds(about["floor_at"]),
             upkeep=_upkeep(about.get("upkeep", "")),
-            doubt=Doubt(_steps(about.get("doubt", "")), 0.0, about.get("forgotten") == "1"),
+            doubt=Doubt(_steps(about.get("doubt", "")), 0.0, about.get("forgotten", "1") == "1"),
             doubted_for=_seconds(about.get("doubted_for", "0")),
         )
     except (KeyError, ValueError, TypeError, AttributeError):

@@ -92,6 +92,7 @@ def test_a_bad_configuration_at_boot_keeps_the_last_good_one(service: Service) -
     """A typing error in the plant does not take a device down that has worked before."""
     service.configure("wfm:\n  url: https://127.0.0.1:9\n")
     service.start()
+    service.await_status(lambda status: status["last_error"])  # the first look keeps the configuration
     service.stop()
     service.configure("wfm: [\n")
     service.start()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import string
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from margod.engine.doubt import Doubt
 from margod.engine.messages import History, Memory
 from margod.model.outcome import Step
 from margod.model.reasons import REASONS
@@ -27,6 +29,17 @@ MEMORIES = st.builds(
     streak=st.integers(0, 10**6),
     next_at=st.none() | NUMBERS,
     floor_at=NUMBERS,
+    upkeep=st.dictionaries(st.sampled_from([Step.CONFIRM, Step.REFRESH_TRUST]), NUMBERS),
+).flatmap(
+    lambda memory: (
+        st.just(memory)
+        | st.builds(
+            lambda steps, seconds, forgotten: replace(memory, doubt=Doubt(steps, 0.0, forgotten), doubted_for=seconds),
+            st.sets(st.sampled_from([Step.CONFIRM, Step.REPORT]), min_size=1).map(frozenset),
+            NUMBERS,
+            st.booleans(),
+        )
+    )
 )
 HISTORIES = st.builds(
     History,
