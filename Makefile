@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 unexport PIP_REQUIRE_VIRTUALENV PYTHONPATH
 
-.PHONY: help setup demo test check unit system faults bench lock wheel clean
+.PHONY: help setup demo test check unit system faults bench lock wheel deb clean
 
 help:
 	@echo "make demo    the whole onboarding against the bundled development WFM"
@@ -18,6 +18,7 @@ help:
 	@echo "make faults  the long fault campaign, a quarter of an hour; docs/reliability.md has its last figures"
 	@echo "make bench   the budgets of the design beside what is measured here"
 	@echo "make wheel   the package, into dist/"
+	@echo "make deb     the Debian packages margod and margod-devwfm, into dist/"
 	@echo "make lock    pin the newest versions into requirements/*.lock"
 
 setup: $(STAMP)
@@ -51,6 +52,9 @@ bench: setup
 wheel: setup
 	@$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 	@ls dist/*.whl
+
+deb: setup
+	@$(BIN)/python tools/deb.py $(ARGS)
 
 lock:
 	@tools/lock.sh "$(PYTHON)"

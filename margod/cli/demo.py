@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from margod.cli.exits import FAILED, USAGE
+from margod.cli.parts import require_devwfm
 
 if TYPE_CHECKING:
     from margod.cli.options import Subparsers
@@ -45,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     if args.reject and args.approval == "auto":
         return _usage("--reject and --approval auto contradict each other")
 
+    require_devwfm()
     from margod.demo.asking import someone_is_there
     from margod.demo.screen import Screen
     from margod.demo.stage import Stage

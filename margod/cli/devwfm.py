@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from margod.cli.parts import require_devwfm
+
 _CODES = "Exit codes: 0 done, or stopped by a signal; 1 it cannot be done, or no development WFM runs there; 2 usage."
 
 
@@ -110,6 +112,7 @@ def _add_fault_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(args: argparse.Namespace) -> int:
+    require_devwfm()
     import asyncio
 
     from margod.devwfm.problems import DevWfmError
@@ -202,6 +205,7 @@ def _fault(args: argparse.Namespace) -> int:
 
 
 def _call(args: argparse.Namespace, method: str, path: str, payload: object = None) -> Any:
+    require_devwfm()
     from margod.devwfm.control import call
     from margod.devwfm.problems import DevWfmError
 

@@ -1,4 +1,8 @@
-"""How loud a failure is: the first of a kind is a warning, repeats are debug, once an hour a summary, then recovery."""
+"""How loud a failure is: the first of a kind is a warning, repeats are debug, then summaries, then recovery.
+
+A network that fails in several ways by turns is one trouble: each kind is said once, until it works again. So a device
+that is offline for a week writes some kilobytes, however its network fails (tests/engine/test_journal_budget.py).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,9 @@ from margod.model.text import duration, timestamp
 WAIT_INTERVAL: Final = 86_400.0
 """Seconds between two lines about a wait for a person."""
 SUMMARY_INTERVAL: Final = 3_600.0
-"""Seconds between two lines about a failure that goes on."""
+"""Seconds between two lines about a failure that goes on, on its first day."""
+LATER_INTERVAL: Final = 86_400.0
+"""Seconds between two such lines from the second day on."""
 
 
 _FOR_A_PERSON: Final = frozenset(
@@ -44,6 +50,9 @@ class FailureLog:
         self._began = 0.0
         self._spoke = 0.0
         self._count = 0
+        self._said: set[Reason] = set()
+        self._since_spoke: set[Reason] = set()
+        self._quiet = False
         self._waits_said: float | None = None
 
     def waiting(self, reason: Reason, since: float, now: Now) -> list[Note]:
@@ -58,11 +67,12 @@ class FailureLog:
 
     def failed(self, reason: Reason, detail: str, wait: float, now: Now) -> Note:
         """Return the line for one more failure, after which the next attempt is `wait` seconds away."""
+        if self._reason is None:
+            self._began = self._spoke = now.mono
         if reason is not self._reason:
-            if self._reason is None:
-                self._began = now.mono
-            self._reason, self._count, self._spoke = reason, 0, now.mono
+            self._reason, self._count = reason, 0
         self._count += 1
+        self._since_spoke.add(reason)
         data: dict[str, str | int | float] = {
             "code": reason.code,
             "count": self._count,
@@ -71,15 +81,27 @@ class FailureLog:
         }
         if detail:
             data["detail"] = detail
-        if self._count == 1:
+        self._quiet = False
+        if reason not in self._said:
+            self._said.add(reason)
             if reason.hint:
                 data["hint"] = reason.hint
             return Note(Level.WARNING, "attempt-failed", data)
-        if now.mono - self._spoke >= SUMMARY_INTERVAL:
-            self._spoke = now.mono
+        interval = SUMMARY_INTERVAL if now.mono - self._began < LATER_INTERVAL else LATER_INTERVAL
+        if now.mono - self._spoke >= interval:
             data["for"] = duration(now.mono - self._began)
+            others = sorted(other.code for other in self._since_spoke if other is not reason)
+            if others:
+                data["also"] = ",".join(others)
+            self._spoke = now.mono
+            self._since_spoke = {reason}
             return Note(Level.WARNING, "still-failing", data)
+        self._quiet = True
         return Note(Level.DEBUG, "attempt-failed", data)
+
+    def is_old_news(self, reason: Reason) -> bool:
+        """Return whether `reason` is the latest failure, and was said before: a state because of it is no news."""
+        return self._quiet and reason is self._reason
 
     def recovered(self, now: Now) -> Note | None:
         """Return the line that says that it works again and how long it did not, or None if nothing was wrong."""
@@ -90,5 +112,7 @@ class FailureLog:
             "after": duration(now.mono - self._began),
             "count": self._count,
         }
-        self._reason, self._count = None, 0
+        self._reason, self._count, self._quiet = None, 0, False
+        self._said.clear()
+        self._since_spoke.clear()
         return Note(Level.INFO, "recovered", data)

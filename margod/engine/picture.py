@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from margod.engine.failures import FailureLog, state_note
 from margod.engine.interception import NO_TRAIL, Interception, Trail
-from margod.engine.messages import Facts, Memory, Note, Now
+from margod.engine.messages import Facts, Level, Memory, Note, Now
 from margod.model import reasons
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.reasons import Reason
@@ -56,7 +57,10 @@ class Picture:
         self.reason, self.detail = reason, detail
         if changed:
             self.state, self.since = state, now.wall
-        return [state_note(self.condition(0, next_at), now)] if told else []
+        if not told:
+            return []
+        note = state_note(self.condition(0, next_at), now)
+        return [replace(note, level=Level.DEBUG) if self._failures.is_old_news(reason) else note]
 
     def waits(self, reason: Reason, state: State, now: Now) -> list[Note]:
         """A person is waited for: not a failure, but said once a day."""

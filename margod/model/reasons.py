@@ -364,6 +364,12 @@ LOCAL_SOCKET_FAILED = _reason(
     "The local sockets could not be opened.",
     "Check local.directory and its owner, or start with `systemctl start margod`, which makes it.",
 )
+DEVWFM_NOT_INSTALLED = _reason(
+    "devwfm-not-installed",
+    Side.DEVICE,
+    "The development WFM is not part of this installation.",
+    "Install the package margod-devwfm of the same version, or run it elsewhere: no device in the field needs it.",
+)
 CERTIFICATE_NOT_YET_VALID = _reason(
     "certificate-not-yet-valid",
     Side.DEVICE,

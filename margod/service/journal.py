@@ -3,8 +3,8 @@
     logfmt     <4>wfm-unreachable attempt=3 code=dns-failed     `<N>`: priority, sd-daemon(3); none on a terminal
     console    12:00:00 warning  wfm-unreachable  attempt=3 code=dns-failed                      coloured on a terminal
 
-The event is a fixed word and stands first, its keys follow in one order. A log that cannot be written is dropped: the
-daemon's own work goes on.
+The event is a fixed word and stands first, its keys follow in one order. Where the line goes to journald, its keys go
+along as fields (native.py). A log that cannot be written is dropped: the daemon's own work goes on.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any, Final, TextIO
 
 import structlog
 
+from margod.service import native
 from margod.service.foreign import route_libraries
 
 Formatter = Callable[[str, str, Mapping[str, object]], str]
@@ -37,13 +38,19 @@ _COLOURS: Final = {"debug": "2", "info": "32", "warning": "33", "error": "31", "
 
 
 def configure(
-    level: str = "info", fmt: str = "auto", stream: TextIO | None = None, *, env: Mapping[str, str] | None = None
+    level: str = "info",
+    fmt: str = "auto",
+    stream: TextIO | None = None,
+    *,
+    env: Mapping[str, str] | None = None,
+    journald: str = native.JOURNALD,
 ) -> None:
     """Send structlog's events, and the WARNINGs of libraries, to `stream` (default: standard error).
 
     `level` is debug, info, warning or error; `fmt` is auto, logfmt or console, where auto is console on a terminal and
-    logfmt elsewhere. `env` (default: the process's) is asked for JOURNAL_STREAM and NO_COLOR. May be called again:
-    loggers made before follow. Raises ValueError for another `level` or `fmt`.
+    logfmt elsewhere. `env` (default: the process's) is asked for JOURNAL_STREAM and NO_COLOR; where `stream` is the
+    journal's, entries go to the socket `journald`. May be called again: loggers made before follow. Raises ValueError
+    for another `level` or `fmt`.
     """
     if level not in _LEVELS or fmt not in {"auto", "logfmt", "console"}:
         raise ValueError(f"no such log level or format: {level!r}, {fmt!r}")
@@ -51,11 +58,12 @@ def configure(
     out = sys.stderr if stream is None else stream
     terminal = _is_terminal(out)
     render = _console(terminal and not env.get("NO_COLOR")) if _wants_console(fmt, terminal) else _logfmt
-    if is_journal(out, env) or (render is _logfmt and not terminal):
+    to_journal = is_journal(out, env)
+    if to_journal or (render is _logfmt and not terminal):
         render = _prefixed(render)
-    lines = _Lines(out)
+    lines = _Lines(out, native.opened(journald) if to_journal else None)
     structlog.configure(
-        processors=[_Renderer(render, with_frames=level == "debug")],
+        processors=[_Renderer(render, with_frames=level == "debug", with_fields=to_journal)],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=lambda *_: lines,
         cache_logger_on_first_use=False,  # a reload may change the level, and module-level loggers must follow
@@ -72,6 +80,12 @@ def is_journal(stream: TextIO, env: Mapping[str, str]) -> bool:
     return env.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
+class _Entry(str):
+    """A line, and the fields that journald is given with it."""
+
+    fields: Mapping[str, str]
+
+
 class _Lines:
     """The end of structlog's chain: writes a line and forgets it. One write per line; nothing is raised.
 
@@ -79,14 +93,17 @@ class _Lines:
     the next line that finds room says how many were.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, journald: native.Native | None = None) -> None:
         self._stream = stream
+        self._journald = journald
         self._left_out = 0
         self._poll = _poll(stream)
         self._turn = threading.Lock()  # the disk thread logs too, and a poll object bears one caller at a time
 
     def write(self, line: str) -> None:
         with self._turn:
+            if self._journald is not None and isinstance(line, _Entry) and self._journald.send(line.fields):
+                return
             try:
                 if self._poll is not None and not self._poll.poll(0):
                     self._left_out += 1
@@ -104,9 +121,10 @@ class _Lines:
 class _Renderer:
     """The one processor of structlog's chain: takes an event apart and gives the line."""
 
-    def __init__(self, render: Formatter, *, with_frames: bool) -> None:
+    def __init__(self, render: Formatter, *, with_frames: bool, with_fields: bool = False) -> None:
         self._render = render
         self._with_frames = with_frames
+        self._with_fields = with_fields
 
     def __call__(self, _logger: object, method: str, event: MutableMapping[str, Any]) -> str:
         name = str(event.pop("event", ""))
@@ -117,7 +135,18 @@ class _Renderer:
             if self._with_frames:
                 event["frames"] = _frames(error)
         level = {"exception": "error", "warn": "warning", "fatal": "critical"}.get(method, method)
-        return self._render(level, _escaped(name), event)
+        line = self._render(level, _escaped(name), event)
+        return _entry(line, level, _escaped(name), event) if self._with_fields else line
+
+
+def _entry(line: str, level: str, event: str, data: Mapping[str, object]) -> _Entry:
+    """Return the line with what journald is told of it; the priority is a field and no prefix there."""
+    entry = _Entry(line)
+    priority = str(_LEVELS.get(level, 6))
+    keys = {native.name_of(str(key)): _escaped(_cut(_text(data[key]))) for key in data}
+    about = {"PRIORITY": priority, "SYSLOG_IDENTIFIER": "margod", "MARGOD_EVENT": event}
+    entry.fields = {**keys, **about, "MESSAGE": line.removeprefix(f"<{priority}>")}
+    return entry
 
 
 def _logfmt(_level: str, event: str, data: Mapping[str, object]) -> str:
@@ -173,12 +202,14 @@ def _value(value: object) -> str:
     """Return `value` as logfmt writes it: bare where that is unambiguous, else in double quotes with escapes."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    text = _text(value)
-    if len(text) > VALUE_LIMIT:
-        text = text[: VALUE_LIMIT - 1] + "…"
+    text = _cut(_text(value))
     if _BARE.fullmatch(text) and text.isprintable():
         return text
     return '"' + _escaped(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= VALUE_LIMIT else text[: VALUE_LIMIT - 1] + "…"
 
 
 def _text(value: object) -> str:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
@@ -160,9 +161,36 @@ def test_the_journal_is_known_by_its_device_and_inode() -> None:
         assert journal.is_journal(out, env)
         assert not journal.is_journal(out, {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino + 1}"})
         assert not journal.is_journal(io.StringIO(), env)
-        journal.configure("info", "console", out, env=env)
+        journal.configure("info", "console", out, env=env, journald="/nonexistent")
         log.error("event")
         assert theirs.recv(100).startswith(b"<3>")
+
+
+def test_the_journal_gets_the_keys_as_fields(tmp_path: Path) -> None:
+    """One datagram an entry, with priority and fields; what journald does not take goes to the stream, as a line."""
+    ours, theirs = socket.socketpair()
+    address = tmp_path / "journald"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journald, ours, theirs, ours.makefile("w") as out:
+        journald.bind(str(address))
+        status = os.fstat(ours.fileno())
+        env = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
+        journal.configure("info", "auto", out, env=env, journald=str(address))
+        log.warning("attempt-failed", code="dns-failed", next_in="5s", detail="two\nlines", **{"a=b": "x" * 600})
+        fields = dict(line.split("=", 1) for line in journald.recv(10_000).decode().splitlines())
+        assert fields == {
+            "PRIORITY": "4",
+            "SYSLOG_IDENTIFIER": "margod",
+            "MARGOD_EVENT": "attempt-failed",
+            "MARGOD_CODE": "dns-failed",
+            "MARGOD_NEXT_IN": "5s",
+            "MARGOD_DETAIL": "two\\nlines",
+            "MARGOD_A_B": "x" * 499 + "…",
+            "MESSAGE": fields["MESSAGE"],
+        }
+        assert fields["MESSAGE"].startswith("attempt-failed code=dns-failed ")
+        address.unlink()
+        log.error("alone", code="x")
+        assert theirs.recv(100) == b"<3>alone code=x\n"
 
 
 @pytest.mark.parametrize(("level", "fmt"), [("loud", "auto"), ("info", "xml")])

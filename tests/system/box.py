@@ -76,7 +76,7 @@ class Box:
         self.run("install", "-D", "-m", f"{mode:o}", "/dev/stdin", path, text=text)
 
     def close(self) -> None:
-        """Power the container off, within some seconds by force, and remove its folders."""
+        """Power the container off, soon by force, and remove its folders."""
         process = getattr(self, "_process", None)
         if process is not None:
             self._power_off(process)
@@ -126,7 +126,7 @@ class Box:
             if self._leader:
                 os.kill(self._leader, signal.SIGRTMIN + 4)  # systemd(1): power off
         try:
-            process.wait(8 if self._leader else 0.1)
+            process.wait(2 if self._leader else 0.1)  # nothing in it is kept
         except subprocess.TimeoutExpired:
             with contextlib.suppress(ProcessLookupError):
                 if self._leader:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.system import installation
 from tests.system.box import Box
+from tests.system.packages import Packages
 
 _PACKAGES: Final = {"systemd-nspawn": "systemd-container", "nsenter": "util-linux", "systemd-analyze": "systemd"}
 
@@ -21,11 +22,7 @@ _PACKAGES: Final = {"systemd-nspawn": "systemd-container", "nsenter": "util-linu
 @pytest.fixture(scope="session")
 def installed_box() -> Iterator[Box]:
     """Give a booted box in which systemd/install.sh has run; nothing is started yet."""
-    missing = _missing()
-    if missing:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"tests of the service cannot run: {missing}", pytrace=False)
-        pytest.skip(missing)
+    _require_box()
     with tempfile.TemporaryDirectory(prefix="margod-opt-") as folder:
         target = Path(folder) / "margod"
         target.mkdir(mode=0o755)
@@ -37,6 +34,34 @@ def installed_box() -> Iterator[Box]:
             yield box
         finally:
             box.close()
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Packages:
+    """Give the Debian packages of this margod, and those of a version before it."""
+    if shutil.which("dpkg-deb") is None or not Path(installation.SYSTEM_PYTHON).exists():
+        pytest.skip("packages are built on the Debian that they are for")
+    return Packages(tmp_path_factory.mktemp("packages"))
+
+
+@pytest.fixture(scope="module")
+def bare_box(packages: Packages) -> Iterator[Box]:
+    """Give a booted box without margod, with the packages in /mnt/packages."""
+    _require_box()
+    box = Box(f"margod-deb-{os.getpid()}", [(packages.folder, "/mnt/packages")])
+    try:
+        yield box
+    finally:
+        box.close()
+
+
+def _require_box() -> None:
+    """Skip, or fail in CI, where no box can be made."""
+    missing = _missing()
+    if missing:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"tests of the service cannot run: {missing}", pytrace=False)
+        pytest.skip(missing)
 
 
 def _missing() -> str:

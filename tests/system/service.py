@@ -26,10 +26,12 @@ kept = [listening.accept() for _ in range(100)]
 class Service:
     """The unit in `box`. Every wait is bounded; what does not come about raises BoxError with the journal."""
 
-    def __init__(self, box: Box) -> None:
+    def __init__(self, box: Box, margod: str = MARGOD) -> None:
         """Take the box and make the users that the tests speak as: one in the group margod, one outside."""
         self.box = box
+        self.margod = margod
         box.shell(
+            "getent group margod >/dev/null || exit 0\n"  # not installed yet
             "id -u member >/dev/null 2>&1 || { useradd --no-create-home --groups margod member; useradd -M stranger; }"
         )
 
@@ -63,7 +65,7 @@ class Service:
 
     def status(self) -> dict[str, Any]:
         """Return the status document."""
-        done = self.box.run(MARGOD, "status", "--json", check=False)
+        done = self.box.run(self.margod, "status", "--json", check=False)
         document: dict[str, Any] = json.loads(done.stdout or "{}")
         return document
 
@@ -117,7 +119,7 @@ class Service:
     def entries(self) -> list[dict[str, Any]]:
         """Return the daemon's own journal entries with their fields."""
         self.box.run("journalctl", "--sync", "-q")
-        fields = ("journalctl", f"_SYSTEMD_UNIT={UNIT}", "_TRANSPORT=stdout", "--no-pager", "--output=json", "--all")
+        fields = ("journalctl", f"_SYSTEMD_UNIT={UNIT}", "_TRANSPORT=journal", "--no-pager", "--output=json", "--all")
         return [json.loads(line) for line in self.box.run(*fields).stdout.splitlines()]
 
     def listen_and_say_nothing(self) -> None:
@@ -126,7 +128,7 @@ class Service:
 
     def watch(self) -> None:
         """Leave a `margod status --watch` running that has seen the first status."""
-        self.box.run("systemd-run", "--quiet", "--unit=watch.service", MARGOD, "status", "--watch")
+        self.box.run("systemd-run", "--quiet", "--unit=watch.service", self.margod, "status", "--watch")
         self._await(
             lambda: " onboarding " in self.box.run("journalctl", "--unit=watch", "--output=cat", "-q").stdout,
             lambda: "the watcher saw nothing",
@@ -142,17 +144,30 @@ class Service:
     def start_wfm(self, approval: str) -> str:
         """Start a development WFM beside the daemon, put its CA into place, and return its authority."""
         command = ("devwfm", "--directory", _WFM, "--listen", "127.0.0.1:8443", "--approval", approval)
-        self.box.run("systemd-run", "--quiet", "--unit=devwfm.service", MARGOD, *command)
-        self._await(
-            lambda: self.box.run("test", "-e", f"{_WFM}/ready.json", check=False).returncode == 0,
-            lambda: self.box.run("journalctl", "--unit=devwfm.service", "--no-pager").stdout,
-        )
+        self.box.run("systemd-run", "--quiet", "--unit=devwfm.service", self.margod, *command)
+        self.await_file(f"{_WFM}/ready.json")
         self.box.shell(f"install -m 0640 -g margod {_WFM}/ca.pem /etc/margod/ca.pem")
         return "127.0.0.1:8443"
 
+    def await_file(self, path: str) -> None:
+        """Wait until a file is there that the development WFM makes."""
+        self._await(
+            lambda: self.box.run("test", "-e", path, check=False).returncode == 0,
+            lambda: self.box.run("journalctl", "--unit=devwfm.service", "--no-pager").stdout,
+        )
+
+    def await_request(self, route: str) -> None:
+        """Wait until the development WFM has met a request of this route."""
+
+        def met() -> object:
+            stats = json.loads(self.box.run(self.margod, "devwfm", "stats", "--directory", _WFM).stdout)
+            return stats["requests"].get(route)
+
+        self._await(met, lambda: f"no request of the route {route}")
+
     def approve(self) -> None:
         """Approve the only device that waits at the development WFM."""
-        self.box.run(MARGOD, "devwfm", "approve", "--directory", _WFM, "1")
+        self.box.run(self.margod, "devwfm", "approve", "--directory", _WFM, "1")
 
     def _await(self, what: Callable[[], object], message: Callable[[], str]) -> None:
         await_true(what, _WAIT, lambda: f"{message()}\n{self.journal()}")

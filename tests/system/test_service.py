@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.system.box import Box
-from tests.system.service import Service
+from tests.system.service import MARGOD, Service
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]  # the first test of all installs and boots
 
@@ -170,6 +170,77 @@ def test_a_second_daemon_ends_with_75(service: Service) -> None:
     assert service.status()["state"] == "discovering"
 
 
+def test_systemctl_says_the_state(service: Service) -> None:
+    """STATUS follows through the states that a device passes, in margod's words; each is reached by a reload."""
+
+    def seen(state: str, code: str = "") -> None:
+        service.await_status(lambda status: status["state"] == state and code in (status["reason"], ""))
+        said = service.show("StatusText")
+        assert said.startswith(f"{state} ({code}): " if code else f"{state}, "), said
+
+    def reload() -> None:
+        service.box.run("systemctl", "reload", "margod.service")
+        service.await_show("ActiveState", "active")
+
+    service.start()
+    seen("discovering", "no-wfm-found")
+    service.configure("wfm: {url: 'https://127.0.0.1:8443'}\n")
+    reload()
+    seen("untrusted", "no-anchor")
+    service.point_at("127.0.0.1:9")
+    reload()
+    seen("onboarding", "connect-refused")
+    wfm = service.start_wfm("auto")
+    service.point_at(wfm, trusted=True)
+    reload()
+    seen("enrolled")
+    service.point_at("127.0.0.1:9", trusted=True)
+    reload()
+    seen("blocked", "wfm-changed")
+
+
+def test_a_request_under_way_does_not_outlive_a_stop(service: Service) -> None:
+    """Stopped while the WFM has the request and does not answer; the next start is the same device, known once."""
+    wfm = service.start_wfm("auto")
+    service.box.run(MARGOD, "devwfm", "fault", "--directory", "/srv/devwfm", "hang", "--route", "onboarding")
+    service.point_at(wfm, trusted=True)
+    service.start()
+    service.await_request("onboarding")
+    begun = time.monotonic()
+    service.stop()
+    assert time.monotonic() - begun < 2
+    assert service.show("ExecMainStatus") == "0"
+    service.start()
+    status = service.await_status(lambda status: status["state"] == "enrolled")
+    listed = json.loads(service.box.run(MARGOD, "devwfm", "list", "--json", "--directory", "/srv/devwfm").stdout)
+    assert [client["client_id"] for client in listed] == [status["client_id"]]
+
+
+def test_an_older_state_directory_is_taken_over(service: Service) -> None:
+    """What the first complete margod stored (November 2026) is the same device today, and is not onboarded again.
+
+    The archive was made by that version itself and is never to be made anew: devices in the field have such ones.
+    """
+    service.box.shell(
+        "install -d -m 0700 -o margod -g margod /var/lib/margod; mkdir /tmp/older\n"
+        "tar -xzf /mnt/margod/tests/system/data/state-of-november-2026.tar.gz -C /tmp/older\n"
+        "cp -a /tmp/older/state/. /var/lib/margod/; chmod 0700 /var/lib/margod\n"
+        "chown -R margod:margod /var/lib/margod\n"
+        "install -d -m 0750 -g margod /etc/margod; cp /tmp/older/ca.pem /etc/margod/ca.pem; rm -r /tmp/older"
+    )
+    key = service.box.run("sha256sum", "/var/lib/margod/gen-000002/identity.key").stdout.split()[0]
+    service.point_at("127.0.0.1:8443", trusted=True)
+    service.start()
+    status = service.await_status(lambda status: status["state"] == "enrolled")
+    assert status["client_id"] == "f3a9aad3-c7b7-43a8-8d65-cf43962e441e"
+    assert "CN=golden-gateway" in json.dumps(status["identity"])
+    keys = service.box.shell("sha256sum /var/lib/margod/gen-*/identity.key | cut -d' ' -f1 | sort -u").stdout
+    assert keys.split() == [key]
+    events = [entry["MESSAGE"].split()[0] for entry in service.entries()]
+    assert "accepted" not in events
+    assert not [event for event in events if event in ("state-damaged", "internal-error", "needs-attention")]
+
+
 def test_the_target_is_reached_by_enrolment_and_not_before(service: Service) -> None:
     """A unit ordered after margod-enrolled.target waits for the approval, through a restart of the daemon."""
     wfm = service.start_wfm("manual")
@@ -178,6 +249,7 @@ def test_the_target_is_reached_by_enrolment_and_not_before(service: Service) -> 
     service.await_status(lambda status: status["state"] == "pending-approval")
     service.box.run("systemctl", "restart", "margod.service")
     service.await_status(lambda status: status["state"] == "pending-approval")
+    assert service.show("StatusText").startswith("pending-approval (pending-approval): ")
     assert service.show("ActiveState", unit="margod-enrolled.target") == "inactive"
     assert service.show("ActiveState", unit="margod-wait-enrolled.service") == "activating"
     service.approve()
@@ -228,6 +300,9 @@ def test_the_journal_has_priorities_and_one_line_an_event(service: Service) -> N
     priorities = {entry["PRIORITY"] for entry in entries}
     assert "4" in priorities
     assert priorities <= {"3", "4", "6"}
+    refused = [entry for entry in entries if entry.get("MARGOD_CODE") == "connect-refused"]
+    assert {"attempt-failed", "state"} == {entry["MARGOD_EVENT"] for entry in refused}
+    assert all(entry["SYSLOG_IDENTIFIER"] == "margod" for entry in entries)
     for entry in entries:
         message = entry["MESSAGE"]
         assert isinstance(message, str)

@@ -24,10 +24,17 @@ def settings(unit: str) -> list[str]:
 
 
 @needs_analyze
-@pytest.mark.parametrize("service", SERVICES)
-def test_the_sandbox_is_within_its_budget(service: str) -> None:
-    """`systemd-analyze security` gives at most 1.5: a directive that is lost or weakened shows here."""
-    command = ["systemd-analyze", "security", "--offline=yes", "--threshold=15", "--no-pager", str(UNITS / service)]
+@pytest.mark.parametrize(("service", "score"), [("margod.service", 14), ("margod-wait-enrolled.service", 4)])
+def test_the_sandbox_is_within_its_budget(service: str, score: int) -> None:
+    """`systemd-analyze security` gives what it gave (tenths, budget 15): a directive lost or weakened shows here."""
+    command = [
+        "systemd-analyze",
+        "security",
+        "--offline=yes",
+        f"--threshold={score}",
+        "--no-pager",
+        str(UNITS / service),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 0, done.stdout
     assert done.stderr == ""
