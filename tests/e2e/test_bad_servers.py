@@ -183,7 +183,7 @@ async def test_401_with_another_clock(tmp_path: Path) -> None:
     """A refused signature beside a Date hours away names the clock; without that it names what was said."""
     async with DevWfm(tmp_path / "wfm") as wfm:
         date = {"Date": formatdate(time.time() + 7205, usegmt=True)}
-        await wfm.fault("answer", route="onboarding", status=401, headers=date, body='{"error": "signature"}')
+        await wfm.fault("answer", route="onboarding", status=401, headers=date, body='{"error": "signature"}', times=2)
         async with CheckedDaemon(tmp_path / "d", url=wfm.url, ca_file=wfm.ca_file) as daemon:
             status = await daemon.until("blocked")
             detail = failed(status, "blocked", "signature-refused", "online")

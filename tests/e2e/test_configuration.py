@@ -351,7 +351,7 @@ async def test_mended_while_down(tmp_path: Path) -> None:
         await wfm.fault("answer", route="capabilities", status=422, times=0)
         await daemon.start()
         status = await daemon.until("onboarded", "capabilities-refused")
-        assert (await daemon.command("status"))[0] == 3
+        assert (await daemon.command("status"))[0] == 5
         await daemon.stop()
         await wfm.clear_faults()
         await daemon.start()
