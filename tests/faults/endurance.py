@@ -310,8 +310,8 @@ MONTHS: Final[dict[str, tuple[bool, Callable[[Plant], None]]]] = {
 
 
 def flash(run_: Run) -> None:
-    """A month of each condition; three days in the short part."""
-    days = run_.of(30, 3)
+    """A month of each condition; two days in the short part."""
+    days = run_.of(30, 2)
     for name, (enrols, condition) in MONTHS.items():
         place = run_.place / name.replace(" ", "-").replace(",", "")
         place.mkdir()
