@@ -40,7 +40,7 @@ SUITES: dict[str, tuple[Suite, int, int]] = {
     "storm": (storm.storm, 1, 900),
     "endurance": (endurance.endurance, 1, 600),
     "flash": (endurance.flash, 1, 300),
-    "network": (network.network, 1, 1200),
+    "network": (network.network, 1, 900),
 }
 """Name -> the suite, how many seeds in the long campaign, and the seconds that it may take."""
 

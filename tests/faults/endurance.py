@@ -201,10 +201,6 @@ async def live(plant: Plant, days: int, run_: Run) -> tuple[int, int, int]:
             run_.count("days")
         await _calm(plant)
         grown = tracemalloc.get_traced_memory()[0]
-        run_.count(
-            "largest things left, bytes",
-            sum(stat.size for stat in tracemalloc.take_snapshot().statistics("lineno")[:3]),
-        )
         tracemalloc.stop()
         last = len(asyncio.all_tasks()), _descriptors()
         status = await ask(plant, "/v1/status")

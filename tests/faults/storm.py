@@ -435,12 +435,12 @@ SHOWN: Final = (
     "enrolled: power cut of 3 days",
 )
 """What is plotted: the ten minutes from the WFM's return on."""
-FEWER: Final = {
+LONG: Final = {
     "back after 1 week": 1_000,
     "enrolled: back after 1 week, announced": 1_000,
-    "announced every second": 2_000,
+    "announced every second": DEVICES,
 }
-"""What is played with fewer devices, and in the long campaign only: it takes minutes of real time."""
+"""What takes minutes of real time, and with how many devices it is played: in the long campaign only."""
 
 
 def weather(name: str, devices: int, seed: int) -> Storm:
@@ -459,9 +459,9 @@ def weather(name: str, devices: int, seed: int) -> Storm:
 
 def storm(run: Run) -> None:
     """Carry out the scenarios, the long ones and the plot in the long campaign only."""
-    names = [name for name in STORIES if run.scale >= 1.0 or name not in FEWER]
-    devices = {name: FEWER.get(name, run.of(DEVICES, 400)) for name in names}
-    arguments = [(name, devices[name], run.seed) for name in sorted(names, key=lambda name: name not in FEWER)]
+    names = [name for name in STORIES if run.scale >= 1.0 or name not in LONG]
+    devices = {name: LONG.get(name, run.of(DEVICES, 400)) for name in names}
+    arguments = [(name, devices[name], run.seed) for name in sorted(names, key=lambda name: name not in LONG)]
     if run.scale < 1.0:
         storms = [weather(*each) for each in arguments]
     else:

@@ -4,9 +4,9 @@
     python -m tests.faults.wire dns 10.77.0.2      {"mode": "answer" | "hang" | "gone"}
     python -m tests.faults.wire cut 9443 8443      {"cut": true}
 
-The relay passes Ethernet frames from one interface to the other: loss by chance on each way, `delay` in seconds each way, `rate` in
-bytes a second each way. The name server gives its address for every name. The balancer passes connections on; with
-`cut` it resets them after some of the first 600 bytes of the server's: within its part of the handshake.
+The relay passes Ethernet frames from one interface to the other: loss by chance on each way, `delay` in seconds and
+`rate` in bytes a second each way. The name server gives its address for every name. The balancer passes connections on;
+with `cut` it resets them after some of the first 600 bytes of the server's: within its part of the handshake.
 """
 
 from __future__ import annotations

@@ -61,6 +61,8 @@ class Loop(asyncio.SelectorEventLoop):
         """Go by `clock`."""
         super().__init__(_Skipping(clock))
         self._clock = clock
+        # asyncio's 1 ns is less than a float's step at a year of seconds: a timer that is due would never be so.
+        self._clock_resolution = 1e-6
 
     def time(self) -> float:
         """Return the clock's time."""
