@@ -232,6 +232,7 @@ class Daemon:
         """Take the discovered WFM of this instance name from now on. Raises MargodError if that has no effect."""
         answer = await self._finder.choose(instance, self._actions.situation)
         await self._lane.look_again()
+        self._lane.wake(Cause.OPERATOR)  # a person chose, for this device: no fleet has to be spread
         return answer
 
     async def changes(self) -> AsyncIterator[dict[str, object]]:

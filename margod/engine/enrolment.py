@@ -70,7 +70,7 @@ class Enrolment:
         self._attempt = self._streak = 0
         self._schedule: Schedule | None = None
         self._floor = 0.0
-        self._last_wake = -policy.WAKE_INTERVAL
+        self._last_wake = self._last_told = -policy.SPREAD
 
     @property
     def due(self) -> float | None:
@@ -174,7 +174,7 @@ class Enrolment:
             self._due = max(now.mono, self._floor)
         if mended or old is None or old.key != new.key or old.trusted is not new.trusted or new_report:
             self._begin_step()
-            self._due = max(now.mono, self._floor)
+            self._due = max(policy.found(self._picture.looked_for(now), now.mono), self._floor)
         self._on, self._is_new = _On.TIMER, False
         commands = self._proceed(now) if self._due <= now.mono else []
         if mended and not commands and (step := self._choose(now)) is not None:  # a Retry-After holds it back
@@ -253,11 +253,12 @@ class Enrolment:
     def _woken(self, cause: m.Cause, now: m.Now) -> list[m.Command]:
         if self._on is not _On.TIMER or self._due is None or self._resting:
             return []
-        spread = 0.0 if cause is m.Cause.OPERATOR else self._rng.uniform(0.0, policy.WAKE_INTERVAL)
-        due = max(now.mono + spread, self._last_wake + policy.WAKE_INTERVAL, self._floor)
+        told = cause is m.Cause.OPERATOR
+        last = self._last_told if told else self._last_wake
+        due = policy.wake(now.mono, last, self._floor, self._rng, told=told)
         if due >= self._due:
             return []
-        self._due, self._last_wake = due, due
+        self._due, self._last_wake, self._last_told = due, due, due if told else self._last_told
         return self._proceed(now) if due <= now.mono else []
 
     def _kept(self, now: m.Now) -> list[m.Command]:
@@ -342,8 +343,8 @@ class Enrolment:
             if not history.settled:
                 self._history = forms.anew(self._history, Step.ENROL)
         commands = self._wait_after(Step.ENROL, outcome, now)
-        memory = self.memory(now)
-        if outcome.sent and memory is not None:
+        memory = self.memory(now) if outcome.sent else None
+        if memory is not None:
             commands.insert(0, m.RecordAnswer(outcome, memory, self._history.settled))
         return commands
 
@@ -391,7 +392,7 @@ class Enrolment:
         floor = policy.floor(retry_after)
         if floor > 0.0:
             self._floor = now.mono + floor
-            wait = max(wait, floor + self._rng.uniform(0.0, min(policy.RETRY_AFTER_JITTER, floor)))
+            wait = max(wait, policy.after_floor(floor, schedule.window(self._streak), self._rng))
         self._due = now.mono + wait
         return wait
 

@@ -46,6 +46,10 @@ class Picture:
             connection_since=self._connection_since,
         )
 
+    def looked_for(self, now: Now) -> float:
+        """Return for how many seconds a WFM has been looked for; 0 if none is."""
+        return max(0.0, now.wall - self.since) if self.state is State.DISCOVERING else 0.0
+
     def restore(self, state: State, reason: Reason, detail: str, since: float) -> None:
         """Go on with what an earlier process showed."""
         self.state, self.reason, self.detail, self.since = state, reason, detail, since

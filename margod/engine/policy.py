@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
@@ -16,10 +17,12 @@ DAY: Final = 86_400.0
 RETRY_AFTER_CEILING: Final = DAY
 """The longest Retry-After that is obeyed, seconds, over a verified channel (design, Retries); what an unverified one
 says is cut to 5 minutes before it gets here."""
-RETRY_AFTER_JITTER: Final = 60.0
-"""At most so many seconds are added to a Retry-After, never more than the Retry-After itself."""
+SPREAD: Final = 120.0
+"""Seconds over which a fleet spreads whatever reaches all of it in one moment: an announcement, the end of a
+Retry-After, power. Over 60 s it would be 167 a second of 10,000, and beside those that are due anyway and chance more
+than the 2 % that one second may see (design, Budgets; tests/faults/storm.py)."""
 WAKE_INTERVAL: Final = 60.0
-"""At most one early wake in so many seconds; a wake that reaches a whole fleet is spread over as many."""
+"""At most one early attempt in so many seconds because a person asks for it; for other causes it is SPREAD."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,12 @@ class Schedule:
 
     def delay(self, streak: int, rng: Random) -> float:
         """Return the wait after `streak` (>= 0) earlier waits in a row."""
-        window = self.cap if streak > 32 else min(self.cap, self.first * 2.0**streak)
+        window = self.window(streak)
         return rng.uniform(self.floor * window, window)
+
+    def window(self, streak: int) -> float:
+        """Return the longest that this wait can be."""
+        return self.cap if streak > 32 else min(self.cap, self.first * 2.0**streak)
 
 
 TRYING: Final = Schedule(1.0, 300.0)
@@ -174,3 +181,31 @@ def slept(due: float, seconds: float, now: float, rng: Random) -> float:
 def floor(retry_after: float | None) -> float:
     """Return the seconds before which no request may leave, from a Retry-After as the WFM gave it."""
     return min(max(retry_after or 0.0, 0.0), RETRY_AFTER_CEILING)
+
+
+def wake(mono: float, last: float, floor: float, rng: Random, *, told: bool) -> float:
+    """Return when an attempt may be made early, monotonic; infinity if not at all.
+
+    `told`: a person asks, for this device alone: at once. Anything else reaches a fleet: it is spread. `last` is the
+    time of the last early attempt of this kind (told: that a person asked for), which may be still to come; `floor` is
+    the end of a Retry-After: one moment for the whole fleet, whose waits are spread behind it already.
+    """
+    if told:
+        return max(mono, last + WAKE_INTERVAL, floor)
+    return math.inf if floor > mono else max(mono + rng.uniform(0.0, SPREAD), last + SPREAD)
+
+
+def found(looked_for: float, mono: float) -> float:
+    """Return when to ask a WFM that was just discovered, monotonic, after looking for it for so many seconds.
+
+    Who looked for long is one of many who hear the same announcement; a `wake` that follows it spreads them.
+    """
+    return mono if looked_for < SPREAD else mono + SPREAD
+
+
+def after_floor(floor: float, window: float, rng: Random) -> float:
+    """Return the wait that obeys a Retry-After of `floor` seconds, in a schedule whose own wait is up to `window`.
+
+    A short one that ends a long outage is short for everybody at once: the window tells, the Retry-After does not.
+    """
+    return floor + rng.uniform(0.0, min(SPREAD, max(floor, window)))

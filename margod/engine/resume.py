@@ -21,6 +21,10 @@ _SCHEDULES: Final = {
 }
 
 
+LATE: Final = 10.0
+"""Seconds by which a wait has to be over for its device to have been without power: then many come back with it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Resumed:
     """The wait to go on with: when it ends, before when nothing may leave (both monotonic), and its schedule."""
@@ -38,6 +42,10 @@ def resume(memory: Memory, now: Now, rng: Random) -> Resumed:
     # Never more than what was left when it was written: a clock that was ahead then must not lengthen the wait now.
     floor = policy.floor(min(memory.floor_at - now.wall, memory.floor_at - memory.at) if memory.floor_at else None)
     left = min(max(next_at - now.wall, 0.0), max(next_at - memory.at, 0.0), cap)
+    if now.wall - next_at > LATE:
+        left = rng.uniform(0.0, policy.SPREAD)
     if memory.reason is reasons.FIRST_USE_ASKED:  # what was offered is not remembered: a person has to see it again
         left = 0.0
-    return Resumed(now.mono + max(left, floor), now.mono + floor, schedule)
+    if left < floor:  # the end of a Retry-After is one moment for all
+        left = floor + rng.uniform(0.0, policy.SPREAD)
+    return Resumed(now.mono + left, now.mono + floor, schedule)

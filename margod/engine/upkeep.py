@@ -11,10 +11,9 @@ from typing import Final
 
 from margod.engine import policy
 from margod.engine.messages import Now
+from margod.engine.policy import SPREAD
 from margod.model.outcome import Step
 
-SPREAD: Final = 60.0
-"""Seconds over which what was missed while the device was off is made up: a power cut ends for a plant at once."""
 EARLIEST: Final = 0.5
 """The first time comes after this part of an interval at the earliest, at random: a fleet does not ask in step."""
 
@@ -62,4 +61,6 @@ class Upkeep:
     def recall(self, remembered: Mapping[Step, float], now: Now) -> None:
         """Take over an earlier process's times, before the first `plan`. The wall clock may have jumped meanwhile."""
         for step, at in remembered.items():
-            self._at[step] = now.mono + max(at - now.wall, self._rng.uniform(0.0, SPREAD))
+            self._at[step] = now.mono + max(
+                at - now.wall, self._rng.uniform(0.0, SPREAD)
+            )  # power comes back to a plant at once

@@ -61,8 +61,8 @@ class Ground:
         self.vault: Vault | None = None
         self.sightings: tuple[Candidate, ...] = ()
         """The WFMs that announce themselves and count; what is not browsed for is not in it."""
-        self.clock = self.keeper.wall
         self.keeper = keeper or Timekeeper(clock)
+        self.clock = self.keeper.wall
         self._identity: tuple[bytes, bytes, Identity] | None = None
         self._ca_file: object = None
 

@@ -66,11 +66,11 @@ def test_a_restart_does_not_ask_anew() -> None:
 
 
 def test_what_was_missed_is_made_up_once() -> None:
-    """After a month without power there is one question, spread over a minute."""
+    """After a month without power there is one question, spread over two minutes."""
     world = enrolled()
     world.restart_with_memory(m.Now(5.0, world.now.wall + 30 * DAY))
     assert world.asked == []
-    assert world.until_due() <= 60.0
+    assert world.until_due() <= 120.0
     assert steps(world) == ["confirm"]
     assert world.until_due() > 0.5 * DAY
 

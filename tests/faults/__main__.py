@@ -10,7 +10,19 @@ import sys
 import time
 import traceback
 
-from tests.faults import breaking, crash_points, damage, errors, onboardings, power_cuts, real_disks
+from tests.faults import (
+    breaking,
+    crash_points,
+    damage,
+    endurance,
+    errors,
+    fuzz,
+    network,
+    onboardings,
+    power_cuts,
+    real_disks,
+    storm,
+)
 from tests.faults.campaign import Run, Suite, carry_out
 
 SUITES: dict[str, tuple[Suite, int, int]] = {
@@ -24,6 +36,11 @@ SUITES: dict[str, tuple[Suite, int, int]] = {
     "small-disks": (errors.small_disks, 1, 120),
     "damage": (damage.damage, 1, 400),
     "damaged-daemons": (damage.damaged_daemons, 1, 200),
+    "fuzz": (fuzz.fuzz, 1, 900),
+    "storm": (storm.storm, 1, 900),
+    "endurance": (endurance.endurance, 1, 600),
+    "flash": (endurance.flash, 1, 300),
+    "network": (network.network, 1, 900),
 }
 """Name -> the suite, how many seeds in the long campaign, and the seconds that it may take."""
 
