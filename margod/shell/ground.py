@@ -83,7 +83,7 @@ class Ground:
     def open(self) -> None:
         """Open and lock the state directory. Raises StateInUse, StateUnusable or StateNotWritable."""
         if self.vault is None:
-            self.vault = Vault.open(self.directory)
+            self.vault, self.seen = Vault.open(self.directory), capabilities.hardware()
             self.keeper.load(self.directory)
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from margod.protocols.signed.generation import ENROLMENT, REPORT
 from margod.shell.records import HARDWARE
 from margod.vault import Vault, peek
 from tests.e2e.test_moving import asked, here, no_deletes
@@ -126,7 +127,7 @@ async def test_the_same_device_with_another_board(tmp_path: Path) -> None:
 
 
 async def test_a_clone_in_the_middle_of_a_rotation(tmp_path: Path) -> None:
-    """Neither the identity in force nor the candidate asks anything, also when the candidate was accepted meanwhile."""
+    """Neither the identity in force nor the candidate asks anything, and an accepted candidate takes no place."""
     async with DevWfm(tmp_path / "wfm", *MANUAL) as wfm:
         original, clone = device(tmp_path / "a", wfm, **FIRST), device(tmp_path / "b", wfm, **OTHER)
         async with original:
@@ -137,6 +138,9 @@ async def test_a_clone_in_the_middle_of_a_rotation(tmp_path: Path) -> None:
             await rotated(original, "pending-approval")
         copy(original, clone)
         await wfm.approve(2)
+        beside = Vault.open(clone.state / "next")
+        beside.commit({ENROLMENT: b'{"clientId": "c-2"}', REPORT: b'{"digest": "d", "form": "device"}'}, beside.binding)
+        beside.close()
         heard, before = await asked(wfm), stored(clone)
         async with clone:
             await clone.until("blocked", "hardware-mismatch")

@@ -68,6 +68,9 @@ def test_what_was_enrolled_formerly_is_kept(scratch: Path, monkeypatch: pytest.M
     ground, _ = stand(state, machine(0), monkeypatch)
     ground.append(Entry("answer", 1.8e9, {"accepted": "1"}, {ENROLMENT: b'{"clientId": "c-1"}'}))
     assert ground.examine().facts.enrolled
+    bound = peek(state)[HARDWARE]
+    ground.reset(new_identity=False)
+    assert peek(state)[HARDWARE] == bound
     ground.reset(new_identity=True)
     assert not ground.examine().facts.enrolled
     ground.close()
