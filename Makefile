@@ -35,7 +35,11 @@ test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+ifdef ARGS
 	$(BIN)/pytest $(ARGS)
+else
+	@tools/test-run.sh $(BIN)/pytest
+endif
 
 check: setup
 	$(BIN)/ruff check .

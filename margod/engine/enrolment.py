@@ -97,8 +97,7 @@ class Enrolment:
             next_at=self._next_at(now),
             floor_at=now.wall + self._floor - now.mono if self._floor > now.mono else 0.0,
             upkeep=self._upkeep.memory(now),
-            doubt=self._doubt,
-            doubted_for=now.mono - self._doubt.since,
+            doubt=self._doubt.shifted(-now.mono),
             trail=self._picture.trail(now),
         )
 
@@ -188,8 +187,8 @@ class Enrolment:
             return False
         self._picture.restore(memory.state, memory.reason, memory.detail, min(memory.since, now.wall))
         self._upkeep.recall(memory.upkeep, now)
-        self._doubt = replace(memory.doubt, since=now.mono - memory.doubted_for)
-        if facts.next_step(former_asked=False) is None and not self._doubt.steps:
+        self._doubt = memory.doubt.shifted(now.mono)
+        if facts.next_step(former_asked=False) is None and not self._doubt.last:
             return False  # enrolled since then; nothing is waited for
         self._attempt, self._streak = memory.attempt, memory.streak
         resumed = resume(memory, now, self._rng)
@@ -202,8 +201,8 @@ class Enrolment:
         step = self._facts.next_step(former_asked=self._former_asked) if self._facts else None
         if step not in (None, Step.REPORT):
             return step
-        if self._doubt.steps:  # by turns: it takes words on both routes to be sure
-            return Step.CONFIRM if self._step is Step.REPORT else Step.REPORT
+        if self._doubt.last:  # by turns: it takes words on both routes to be sure
+            return self._doubt.next_step()
         return step or self._upkeep.next(now)
 
     def _form(self, step: Step) -> str:
@@ -363,10 +362,11 @@ class Enrolment:
             state = self._picture.state if self._picture.state in m.SPOKEN else State.ONBOARDING
         if enrolled and step in _ABOUT_US:
             self._doubt = self._doubt.heard(step, outcome, now.mono)
-        refused = self._doubt.verdict(now.mono, self.rules.forgotten_after)
-        if refused is not None:
-            state, reason = State.REFUSED, refused
-            detail = outcome.detail if self._doubt.counts(outcome) else self._picture.detail
+        said = step in _ABOUT_US and self._doubt.counts(outcome)
+        stays = self._picture.state is State.REFUSED and bool(self._doubt.last)
+        if stays or (said and self._doubt.is_enough(self.rules.forgotten_after)):
+            state, reason = State.REFUSED, self._doubt.reason
+            detail = outcome.detail if said else self._picture.detail
         elif state is State.ENROLLED:
             reason, detail = reasons.ENROLLED, ""
         elif verdict.state is None and state in m.SPOKEN:

@@ -169,7 +169,7 @@ class Rotation:
             about={"candidate": "yes"},
         )
         self._configure(lane)
-        left = min(candidate.about.begin - time.time(), SPREAD) if candidate.about else 0.0
+        left = min(candidate.about.begin - candidate.clock(), SPREAD) if candidate.about else 0.0
         self._promoting, self._waits_until = False, 0.0
         if left > 0.0:
             self._waits_until = time.monotonic() + left

@@ -16,6 +16,8 @@ from tests.e2e.checked import failed
 from tests.support.rawserver import Certificates, RawServer, Script, Turn
 from tests.support.shell import Shell
 
+pytestmark = pytest.mark.e2e
+
 ENROL, REPORT = "POST /api/v1/onboarding ", "/capabilities"
 ACCEPTED = b'{"clientId": "client-1"}'
 HTML = b"<!doctype html><html><head><title>Sign in to\nthe \x1b[31mplant</title></head><body>x</body></html>"

@@ -14,6 +14,8 @@ import pytest
 from tests.support.daemon import Daemon
 from tests.support.devwfm import DevWfm
 
+pytestmark = pytest.mark.e2e
+
 
 def here(status: dict[str, Any]) -> tuple[Any, ...]:
     """Return what makes an enrolment the same one."""

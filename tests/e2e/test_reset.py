@@ -13,6 +13,8 @@ from tests.e2e.test_moving import asked, go, here, no_deletes
 from tests.support.daemon import Daemon
 from tests.support.devwfm import DevWfm
 
+pytestmark = pytest.mark.e2e
+
 
 @pytest.mark.parametrize("option", ["", "--new-identity"])
 async def test_onboarded_anew(tmp_path: Path, option: str) -> None:

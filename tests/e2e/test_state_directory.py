@@ -223,7 +223,7 @@ async def test_full_before_the_intent(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
         async with DevWfm(tmp_path / "wfm") as wfm:
             for answer in (400, 422):  # the other form is asked for, then nothing helps
-                body = json.dumps({"error": "\U0001f512" * 105})
+                body = json.dumps({"error": "\U0001f512" * 95})
                 await wfm.fault("answer", route="onboarding", times=1, status=answer, body=body)
             daemon = on_disk(tmp_path, disk.place, wfm)
             async with daemon:

@@ -150,6 +150,7 @@ async def test_pending_stays_pending(tmp_path: Path) -> None:
         await wfm.clear_faults()
         await wfm.approve()
         await daemon.restart()
+        await daemon.until("pending-approval")
         await daemon.retry()
         await daemon.until("enrolled")
 

@@ -27,8 +27,8 @@ import trustme
 
 from margod import config, daemon
 from margod.model.wire import SignedRequest
-from margod.service import journal
-from margod.shell import actions
+from margod.service import clock, journal
+from margod.shell import exchange as exchanges
 from margod.shell.settings import Options
 from tests.faults.campaign import Run, promise
 from tests.support.local_api import exchange, get, head_and_json
@@ -130,10 +130,9 @@ def stood_in(server: Server) -> Iterator[None]:
     """Put the doubles into their places, and the journal nowhere."""
     logging = structlog.get_config()
     with ExitStack() as stack:
-        stack.enter_context(put(actions, "WfmClient", Transports(server)))
+        stack.enter_context(put(exchanges, "WfmClient", Transports(server)))
         stack.enter_context(put(daemon, "Disk", InlineDisk))
-        # It holds the machine's clock, from its import on.
-        stack.enter_context(put(actions.Actions.__init__, "__defaults__", (time.time,)))
+        stack.enter_context(put(clock, "boot_time", time.monotonic))  # the machine's own goes on as it likes
         stack.enter_context(redirect_stderr(stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))))
         journal.configure("info", "logfmt")
         try:

@@ -61,6 +61,8 @@ async def test_an_enrolled_device_follows(tmp_path: Path) -> None:
                 await daemon.reload()
                 await daemon.until_status(lambda status: status["connection"] == "offline", "offline")
                 await daemon.journal_line("browsing", since)
+                await daemon.until_status(lambda status: status["wfm"]["url"].endswith(":9443/margo"), "seen there")
+                await daemon.retry()  # by itself within two minutes: all devices hear the same announcement
                 status = await daemon.until_status(_reported_at(":9443/margo"), "reported at the new place")
                 await daemon.journal_line("browsing-ended", since)
                 assert (status["state"], status["client_id"]) == ("enrolled", before["client_id"])
