@@ -53,8 +53,9 @@ async def test_a_clone_that_was_not_enrolled_makes_its_own_key(tmp_path: Path) -
         original, clone = device(tmp_path / "a", wfm, **FIRST), device(tmp_path / "b", wfm, **OTHER)
         async with original:
             first = await original.until("pending-approval")
-            copy(original, clone)
-            key = peek(clone.state)["identity.key"]
+        copy(original, clone)
+        key = peek(clone.state)["identity.key"]
+        async with original:
             async with clone:
                 second = await clone.until("pending-approval")
                 await clone.journal_line("hardware-changed")
