@@ -18,7 +18,7 @@ from enum import Enum
 from random import Random
 from typing import Final, assert_never
 
-from margod.engine import doubt, forms, policy
+from margod.engine import doubt, forms, policy, verdicts
 from margod.engine import messages as m
 from margod.engine.failures import state_note
 from margod.engine.picture import Picture
@@ -356,7 +356,7 @@ class Enrolment:
         if kind is Kind.FORBIDDEN and step is Step.ENROL and self.rules.forbidden_is_pending:
             kind, reason = Kind.PENDING, reasons.NOT_APPROVED_YET
         enrolled = facts.enrolled and facts.reported != ""
-        verdict = self.rules.verdict(step, kind, accepted=facts.enrolled, enrolled=enrolled)
+        verdict = verdicts.verdict(step, kind, accepted=facts.enrolled, enrolled=enrolled)
         state, detail = verdict.state, outcome.detail
         failed_reason = reason
         if state is None:
