@@ -22,7 +22,7 @@ PATH: Final[dict[str, tuple[str, ...]]] = {
     "shell": ("shell/actions.py", "shell/ground.py", "shell/look.py", "shell/disk.py"),
     "engine": ("engine/enrolment.py", "engine/messages.py", "engine/policy.py", "engine/failures.py"),
     "protocol": (
-        *("protocols/__init__.py", "protocols/answers.py", "protocols/classify.py"),
+        *("protocols/__init__.py", "protocols/answers.py"),
         *("protocols/signed/bodies.py", "protocols/signed/generation.py", "protocols/signed/signature.py"),
     ),
     "wire": ("wfm/client.py", "model/wire.py", "model/outcome.py", "model/state.py"),
