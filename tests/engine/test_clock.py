@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from margod.engine import messages as m
-from margod.engine.policy import DAY, WAKE_INTERVAL
+from margod.engine.policy import DAY, SPREAD
 from margod.model import reasons
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.state import Connection, State
@@ -55,7 +55,7 @@ def test_an_obstacle_that_went_under_a_retry_after_is_not_shown_any_longer() -> 
 
 
 def test_steps_wake_a_wait_once_a_minute_spread() -> None:
-    """A hundred steps in a retry wait bring it forward once, within a minute, never before a Retry-After."""
+    """A hundred steps in a retry wait bring it forward once, within two minutes, never before a Retry-After."""
     world = World(server=lambda *_: answer(404))
     world.settle()
     begun = world.now.mono
@@ -74,7 +74,7 @@ def test_steps_wake_a_wait_once_a_minute_spread() -> None:
 
 def begin_within(wait: float) -> bool:
     """Whether a wait is one that a wake leaves."""
-    return 0.0 <= wait <= WAKE_INTERVAL
+    return 0.0 <= wait <= SPREAD
 
 
 @pytest.mark.parametrize("slept", [600.0, 3_000.0, 30 * DAY])
