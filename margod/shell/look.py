@@ -24,7 +24,7 @@ from margod.model.outcome import Step
 from margod.model.reasons import Reason
 from margod.model.state import State
 from margod.protocols import Context
-from margod.shell import anchoring, belonging, moving, renewal
+from margod.shell import anchoring, archive, belonging, moving, renewal
 from margod.shell.device import capabilities_of
 from margod.shell.place import Nowhere, Place, locate, name_of
 from margod.shell.records import ANCHORS, CHOSEN, HARDWARE, STAGED, WFM, json_object
@@ -136,6 +136,8 @@ class Look:
         if self.ground.follows:  # it goes where the enrolment in force goes, or it ends with it
             self.found = Nowhere(State.BLOCKED, reasons.WFM_CHANGED, f"not {self.stored.get('url')} any more")
             return
+        if not known and not archive.formers(self.records):
+            return  # the first WFM of all: there is nothing to leave and nothing to come back to
         history, settings = self.history, self.config
         changes = moving.move(
             {**self.records, ledger.LEDGER: ledger.fold(history)},

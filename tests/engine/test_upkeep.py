@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from margod.engine import messages as m
-from margod.engine.policy import DAY, Policy
+from margod.engine.policy import DAY, SPREAD, Policy
 from margod.model import reasons
 from margod.model.outcome import Step
 from margod.model.state import State
@@ -244,3 +244,22 @@ def test_a_former_id_waits_for_the_network() -> None:
     world.server = accepting
     world.until_due()
     assert steps(world)[-2:] == ["confirm", "report"]
+
+
+def test_a_retry_after_holds_over_a_restart_of_an_enrolled_device() -> None:
+    """A WFM that asks an enrolled device to wait is not asked sooner because the device was started anew."""
+    said: list[Answer] = []
+    world = World(
+        server=lambda step, request: said.pop() if said and step is Step.CONFIRM else accepting(step, request),
+        policy=Policy(upkeep={Step.CONFIRM: DAY}),
+    )
+    world.settle()
+    said.append(answer(503, retry_after="7200"))
+    world.until_due()
+    asked = len(world.asked)
+    assert world.condition()[0] is State.ENROLLED
+    world.pass_time(60)
+    world.restart_with_memory()
+    assert world.condition()[0] is State.ENROLLED
+    assert len(world.asked) == asked
+    assert 7_100 <= world.until_due() <= 7_140 + SPREAD
