@@ -144,7 +144,9 @@ class Daemon:
         return None if identity is None else status.identity_document(identity)
 
     async def retry(self) -> dict[str, object]:
-        """End the engine's wait early, as far as the WFM allows."""
+        """End the engine's wait early, as far as the WFM allows; with the root CA that is in its file by now."""
+        if await self._disk.run(self._ground.ca_file_changed):
+            await self._lane.look_again()
         candidate, lane = self._rotation.lane, self._lane
         if candidate is not None:
             lane.wake(Cause.OPERATOR)

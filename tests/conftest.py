@@ -45,6 +45,15 @@ def pytest_configure() -> None:
     asyncio.set_event_loop(None)  # pytest-asyncio would otherwise open a loop of its own that nobody closes
 
 
+@pytest.fixture(autouse=True)
+def lasting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the disk that the tests' files are on for one that lasts, also where it is a tmpfs or a container's overlay.
+
+    In this process, that is; tests.support.daemon tells a real one so by state.allow_volatile.
+    """
+    monkeypatch.setattr("margod.shell.belonging.volatile", lambda directory: None)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run what boots a system last, so that a plain mistake shows early."""
     items.sort(key=lambda item: item.get_closest_marker("system") is not None)

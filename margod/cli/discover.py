@@ -19,6 +19,17 @@ NOTHING: Final = 3
 """Nobody announces himself (yet)."""
 
 
+LONGEST: Final = 300.0
+"""Seconds that may be asked for."""
+
+
+def _moment(text: str) -> float:
+    seconds = length_of_time(text)
+    if seconds > LONGEST:
+        raise argparse.ArgumentTypeError("5m is the longest")
+    return seconds
+
+
 def add_parser(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
@@ -30,7 +41,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--use", metavar="NAME", help="take the WFM of this instance name from now on (root)")
     parser.add_argument("--json", action="store_true", help="print a list of objects")
-    parser.add_argument("--timeout", type=length_of_time, default=3.0, metavar="TIME", help="how long to look: 3s")
+    parser.add_argument("--timeout", type=_moment, default=3.0, metavar="TIME", help="how long to look: 3s")
     add_socket_options(parser)
     parser.set_defaults(run=run)
 

@@ -27,6 +27,12 @@ _SOURCES: Final = {
     "first_use": "downloaded and taken unseen (trust.first_use: accept)",
     "none": "nowhere yet",
 }
+_AWAITED: Final = {
+    "pin": "to be downloaded and compared with trust.pin",
+    "system": "to be downloaded by the word of the system's CA store",
+    "first_use": "to be downloaded (trust.first_use)",
+}
+"""While there is no root CA."""
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -68,7 +74,8 @@ def _show(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(trust, indent=2))
         return 0
-    print(f"{'Source':13}{_SOURCES.get(trust['source'], shown(trust['source']))}")
+    sources = _SOURCES if trust["anchors"] else {**_SOURCES, **_AWAITED}
+    print(f"{'Source':13}{sources.get(trust['source'], shown(trust['source']))}")
     for label, anchors in (("Root CA", trust["anchors"]), ("Offered CA", trust["offered"])):
         for anchor in anchors:
             print(f"{label:13}{shown(anchor['subject'])}")

@@ -43,6 +43,8 @@ def describe(status: StatusDocument, *, colour: bool, now: float | None = None) 
     if error is not None and (error["code"], error["detail"]) != (status["reason"], status["detail"]):
         said = f' "{error["detail"]}"' if error["detail"] else ""
         rows.append(("Last error", f"{error['code']}, {_time(error['at'], now)}: {error['message']}{said}"))
+        if error["hint"] and error["hint"] != status["hint"]:
+            rows.append(("What helps", error["hint"]))
     rows += [
         ("Connection", f"{status['connection']} since {_time(status['connection_since'], now)}"),
         ("WFM", status["wfm"]["url"] or "none configured"),

@@ -210,13 +210,13 @@ CLIENT_REFUSED = _reason(
 FORGOTTEN = _reason(
     "forgotten",
     Side.WFM,
-    "The WFM has said for a day, on two routes, that it does not know this device any more.",
+    "The WFM has said for long enough (onboarding.forgotten_after), on two routes, that it does not know this device.",
     "Have the WFM's database restored: margod goes on asking; or `margod reset`, to be onboarded anew.",
 )
 REVOKED = _reason(
     "revoked",
     Side.WFM,
-    "The WFM has said for a day, on two routes, that it does not accept this device any more.",
+    "The WFM has said for long enough (onboarding.forgotten_after), on two routes, that it will not have this device.",
     "Ask the WFM's operator whether the device was revoked; margod goes on asking. `margod reset` onboards it anew.",
 )
 CAPABILITIES_REFUSED = _reason(

@@ -87,7 +87,7 @@ class Rotation:
         """Give the candidate up. Raises MargodError."""
         candidate = self._succession.candidate
         if not await self._drop(None):
-            raise NotRotated("There is no candidate.")
+            raise NotRotated("No other identity is being onboarded.", reasons.NO_CANDIDATE)
         which = candidate.fingerprint if candidate and candidate.fingerprint else "that cannot be read"
         return {
             "message": f"Given up: certificate {which}. If the WFM knows it, remove it there. The identity in force is "

@@ -396,3 +396,15 @@ async def reported(wfm: DevWfm, name: str, value: str) -> None:
     async with asyncio.timeout(30):
         while not any(device["manifest"]["properties"].get(name) == value for device in await wfm.devices()):
             await asyncio.sleep(0.05)  # the WFM tells nobody; its list is all there is
+
+
+async def test_a_mended_root_ca_counts_at_the_next_retry(tmp_path: Path) -> None:
+    """Whoever puts the right root CA into its file and says `margod retry` has it tried with that one."""
+    ca = make_certificate(
+        tmp_path / "ca.pem", make_key(tmp_path / "key.pem", "P-256"), "-addext", "basicConstraints=critical,CA:TRUE"
+    )
+    async with DevWfm(tmp_path / "wfm") as wfm, Daemon(tmp_path, url=wfm.url, ca_file=ca) as daemon:
+        await daemon.until("untrusted", "tls-unknown-issuer")
+        shutil.copy(wfm.ca_file, ca)
+        await daemon.retry()
+        await daemon.until("enrolled")
