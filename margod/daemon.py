@@ -145,13 +145,14 @@ class Daemon:
 
     async def retry(self) -> dict[str, object]:
         """End the engine's wait early, as far as the WFM allows; with the root CA that is in its file by now."""
-        if await self._disk.run(self._ground.ca_file_changed):
-            await self._lane.look_again()
         candidate, lane = self._rotation.lane, self._lane
+        mended = await self._disk.run(self._ground.ca_file_changed)
         if candidate is not None:
             lane.wake(Cause.OPERATOR)
             lane = candidate if lane.condition.state is State.ENROLLED else lane  # whose wait it is
         before = lane.due
+        if mended:
+            await self._lane.look_again()  # tries at once by itself
         lane.wake(Cause.OPERATOR)
         condition, due = lane.condition, lane.due
         at = None if condition.next_attempt_at is None else timestamp(condition.next_attempt_at)
