@@ -23,7 +23,7 @@ from margod.shell import anchoring, moving, renewal
 from margod.shell import proxy as proxies
 from margod.shell.look import Look
 from margod.shell.place import Place
-from margod.shell.records import CHOSEN, WFM, json_object
+from margod.shell.records import CHOSEN, LEAVING, WFM, json_object
 from margod.shell.situation import Situation, binding_of, blocked_by
 from margod.shell.timekeeper import Timekeeper
 from margod.store import read_regular, write_file
@@ -165,6 +165,20 @@ class Ground:
             changes |= fresh
         vault.commit(changes, bound)
 
+    def leave(self) -> bool:
+        """Keep that the WFM is about to be asked to remove this device; return whether that is new.
+
+        Raises StateNotWritable.
+        """
+        if LEAVING in self._open_vault().records:
+            return False
+        self.keep({LEAVING: json.dumps({"since": self.clock()}).encode()})
+        return True
+
+    def stay(self) -> None:
+        """Take `leave` back: the WFM has not removed this device. Raises StateNotWritable."""
+        self.keep({LEAVING: None})
+
     def wipe(self) -> None:
         """Clear the state directory. Raises StateNotWritable; see `Vault.wipe`."""
         self._open_vault().wipe()
@@ -205,7 +219,7 @@ class Ground:
 
     def save_floor(self) -> None:
         """Write what the clock may not fall behind; a vault that may not be written keeps what it has."""
-        if self.vault is not None and not self.vault.read_only:
+        if self.vault is not None and not self.vault.read_only and not self.vault.wiped:
             self.keeper.save(self.directory)
 
     def recall(self) -> Memory | None:

@@ -27,7 +27,7 @@ from margod.protocols import Context
 from margod.shell import anchoring, moving, renewal
 from margod.shell.device import capabilities_of
 from margod.shell.place import Nowhere, Place, locate, name_of
-from margod.shell.records import ANCHORS, CHOSEN, STAGED, WFM, json_object
+from margod.shell.records import ANCHORS, CHOSEN, LEAVING, STAGED, WFM, json_object
 from margod.shell.situation import Claim, Situation, Warned, binding_of, is_valid, nothing_but
 from margod.vault import Vault, ledger
 from margod.wfm import Proxy
@@ -281,6 +281,8 @@ class Look:
 
     def _describe(self, obstacle: Obstacle | None) -> Situation:
         generation, records = self.ground.generation, self.vault.records
+        if LEAVING in records:
+            self.warnings.append(Warned(reasons.LEAVING, reasons.LEAVING.says))
         if self.identity is None:
             stopped = obstacle or Obstacle(State.BLOCKED, reasons.IDENTITY_INVALID)
             return Situation(
@@ -333,6 +335,7 @@ class Look:
             context=context,
             former=former,
             moved=self.moved if obstacle is None or obstacle.reason is not reasons.STATE_NOT_WRITABLE else "",
+            leaving=LEAVING in records,
             client_id=client_id,
             device_id=self.config.device.id or client_id,
             warnings=tuple(self.warnings),
