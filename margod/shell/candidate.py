@@ -28,9 +28,10 @@ from margod.model import reasons
 from margod.model.errors import MargodError, StateUnusable
 from margod.model.reasons import Reason
 from margod.shell import archive
+from margod.shell.belonging import copied
 from margod.shell.device import capabilities_of
 from margod.shell.ground import Ground
-from margod.shell.records import ANCHORS, CHOSEN, LEAVING, STAGED, WFM, json_object
+from margod.shell.records import ANCHORS, CHOSEN, HARDWARE, LEAVING, STAGED, WFM, json_object
 from margod.shell.situation import Situation, binding_of
 from margod.store import drop_tree, finish_drop
 from margod.vault import Vault, ledger
@@ -41,8 +42,8 @@ NEXT: Final = "next"
 """The candidate's vault, below the state directory."""
 ABOUT: Final = "candidate.json"
 
-_FOLLOWED: Final = (WFM, ANCHORS, STAGED, CHOSEN)
-"""Where the WFM is and what verifies it: always what the enrolment in force has."""
+_FOLLOWED: Final = (WFM, ANCHORS, STAGED, CHOSEN, HARDWARE)
+"""Where the WFM is, what verifies it, and which device this is: always what the enrolment in force has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +198,8 @@ class Succession:
             raise NotRotated("What the WFM said was about another enrolment.")
         if vault.damaged or vault.read_only or vault.wiped or force.generation.client_id(vault.records) is None:
             raise NotRotated("This device is not enrolled; `margod reset --new-identity` gives it another key.")
+        if copied(vault.records, force.seen):
+            raise NotRotated(reasons.HARDWARE_MISMATCH.says, reasons.HARDWARE_MISMATCH)
         if why == archive.FORGOTTEN and LEAVING in vault.records:
             raise NotRotated("This device is to be unregistered.")
         identity = self._reissued(vault, now) if why == archive.FORGOTTEN else self._another(vault, now)
@@ -254,6 +257,8 @@ class Succession:
             return
         assert candidate.vault is not None
         candidate.config = force.config
+        if copied(vault.records, force.seen) or copied(candidate.vault.records, force.seen):
+            return  # another device's, as the look says: it takes no place here
         verdict = judge(vault, candidate.vault, accepted=candidate.accepted)
         if verdict is Verdict.PROMOTE and not promotes:
             return

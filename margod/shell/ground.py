@@ -8,23 +8,25 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
+from margod import capabilities
 from margod import identity as identities
 from margod.config import Config
 from margod.discovery import Candidate
 from margod.engine.messages import History, Memory
-from margod.identity import Identity
+from margod.identity import Identity, hardware
 from margod.model import reasons
 from margod.model.errors import IdentityError, MargodError, StateInUse, StateNotWritable, StateUnusable
 from margod.protocols import Generation
 from margod.protocols.signed import Dialect, Signed, SignedAs
-from margod.shell import anchoring, moving, renewal
+from margod.shell import anchoring, belonging, moving, renewal
 from margod.shell import proxy as proxies
 from margod.shell.look import Look
 from margod.shell.place import Place
-from margod.shell.records import CHOSEN, LEAVING, WFM, json_object
-from margod.shell.situation import Situation, binding_of, blocked_by
+from margod.shell.records import CHOSEN, HARDWARE, LEAVING, WFM, json_object
+from margod.shell.situation import Situation, Warned, binding_of, blocked_by
 from margod.shell.timekeeper import Timekeeper
 from margod.store import read_regular, write_file
 from margod.trust import Anchor
@@ -63,6 +65,8 @@ class Ground:
         """The WFMs that announce themselves and count; what is not browsed for is not in it."""
         self.keeper = keeper or Timekeeper(clock)
         self.clock = self.keeper.wall
+        self.seen: hardware.Seen = {}
+        """What the device is recognised by, as of the last look."""
         self._identity: tuple[bytes, bytes, Identity] | None = None
         self._ca_file: object = None
 
@@ -80,7 +84,7 @@ class Ground:
     def open(self) -> None:
         """Open and lock the state directory. Raises StateInUse, StateUnusable or StateNotWritable."""
         if self.vault is None:
-            self.vault = Vault.open(self.directory)
+            self.vault, self.seen = Vault.open(self.directory), capabilities.hardware()
             self.keeper.load(self.directory)
 
     def close(self) -> None:
@@ -96,8 +100,9 @@ class Ground:
             assert self.vault is not None
             if self.vault.wiped:
                 return Situation(blocked_by(reasons.WIPED, ""))
+            self.seen = capabilities.hardware()
             self._ca_file = anchoring.signature(self.config.trust.ca_file)  # before it is read: no change is missed
-            return Look(self, self.vault, self.clock()).situation()
+            return _leaving(self.vault, Look(self, self.vault, self.clock()).situation())
         except (StateInUse, StateUnusable, StateNotWritable) as error:
             return Situation(blocked_by(error.reason, error.message), url=self.config.wfm.url)
 
@@ -126,7 +131,7 @@ class Ground:
     def keep(self, changes: Mapping[str, bytes | None]) -> None:
         """Commit the records of an accepted step beside what there is, the log folded in. Raises StateNotWritable."""
         vault = self._open_vault()
-        changes = {ledger.LEDGER: ledger.fold(self.history()), **changes}
+        changes = {ledger.LEDGER: ledger.fold(self.history()), **belonging.due(vault.records, self.seen), **changes}
         if (record := changes.get(WFM)) is not None:
             changes[WFM] = moving.outlived(vault.records.get(WFM, b""), record)
         vault.commit(changes, vault.binding)
@@ -150,6 +155,9 @@ class Ground:
         if vault.damaged and not new_identity:
             raise MargodError(reasons.NOT_RESET, reasons.STATE_DAMAGED.says, hint="`margod reset --new-identity`.")
         history, records = self.history(), dict(vault.records)
+        if belonging.copied(records, self.seen):  # a new certificate over the same key, or an archive of it, is a copy
+            mismatch = reasons.HARDWARE_MISMATCH
+            raise MargodError(reasons.NOT_RESET, mismatch.says, hint=mismatch.hint)
         begun = self.generation.client_id(records) is not None or history.settled or history.unanswered
         records[ledger.LEDGER] = ledger.fold(history)
         changes = moving.reset(
@@ -164,6 +172,13 @@ class Ground:
             bound = binding_after({**records, **fresh}, changes, vault.binding)
             changes |= fresh
         vault.commit(changes, bound)
+
+    def adopt_hardware(self) -> None:
+        """Bind the vault to the hardware that it is on. Raises IdentityError or StateNotWritable."""
+        if identities.KEY_RECORD not in self._open_vault().records:
+            raise IdentityError(reasons.NO_IDENTITY)
+        self.seen = capabilities.hardware()
+        self.keep({HARDWARE: belonging.bound(self.seen)})
 
     def leave(self) -> bool:
         """Keep that the WFM is about to be asked to remove this device; return whether that is new.
@@ -241,6 +256,14 @@ class Ground:
         if self.vault is None:
             raise StateNotWritable(reasons.STATE_UNUSABLE)
         return self.vault
+
+
+def _leaving(vault: Vault, situation: Situation) -> Situation:
+    """Return the situation, with what it is to a device that is on its way out."""
+    if LEAVING not in vault.records:
+        return situation
+    warned = Warned(reasons.LEAVING, reasons.LEAVING.says)
+    return replace(situation, leaving=True, warnings=(*situation.warnings, warned))
 
 
 def binding_after(records: Mapping[str, bytes], changes: Mapping[str, bytes | None], before: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Final
 
+from margod.identity import hardware
+
 WFM: Final = "wfm.json"
 """Which WFM this is, by which protocol, and where its anchors come from."""
 EPOCH: Final = "epoch"
@@ -16,6 +18,10 @@ LEAVING: Final = "leaving.json"
 """There is one from before the DELETE of `margod reset --unregister` until the reset: this device is on its way out."""
 CHOSEN: Final = "chosen.json"
 """Which of several discovered WFMs the operator chose: {"instance": ...}."""
+
+
+HARDWARE: Final = hardware.RECORD
+"""What the vault is bound to (`identity/hardware.py`): of the device, whatever its enrolment."""
 
 
 def json_object(data: bytes) -> dict[str, object]:

@@ -218,6 +218,7 @@ async def test_unregistered_and_killed_before_the_reset(tmp_path: Path) -> None:
             assert (await daemon.command("reset", "--yes"))[0] == 0
             after = await daemon.until("enrolled")
             assert (after["client_id"], after["warnings"], registered) == ("c2", [], 2)
+            assert not [line for line in daemon.journal if "rotation-begun" in line]
 
 
 @pytest.mark.parametrize(("status", "leaves"), [(403, []), (502, ["leaving"])])
