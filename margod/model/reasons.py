@@ -275,6 +275,12 @@ NOT_UNREGISTERED = _reason(
     "The WFM has not confirmed that it removed this device, so nothing was reset.",
     "Repeat it when the WFM can be reached; or `margod reset` without --unregister, and remove the device in the WFM.",
 )
+LEAVING = _reason(
+    "leaving",
+    Side.DEVICE,
+    "The WFM was asked to remove this device, and may have; the reset after it did not happen.",
+    "Finish it with `margod reset`; until then nothing onboards this device anew.",
+)
 IDENTITY_FILE_UNREADABLE = _reason(
     "identity-file-unreadable",
     Side.DEVICE,

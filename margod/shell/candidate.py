@@ -31,17 +31,15 @@ from margod.shell import archive
 from margod.shell.belonging import copied
 from margod.shell.device import capabilities_of
 from margod.shell.ground import Ground
-from margod.shell.records import ANCHORS, CHOSEN, HARDWARE, STAGED, WFM, json_object
+from margod.shell.records import ANCHORS, CHOSEN, HARDWARE, LEAVING, STAGED, WFM, json_object
 from margod.shell.situation import Situation, binding_of
-from margod.store import move, remove_tree, sync_directory
+from margod.store import drop_tree, finish_drop
 from margod.vault import Vault, ledger
 
 log: Final = structlog.get_logger()
 
 NEXT: Final = "next"
 """The candidate's vault, below the state directory."""
-GONE: Final = ".next.old"
-"""What it is called while it is removed: half removed, it must not look like an earlier candidate."""
 ABOUT: Final = "candidate.json"
 
 _FOLLOWED: Final = (WFM, ANCHORS, STAGED, CHOSEN, HARDWARE)
@@ -104,6 +102,8 @@ def judge(force: Vault, mine: Vault, *, accepted: bool) -> Verdict:
     about = read_about(mine.records)
     if about is None or identities.KEY_RECORD not in mine.records:
         return Verdict.DISCARD  # a crash came before there was one: nothing was sent
+    if about.why == archive.FORGOTTEN and LEAVING in force.records:
+        return Verdict.DISCARD  # nobody comes back by himself to where his owner has unregistered him
     if not force.damaged and (mine.binding == force.binding or about.of != force.binding):
         return Verdict.DISCARD
     return Verdict.PROMOTE if accepted else Verdict.STAYS
@@ -200,6 +200,8 @@ class Succession:
             raise NotRotated("This device is not enrolled; `margod reset --new-identity` gives it another key.")
         if copied(vault.records, force.seen):
             raise NotRotated(reasons.HARDWARE_MISMATCH.says, reasons.HARDWARE_MISMATCH)
+        if why == archive.FORGOTTEN and LEAVING in vault.records:
+            raise NotRotated("This device is to be unregistered.")
         identity = self._reissued(vault, now) if why == archive.FORGOTTEN else self._another(vault, now)
         about = About(why, vault.binding, now, now + delay)
         followed = {name: vault.records[name] for name in _FOLLOWED if name in vault.records}
@@ -242,7 +244,7 @@ class Succession:
         if vault.wiped:
             self._forget()
             return
-        remove_tree(force.directory / GONE)
+        finish_drop(force.directory, NEXT)
         if self.candidate is None and not (force.directory / NEXT).exists():
             return
         if self.candidate is None:
@@ -320,12 +322,7 @@ class Succession:
             self.candidate = None
 
     def _remove(self) -> None:
-        directory = self._force.directory
-        remove_tree(directory / GONE)
-        if (directory / NEXT).exists():
-            move(directory / NEXT, directory / GONE)
-            sync_directory(directory)
-            remove_tree(directory / GONE)
+        drop_tree(self._force.directory, NEXT)  # half removed, it must not look like an earlier candidate
 
 
 def wish(about: About | None, *, reonboards: bool, forgotten: bool, revoked: bool, accepted: bool) -> str:

@@ -26,7 +26,7 @@ from margod.shell.ground import Ground
 from margod.shell.place import Names, Place, placed
 from margod.shell.records import ANCHORS, WFM
 from margod.shell.renewing import Renewing, may_ask
-from margod.shell.resetting import Resetting, unregister
+from margod.shell.resetting import Leaving, Resetting, unregister
 from margod.shell.situation import Situation, is_valid
 from margod.wfm import Proxy, WfmClient, at
 
@@ -66,8 +66,9 @@ class Exchange:
             await self._client.close()
 
     async def _unregister(self) -> None:
-        generation, created = self.ground.generation, self.ground.keeper.created()
-        await unregister(self.situation, generation, self._opened, self._names, created)
+        disk, ground = self._disk, self.ground
+        leaving = Leaving(lambda: disk.run(ground.leave), lambda: disk.run(ground.stay), ground.keeper.created())
+        await unregister(self.situation, ground.generation, self._opened, self._names, leaving)
 
     async def _find_time(self, situation: Situation) -> bool:
         """Ask the WFM for the time, where the owner wants it and the clock cannot be right; return whether it said."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
 from margod import capabilities
@@ -24,8 +25,8 @@ from margod.shell import anchoring, belonging, moving, renewal
 from margod.shell import proxy as proxies
 from margod.shell.look import Look
 from margod.shell.place import Place
-from margod.shell.records import CHOSEN, HARDWARE, WFM, json_object
-from margod.shell.situation import Situation, binding_of, blocked_by
+from margod.shell.records import CHOSEN, HARDWARE, LEAVING, WFM, json_object
+from margod.shell.situation import Situation, Warned, binding_of, blocked_by
 from margod.shell.timekeeper import Timekeeper
 from margod.store import read_regular, write_file
 from margod.trust import Anchor
@@ -101,7 +102,7 @@ class Ground:
                 return Situation(blocked_by(reasons.WIPED, ""))
             self.seen = capabilities.hardware()
             self._ca_file = anchoring.signature(self.config.trust.ca_file)  # before it is read: no change is missed
-            return Look(self, self.vault, self.clock()).situation()
+            return _leaving(self.vault, Look(self, self.vault, self.clock()).situation())
         except (StateInUse, StateUnusable, StateNotWritable) as error:
             return Situation(blocked_by(error.reason, error.message), url=self.config.wfm.url)
 
@@ -179,6 +180,20 @@ class Ground:
         self.seen = capabilities.hardware()
         self.keep({HARDWARE: belonging.bound(self.seen)})
 
+    def leave(self) -> bool:
+        """Keep that the WFM is about to be asked to remove this device; return whether that is new.
+
+        Raises StateNotWritable.
+        """
+        if LEAVING in self._open_vault().records:
+            return False
+        self.keep({LEAVING: json.dumps({"since": self.clock()}).encode()})
+        return True
+
+    def stay(self) -> None:
+        """Take `leave` back: the WFM has not removed this device. Raises StateNotWritable."""
+        self.keep({LEAVING: None})
+
     def wipe(self) -> None:
         """Clear the state directory. Raises StateNotWritable; see `Vault.wipe`."""
         self._open_vault().wipe()
@@ -219,7 +234,7 @@ class Ground:
 
     def save_floor(self) -> None:
         """Write what the clock may not fall behind; a vault that may not be written keeps what it has."""
-        if self.vault is not None and not self.vault.read_only:
+        if self.vault is not None and not self.vault.read_only and not self.vault.wiped:
             self.keeper.save(self.directory)
 
     def recall(self) -> Memory | None:
@@ -241,6 +256,14 @@ class Ground:
         if self.vault is None:
             raise StateNotWritable(reasons.STATE_UNUSABLE)
         return self.vault
+
+
+def _leaving(vault: Vault, situation: Situation) -> Situation:
+    """Return the situation, with what it is to a device that is on its way out."""
+    if LEAVING not in vault.records:
+        return situation
+    warned = Warned(reasons.LEAVING, reasons.LEAVING.says)
+    return replace(situation, leaving=True, warnings=(*situation.warnings, warned))
 
 
 def binding_after(records: Mapping[str, bytes], changes: Mapping[str, bytes | None], before: str) -> str:

@@ -14,6 +14,8 @@ EPOCH: Final = "epoch"
 ANCHORS: Final = "anchors.pem"
 STAGED: Final = "staged.json"
 """Root CAs that the WFM offers and that are no anchors yet (`renewal.py`)."""
+LEAVING: Final = "leaving.json"
+"""There is one from before the DELETE of `margod reset --unregister` until the reset: this device is on its way out."""
 CHOSEN: Final = "chosen.json"
 """Which of several discovered WFMs the operator chose: {"instance": ...}."""
 

@@ -42,6 +42,15 @@ class Order:
     wipe: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """What keeps that the device is on its way out, in the disk thread; `created`: the DELETE's time, Unix seconds."""
+
+    begin: Callable[[], Awaitable[bool]]
+    take_back: Callable[[], Awaitable[None]]
+    created: int
+
+
 class Resetting:
     """At most one order, from the moment it is given until it is done, refused or withdrawn."""
 
@@ -108,11 +117,12 @@ async def unregister(
     generation: Generation,
     client: Callable[[Situation], WfmClient],
     names: Names,
-    created: int,
+    leaving: Leaving,
 ) -> None:
     """Send the one DELETE that margod ever sends for the device. Raises MargodError unless the WFM confirms it.
 
-    `created` is the signature's time, Unix seconds.
+    Before anything is sent, `leaving` makes durable that it may have
+    been: an answer that is lost must not leave a device that believes itself enrolled and registers itself again.
     """
     if situation is None or situation.client_id is None:
         hint = "Run `margod reset` without --unregister."
@@ -123,23 +133,37 @@ async def unregister(
     by_client = generation.reported(context.records)[1].startswith(CLIENT_ROUTE)
     device = situation.client_id if by_client else situation.device_id or situation.client_id
     request = unregister_request(situation.client_id, device)
-    result: Answer | TransportFailure | None = None
+    tried: list[Answer | TransportFailure] = []
+    new = await leaving.begin()
     try:
         async with asyncio.timeout(UNREGISTER):
             for url in names.urls(place):
-                signed = generation.authenticate(request, url, identity.signer, created)
-                result = await client(situation).send(signed)
-                if not names.wrong(url, result):
+                signed = generation.authenticate(request, url, identity.signer, leaving.created)
+                tried.append(await client(situation).send(signed))
+                if not names.wrong(url, tried[-1]):
                     break
     except TimeoutError:
         raise MargodError(reasons.NOT_UNREGISTERED, "The WFM did not answer in time.") from None
     except MargodError as error:
-        raise MargodError(reasons.NOT_UNREGISTERED, error.message) from None
-    if isinstance(result, Answer) and is_unregistered(result):
-        log.info("unregistered", client_id=situation.client_id, device_id=device, status=result.status)
-        return
-    said = f"HTTP {result.status}: {error_text(result)}" if isinstance(result, Answer) else _failure(result)
-    raise MargodError(reasons.NOT_UNREGISTERED, f"{reasons.NOT_UNREGISTERED.says} {said}")
+        said = error.message
+    else:
+        result = tried[-1] if tried else None
+        if isinstance(result, Answer) and is_unregistered(result):
+            log.info("unregistered", client_id=situation.client_id, device_id=device, status=result.status)
+            return
+        known = f"HTTP {result.status}: {error_text(result)}" if isinstance(result, Answer) else _failure(result)
+        said = f"{reasons.NOT_UNREGISTERED.says} {known}"
+    if new and all(map(_untouched, tried)):
+        await leaving.take_back()
+    raise MargodError(reasons.NOT_UNREGISTERED, said)
+
+
+def _untouched(result: Answer | TransportFailure) -> bool:
+    """Return whether the WFM has certainly not removed the device.
+
+    A 202 says that it will, and a 5xx may be a proxy's, about a WFM that has.
+    """
+    return 300 <= result.status < 500 if isinstance(result, Answer) else not result.sent
 
 
 def _failure(result: TransportFailure | None) -> str:

@@ -114,6 +114,8 @@ class Rotation:
         condition, candidate = self._force.condition, self._succession.candidate
         if self._busy or time.monotonic() < self._not_before or (candidate is not None and candidate.about is None):
             return
+        situation = self._force.actions.situation
+        reonboards = reonboards and not (situation is not None and situation.leaving)
         said = condition.reason if condition.state is State.REFUSED else None
         wanted = wish(
             candidate.about if candidate else None,

@@ -64,6 +64,8 @@ class Situation:
     former: Claim | None = None
     moved: str = ""
     """Of this look alone: the device is at another WFM now, `anew` or with its enrolment there `restored`."""
+    leaving: bool = False
+    """The WFM was asked to remove this device, and it may have: no automatism brings the device back."""
     client_id: str | None = None
     device_id: str | None = None
     warnings: tuple[Warned, ...] = ()

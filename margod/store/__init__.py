@@ -6,7 +6,7 @@ bytes mean. Every system call goes through the functions of `os`; a failed write
 
 from __future__ import annotations
 
-from margod.store.directories import commit_directory, move, remove_tree, sync_directory
+from margod.store.directories import commit_directory, drop_tree, finish_drop, move, remove_tree, sync_directory
 from margod.store.files import append_line, read_regular, sync_file, write_file
 from margod.store.lasting import volatile
 from margod.store.shredding import shred_tree
@@ -14,6 +14,8 @@ from margod.store.shredding import shred_tree
 __all__ = [
     "append_line",
     "commit_directory",
+    "drop_tree",
+    "finish_drop",
     "move",
     "read_regular",
     "remove_tree",

@@ -9,7 +9,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from margod.store.calls import aside, create, remove, remove_quietly, sync, translated
+from margod.store.calls import aside, create, remove, sync, translated
+from margod.store.shredding import shred, shred_quietly, shred_tree
 
 
 def commit_directory(parent: Path, name: str, files: Mapping[str, bytes]) -> None:
@@ -21,14 +22,14 @@ def commit_directory(parent: Path, name: str, files: Mapping[str, bytes]) -> Non
     path, new = parent / name, aside(parent, name)
     with translated(path):
         try:
-            remove(new)
+            shred(new)  # a key may be in what a crash left
             os.mkdir(new, 0o700)
             for file, data in files.items():
                 create(new / file, data, 0o600)
             _sync_entries(new)
             os.rename(new, path)
         except OSError:
-            remove_quietly(new)
+            shred_quietly(new)
             raise
     sync_directory(parent)
 
@@ -45,6 +46,25 @@ def move(source: Path, target: Path) -> None:
         os.rename(source, target)
 
 
+def drop_tree(parent: Path, name: str) -> None:
+    """Take `parent/name` out of sight as `.name.old`, and then overwrite and remove it. Raises StateNotWritable.
+
+    Nothing is overwritten before the other name is durable: a power cut in between must not bring it back half zeros,
+    under a name that counts. What is left after a failure or a crash, `finish_drop` clears away.
+    """
+    finish_drop(parent, name)
+    if os.path.lexists(parent / name):
+        move(parent / name, _dropped(parent, name))
+        finish_drop(parent, name)
+
+
+def finish_drop(parent: Path, name: str) -> None:
+    """Overwrite and remove what an earlier `drop_tree` left of `name`. Raises StateNotWritable."""
+    if os.path.lexists(_dropped(parent, name)):
+        sync_directory(parent)  # whoever moved it may have been killed before its sync
+        shred_tree(_dropped(parent, name))
+
+
 def remove_tree(path: Path) -> None:
     """Remove a file, link or directory with all in it, following no link; nothing there is fine. Not synced.
 
@@ -52,6 +72,10 @@ def remove_tree(path: Path) -> None:
     """
     with translated(path):
         remove(path)
+
+
+def _dropped(parent: Path, name: str) -> Path:
+    return parent / f".{name}.old"
 
 
 def _sync_entries(path: Path) -> None:

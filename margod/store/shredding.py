@@ -7,7 +7,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from margod.store.calls import remove, sync, translated, write_all
+from margod.store.calls import remove, remove_quietly, sync, translated, write_all
 
 _PART = 1 << 16
 
@@ -19,8 +19,20 @@ def shred_tree(path: Path) -> None:
     be overwritten is removed all the same. Raises StateNotWritable if it cannot be removed. Not synced.
     """
     with translated(path):
+        shred(path)
+
+
+def shred(path: Path) -> None:
+    """Do as `shred_tree`; raises OSError."""
+    _overwrite(path)
+    remove(path)
+
+
+def shred_quietly(path: Path) -> None:
+    """Clear away something half written; the error that is under way matters more than this one."""
+    with suppress(OSError):
         _overwrite(path)
-        remove(path)
+    remove_quietly(path)
 
 
 def _overwrite(path: Path) -> None:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from margod.model.errors import MargodError, StateNotWritable
 from margod.model.reasons import STATE_NOT_WRITABLE
-from margod.store import move, remove_tree, sync_directory, sync_file, write_file
+from margod.store import drop_tree, move, shred_tree, sync_directory, sync_file, write_file
 from margod.vault.answerlog import LOG
+from margod.vault.generation import directory_number
 from margod.vault.loading import QUARANTINE, Finding, Loaded
 
 _COPIES = 32
@@ -25,13 +26,22 @@ def mend(directory: Path, found: Loaded) -> tuple[bool, list[Finding]]:
     findings: list[Finding] = []
     clean = found.log_clean
     for name in found.leftovers:
-        _attempt(findings, partial(remove_tree, directory / name))
+        _attempt(findings, partial(_sweep, directory, name))
     for name in found.broken:
         _attempt(findings, partial(_set_aside, directory, name))
     if found.log_broken is not None:
         clean = _attempt(findings, partial(_mend_log, directory, found))
     _sync(directory, found, findings)
     return clean, findings
+
+
+def _sweep(directory: Path, name: str) -> None:
+    """Remove what nothing refers to; there may be a key in it."""
+    if directory_number(name):
+        drop_tree(directory, name)
+        return
+    sync_directory(directory)  # its name may be as new as the crash that left it
+    shred_tree(directory / name)
 
 
 def _sync(directory: Path, found: Loaded, findings: list[Finding]) -> None:

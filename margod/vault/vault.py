@@ -10,7 +10,7 @@ from typing import Final
 
 from margod.model.errors import MargodError, StateNotWritable, StateUnusable
 from margod.model.reasons import STATE_DAMAGED, STATE_NEWER, WIPED
-from margod.store import append_line, commit_directory, move, remove_tree, sync_directory, write_file
+from margod.store import append_line, commit_directory, drop_tree, move, shred_tree, sync_directory, write_file
 from margod.vault import wiping
 from margod.vault.answerlog import ANSWER, LOG, LOG_LIMIT, Entry, Line, encode
 from margod.vault.check import ensure_directory, require_rights
@@ -176,7 +176,7 @@ class Vault:
         if path.exists():
             move(path, gone)
         sync_directory(self._directory)  # also if it was moved by an attempt that failed here
-        remove_tree(gone)
+        shred_tree(gone)
         self._stray = 0
 
     def _compact_log(self) -> None:
@@ -191,10 +191,7 @@ class Vault:
         for path in sorted(self._directory.iterdir()):
             number = directory_number(path.name)
             if number and number < self._previous and path.name not in self._kept_aside:
-                gone = self._directory / f".{path.name}.old"  # half removed, it must not look like a damaged one
-                remove_tree(gone)
-                move(path, gone)
-                remove_tree(gone)
+                drop_tree(self._directory, path.name)  # half removed, it must not look like a damaged one
 
     def _make_room(self, wanted: int) -> None:
         """See to it that the log with `wanted` more bytes is not larger than what is read back."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from margod.identity import CERTIFICATE_RECORD, KEY_RECORD, mint
 from tests.e2e.test_moving import asked, go, here, no_deletes
 from tests.support.daemon import Daemon
 from tests.support.devwfm import DevWfm
+from tests.support.rawserver import Certificates, RawServer, Turn
 
 pytestmark = pytest.mark.e2e
 
@@ -167,3 +169,66 @@ async def test_the_question(tmp_path: Path) -> None:
     assert (code, "systemctl start margod" in said, "Traceback" in said) == (1, True, False)
     code, out, _ = await daemon.command("reset", "--help")
     assert (code, "Exit codes: 0 done" in out) == (0, True)
+
+
+QUICK = "onboarding: {confirm: 1s, forgotten_after: 1s, when_forgotten: reonboard}"
+
+
+async def test_unregistered_and_killed_before_the_reset(tmp_path: Path) -> None:
+    """The owner's word outlives the process: what the WFM has removed does not register itself again, and says why."""
+    certificates, deleted, registered = Certificates(), asyncio.Event(), 0
+    ca_file = tmp_path / "ca.pem"
+    ca_file.write_bytes(certificates.ca.cert_pem.bytes())
+
+    async def script(turn: Turn) -> None:
+        nonlocal registered
+        line = turn.request.line
+        if line.startswith("DELETE"):
+            deleted.set()
+            await turn.hold()
+        elif line.startswith("POST /api/v1/onboarding "):
+            registered += 1
+            await turn.answer(201, b'{"clientId":"c%d"}' % registered)
+        elif deleted.is_set() and "/c1/" in line:
+            await turn.answer(404, b'{"error":"unknown client"}')
+        elif "capab" in line:
+            await turn.answer(201)
+        else:
+            await turn.answer(200, b'{"manifestVersion":1,"deployments":[]}')
+
+    async with RawServer(script, context=certificates.server()) as server:
+        daemon = Daemon(tmp_path, url=server.url, ca_file=ca_file, yaml=QUICK)
+        await daemon.start()
+        await daemon.until("enrolled")
+        asked = asyncio.ensure_future(daemon.command("reset", "--yes", "--unregister"))
+        async with asyncio.timeout(30.0):
+            await deleted.wait()
+        await daemon.stop(signal.SIGKILL)
+        assert (await asked)[0] != 0
+        async with daemon:
+            await daemon.until_status(lambda s: s["last_error"] is not None, "doubted")
+            await asyncio.sleep(1.1)  # what is waited for is time itself: onboarding.forgotten_after
+            await daemon.retry()
+            await daemon.until("refused", "forgotten")
+            for _ in range(3):  # each waits for the disk, as what would be begun does
+                await daemon.reload()
+            status = await daemon.status()
+            assert (status["rotation"], registered) == (None, 1)
+            assert [(w["code"], "margod reset" in w["hint"]) for w in status["warnings"]] == [("leaving", True)]
+            assert (await daemon.command("reset", "--yes"))[0] == 0
+            after = await daemon.until("enrolled")
+            assert (after["client_id"], after["warnings"], registered) == ("c2", [], 2)
+            assert not [line for line in daemon.journal if "rotation-begun" in line]
+
+
+@pytest.mark.parametrize(("status", "leaves"), [(403, []), (502, ["leaving"])])
+async def test_a_refused_unregistering_is_over(tmp_path: Path, status: int, leaves: list[str]) -> None:
+    """A clear no leaves everything as it was; after an answer that may be a proxy's the device may be gone."""
+    async with DevWfm(tmp_path / "wfm") as wfm, Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file) as daemon:
+        before = await daemon.until("enrolled")
+        await wfm.fault("answer", route="capabilities", status=status)
+        assert (await daemon.command("reset", "--yes", "--unregister"))[0] == 1
+        now = await daemon.until_status(lambda s: [w["code"] for w in s["warnings"]] == leaves, "as it is")
+        assert here(now) == here(before)
+        assert (await daemon.command("reset", "--yes", "--unregister"))[0] == 0
+        assert (await daemon.until("enrolled"))["warnings"] == []

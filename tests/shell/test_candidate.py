@@ -415,3 +415,58 @@ def test_what_the_wfm_says(about: str | None, said: dict[str, bool], wanted: str
     known = About(about, "b", NOW, NOW) if about else None
     words = {"reonboards": True, "forgotten": False, "revoked": False, "accepted": False} | said
     assert wish(known, **words) == wanted
+
+
+def test_a_candidate_leaves_no_key_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Promoted or given up, no file of it is unlinked while a key can be read in it; nor is one of the enrolment's."""
+    readable, real = [], os.unlink
+
+    def unlink(path: Path) -> None:
+        if b"PRIVATE KEY" in path.read_bytes():
+            readable.append(str(path))
+        real(path)
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    ground = enrolled(tmp_path / "state")
+    succession = Succession(ground)
+    succession.begin(archive.ROTATED, 0.0)
+    assert succession.drop()
+    accept(succession.begin(archive.ROTATED, 0.0), "client-2")
+    succession.settle()
+    (tmp_path / "state" / NEXT).mkdir(mode=0o700)
+    (tmp_path / "state" / f".{NEXT}.old").mkdir()
+    (tmp_path / "state" / f".{NEXT}.old" / "key").write_bytes(b"PRIVATE KEY")
+    succession.settle()
+    assert not list((tmp_path / "state").glob("*next*"))
+    assert readable == []
+    ground.close()
+
+
+def test_who_leaves_does_not_come_back_by_himself(tmp_path: Path) -> None:
+    """While the WFM may have unregistered the device nothing is begun because it has forgotten, nor promoted then.
+
+    A person may still rotate, and what takes the place of the enrolment is not on its way out; a reset ends it too.
+    """
+    ground = enrolled(tmp_path / "state")
+    succession = Succession(ground)
+    accept(succession.begin(archive.FORGOTTEN, 0.0), "client-2")
+    assert ground.vault is not None
+    bound = ground.vault.binding
+    assert [ground.leave(), ground.leave()] == [True, False]
+    assert ground.vault.binding == bound
+    situation = ground.examine()
+    assert (situation.leaving, [warned.reason.code for warned in situation.warnings]) == (True, ["leaving"])
+    succession.settle()
+    assert (succession.candidate, who(ground)[1]) == (None, "client-1")
+    with pytest.raises(NotRotated, match="unregistered"):
+        succession.begin(archive.FORGOTTEN, 0.0)
+    ground.stay()
+    assert not ground.examine().leaving
+    ground.leave()
+    accept(succession.begin(archive.ROTATED, 0.0), "client-3")
+    succession.settle()
+    assert (who(ground)[1], ground.examine().leaving) == ("client-3", False)
+    ground.leave()
+    ground.reset(new_identity=False)
+    assert not ground.examine().leaving
+    ground.close()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from margod import config
 from margod.engine.messages import Memory, RecordAnswer, RecordIntent
+from margod.engine.timekeeping import Floor
 from margod.model import reasons
 from margod.model.outcome import Kind, Outcome
 from margod.model.state import State
@@ -54,4 +55,20 @@ def test_a_certificate_made_under_a_wrong_clock_is_made_again(tmp_path: Path) ->
     assert second.signer.key_id == first.signer.key_id
     assert not situation.history.reissued
     assert ground.examine().identity == second
+    ground.close()
+
+
+def test_nothing_comes_back_after_a_wipe(tmp_path: Path) -> None:
+    """What a daemon writes at its end and on its way leaves a cleared directory as it is."""
+    overrides = {"state.directory": str(tmp_path / "state"), "wfm.url": "https://wfm.example"}
+    ground = Ground(config.load(config.Sources(tmp_path / "none.yaml"), {}, overrides).config, lambda: 1.8e9)
+    ground.examine()
+    ground.keeper.floor = Floor(1.8e9)
+    ground.save_floor()
+    assert (tmp_path / "state" / "clock.json").exists(), "it is written otherwise"
+    ground.wipe()
+    ground.save_floor()
+    ground.remember(Memory(1.8e9, "k", State.PENDING_APPROVAL, reasons.PENDING_APPROVAL, "", 1.8e9, 1, 1, 1.8e9))
+    ground.examine()
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["lock"]
     ground.close()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from margod.model.errors import StateNotWritable, StateUnusable
-from margod.model.reasons import WIPED
+from margod.model.reasons import STATE_NOT_WRITABLE, WIPED
 from margod.store import shred_tree, shredding
 from margod.vault import Vault, wiping
 from tests.vault.support import answer, enrolled, opened
@@ -98,3 +100,45 @@ def test_nothing_there_is_fine(tmp_path: Path) -> None:
     vault = Vault.open(tmp_path / "v")
     vault.wipe()
     vault.close()
+
+
+@pytest.fixture
+def readable(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Collect the files that are unlinked while a key can be read in them."""
+    found: list[str] = []
+    real = os.unlink
+
+    def unlink(path: Path) -> None:
+        if path.is_file() and b"key-" in path.read_bytes():
+            found.append(str(path))
+        real(path)
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    return found
+
+
+def test_no_key_is_left_in_freed_blocks(tmp_path: Path, readable: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever drops a copy of a key in a long life overwrites it: commits, one taken back, a crash's leftovers."""
+    state = tmp_path / "v"
+    enrolled(state)
+    with opened(state) as vault:
+        for number in range(2, 6):
+            vault.commit({"identity.key": b"key-%d" % number}, "a")
+        with monkeypatch.context() as patch:
+            patch.setattr("margod.store.directories.sync_directory", _refuse)
+            with pytest.raises(StateNotWritable):
+                vault.commit({"identity.key": b"key-6"}, "a")
+        vault.append(answer("client-2"))
+        assert vault.records["identity.key"] == b"key-5"
+    for name in (".gen-000009.new", ".gen-000009.old", "gen-000001"):
+        shutil.copytree(max(state.glob("gen-*")), state / name)
+    shutil.copytree(state / "gen-000001", state / ".gen-000001.old")
+    with opened(state) as vault:
+        assert (vault.findings, vault.records["identity.key"]) == ((), b"key-5")
+        assert sorted(path.name for path in state.glob("*gen-*")) == ["gen-000005", "gen-000006"]
+        vault.wipe()
+    assert readable == []
+
+
+def _refuse(path: Path) -> None:
+    raise StateNotWritable(STATE_NOT_WRITABLE, str(path))
