@@ -29,6 +29,10 @@ CA_FILE, PIN, SYSTEM, ACCEPTED, FIRST_USE, NONE = "ca_file", "pin", "system", "a
 """Where an anchor comes from; `accepted`: a person compared it, `first_use`: nobody did."""
 
 
+KEPT: Final = "the stored root CA"
+_KEPT_HINT: Final = "Check this device's clock (`date`); `margod trust forget` has the root CA downloaded anew."
+
+
 @dataclass(frozen=True, slots=True)
 class Anchoring:
     """What verifies the WFM. Without anchors they are downloaded: by the system's store, or as `unverified` says."""
@@ -112,7 +116,10 @@ class _Kept:
 
     def anchors(self) -> tuple[trust.Anchor, ...]:
         """Return the anchors. Raises TrustError if they cannot be used any more."""
-        return trust.decode_certificates(self._pem or b"", self._now)
+        try:
+            return trust.decode_certificates(self._pem or b"", self._now, name=KEPT, limit=trust.KEPT_LIMIT)
+        except TrustError as error:
+            raise TrustError(error.reason, error.message, hint=_KEPT_HINT) from None
 
     def readable(self) -> tuple[trust.Anchor, ...]:
         """Return the anchors that can be used, perhaps none."""

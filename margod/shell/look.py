@@ -239,9 +239,11 @@ class Look:
             self.warnings.append(Warned(error.reason, error.message))
 
     def _take_kept_anchors(self, source: str) -> None:
+        kept = self.records[ANCHORS]
         try:
             # Whatever the clock says: an enrolled device stays what it is, and TLS looks at the time anyway.
-            self.anchors, self.source = trust.decode_certificates(self.records[ANCHORS], 0.0), source
+            self.anchors = trust.decode_certificates(kept, 0.0, name=anchoring.KEPT, limit=trust.KEPT_LIMIT)
+            self.source = source
         except TrustError as error:
             raise _Stopped(State.UNTRUSTED, error.reason, error.message) from None
 

@@ -233,3 +233,30 @@ async def test_off(tmp_path: Path) -> None:
         while len(await wfm.requests("deployments")) < 3:
             await daemon.until("enrolled")
         assert len(await wfm.requests("certificate")) == 1
+
+
+async def test_a_candidate_meets_the_new_root_first(tmp_path: Path) -> None:
+    """The enrolment in force asks nobody today: it adopts all the same, and the candidate goes on under its anchors."""
+    yaml = f"{ACCEPT}\nonboarding: {{confirm: off}}"
+    async with (
+        DevWfm(tmp_path / "wfm", "--approval", "manual", "--retry-after", "1") as wfm,
+        CheckedDaemon(tmp_path / "d", url=wfm.url, yaml=yaml) as daemon,
+    ):
+        await daemon.until("pending-approval")
+        await wfm.approve(1)
+        await daemon.until("enrolled")
+        await wfm.rotate("offer")
+        await daemon.retry()
+        await daemon.journal_line("root-ca-ripe")
+        daemon.config.write_text(daemon.config.read_text().replace("refresh: 1s", "refresh: off"))
+        await daemon.reload()
+        assert (await daemon.command("identity", "rotate"))[0] == 0
+        waits = "pending-approval"
+        await daemon.until_status(lambda s: bool(s["rotation"]) and s["rotation"]["state"] == waits, "begun")
+        begun = len(daemon.journal)
+        await wfm.rotate("present")
+        await daemon.until_status(lambda s: len(s["trust"]["anchors"]) == 2, "adopted")
+        await wfm.approve(2)
+        await daemon.until_status(lambda s: s["rotation"] is None and s["state"] == "enrolled", "promoted")
+        assert len([line for line in daemon.journal[begun:] if "root-ca-adopted" in line]) == 1
+        assert len(daemon.journal) - begun < 40
