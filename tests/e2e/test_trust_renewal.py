@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from margod import trust
 from tests.e2e.checked import CheckedDaemon
-from tests.e2e.test_trust_pin import root
+from tests.e2e.test_trust_pin import ROUTE, document, root
+from tests.shell.test_renewal import sized
 from tests.support.devwfm import DevWfm
+from tests.support.rawserver import Certificates, RawServer, Turn
 
 pytestmark = pytest.mark.e2e
 
@@ -260,3 +264,33 @@ async def test_a_candidate_meets_the_new_root_first(tmp_path: Path) -> None:
         await daemon.until_status(lambda s: s["rotation"] is None and s["state"] == "enrolled", "promoted")
         assert len([line for line in daemon.journal[begun:] if "root-ca-adopted" in line]) == 1
         assert len(daemon.journal) - begun < 40
+
+
+async def test_long_roots_brick_nothing(tmp_path: Path) -> None:
+    """Four roots of 16 KB, offered for as long as it takes: a warning, and the device is enrolled as before."""
+    certificates = Certificates()
+    offered = [certificates.ca.cert_pem.bytes()]
+
+    async def script(turn: Turn) -> None:
+        if turn.request.line == ROUTE:
+            await turn.answer(200, document(b"".join(offered)))
+        elif turn.request.line.startswith("GET "):
+            await turn.answer(200, b'{"manifestVersion": 1, "deployments": []}')
+        else:
+            await turn.answer(201, b'{"clientId": "client-1"}')
+
+    async with (
+        RawServer(script, context=certificates.server()) as server,
+        CheckedDaemon(tmp_path / "d", url=server.url, yaml=ACCEPT) as daemon,
+    ):
+        before = anchors(await daemon.until("enrolled"))
+        offered.append(trust.to_pem([sized(11_600) for _ in range(3)]))
+        status = await daemon.until_status(lambda s: "ca-differs" in [w["code"] for w in s["warnings"]], "reported")
+        asked = len(server.requests)
+        while len(server.requests) < asked + 4:
+            status = await daemon.status()
+            await asyncio.sleep(0.1)
+        assert (status["state"], anchors(status), status["trust"]["staged"]) == ("enrolled", before, [])
+        await daemon.stop()
+        await daemon.restart()
+        await daemon.until("enrolled")

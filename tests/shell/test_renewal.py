@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import trustme
@@ -18,6 +19,7 @@ from margod import trust
 from margod.shell import renewal
 from margod.shell.records import ANCHORS, STAGED
 from margod.shell.renewal import DAY, Heard, Known, Moment, Staged
+from tests.shell.test_candidate import enrolled
 
 NOW = time.time()
 HOUR = 3_600.0
@@ -262,3 +264,12 @@ def test_what_is_in_use_is_not_pushed_out() -> None:
     assert trust.decode_certificates(changes[ANCHORS], NOW) == (*eight[:3], *eight[4:], NEW), "the expired one first"
     every = {each.fingerprint for each in eight}
     assert renewal.beside(eight, (NEW,), every) == eight, "and where nothing may go, nothing comes"
+
+
+def test_an_enrolled_device_with_too_many_stays_enrolled(tmp_path: Path) -> None:
+    """More than any version adopts now, kept by an earlier one: it is read, and nothing is lost by it."""
+    ground = enrolled(tmp_path / "state")
+    many = tuple(sized(16_000) for _ in range(4))
+    ground.keep({ANCHORS: trust.to_pem(many)})
+    situation = ground.examine()
+    assert (situation.facts.obstacle, situation.anchors, situation.client_id) == (None, many, "client-1")
