@@ -183,6 +183,13 @@ class Daemon:
         await self._lane.look_again()
         return {"message": "Forgotten; the root CA is downloaded anew."}
 
+    async def adopt_hardware(self) -> dict[str, object]:
+        """Take the hardware that this device has now for its own."""
+        await self._disk.run(self._ground.adopt_hardware)
+        await self._lane.look_again()
+        self._lane.wake(Cause.OPERATOR)
+        return {"message": "Adopted: the identity belongs to this hardware."}
+
     async def rotate(self) -> dict[str, object]:
         """Have another identity onboarded beside the one in force, to take its place."""
         return await self._rotation.rotate()

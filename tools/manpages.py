@@ -50,7 +50,7 @@ def margod_8() -> str:
     root = argparse.ArgumentParser(prog="margod")
     subparsers = root.add_subparsers()
     for name in COMMANDS:
-        import_module(f"margod.cli.{name}").add_parser(subparsers)
+        import_module(f"margod.cli.{name.replace('-', '_')}").add_parser(subparsers)
     helps = {action.dest: action.help or "" for action in subparsers._choices_actions}
     for name, parser in subparsers.choices.items():
         lines += _command(parser, helps[name])

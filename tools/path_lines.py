@@ -19,18 +19,36 @@ from typing import Final
 PROJECT: Final = Path(__file__).parent.parent
 PATH: Final[dict[str, tuple[str, ...]]] = {
     "loop": ("daemon.py",),
-    "shell": ("shell/actions.py", "shell/ground.py", "shell/look.py", "shell/disk.py"),
-    "engine": ("engine/enrolment.py", "engine/messages.py", "engine/policy.py", "engine/failures.py"),
+    "shell": (
+        "shell/lane.py",
+        "shell/actions.py",
+        "shell/exchange.py",
+        "shell/ground.py",
+        "shell/look.py",
+        "shell/disk.py",
+    ),
+    "engine": (
+        *("engine/enrolment.py", "engine/messages.py", "engine/policy.py", "engine/picture.py", "engine/failures.py"),
+    ),
     "protocol": (
-        *("protocols/__init__.py", "protocols/answers.py", "protocols/classify.py"),
+        *("protocols/__init__.py", "protocols/answers.py"),
         *("protocols/signed/bodies.py", "protocols/signed/generation.py", "protocols/signed/signature.py"),
     ),
     "wire": ("wfm/client.py", "model/wire.py", "model/outcome.py", "model/state.py"),
 }
+OFF_PATH: Final = (
+    *("engine/verdicts.py", "engine/resume.py", "protocols/classify.py"),
+    *("shell/bootstrap.py", "shell/first_contact.py", "shell/presenting.py"),
+    *("wfm/failures.py", "wfm/handshake.py", "wfm/timeless.py", "wfm/unverified.py"),
+)
+"""What failures mean, and ways that an onboarding goes only where it is told to. That it does not is looked at."""
 
 
 def count(url: str, ca_file: Path, timeout: float) -> dict[str, int]:
-    """Onboard a device with the WFM at `url` under coverage; return the lines run through, by part of the path."""
+    """Onboard a device with the WFM at `url` under coverage; return the lines run through, by part of the path.
+
+    Raises RuntimeError if it was not enrolled, or ran through a function in a module that is said not to be on the way.
+    """
     with tempfile.TemporaryDirectory(prefix="margod-path-") as scratch:
         place = Path(scratch)
         (place / "m.yaml").write_text(f'wfm: {{url: "{url}"}}\ntrust: {{ca_file: {ca_file}}}\n')
@@ -69,7 +87,16 @@ def count(url: str, ca_file: Path, timeout: float) -> dict[str, int]:
         subprocess.run(report, check=True, timeout=timeout, cwd=PROJECT, env=env)
         files = json.loads((place / "report.json").read_text())["files"]
     executed = {name.split("margod/", 1)[-1]: set(about["executed_lines"]) for name, about in files.items()}
+    if strayed := [name for name in OFF_PATH if enters(PROJECT / "margod" / name, executed.get(name, set()))]:
+        raise RuntimeError(f"an onboarding ran through {', '.join(strayed)}")
     return {part: sum(run_through(PROJECT / "margod" / f, executed[f]) for f in names) for part, names in PATH.items()}
+
+
+def enters(path: Path, executed: set[int]) -> bool:
+    """Return whether a function in `path` was entered: one of the `executed` lines is in its body."""
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    nodes = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, functions)]
+    return any(executed & set(range(node.body[0].lineno, (node.end_lineno or 0) + 1)) for node in nodes)
 
 
 def run_through(path: Path, executed: set[int]) -> int:

@@ -6,6 +6,7 @@ the specification; imports `model` alone of ours.
 
 from __future__ import annotations
 
+from margod.capabilities.hardware import hardware
 from margod.capabilities.probe import Overrides, Probed, Source, look, probe
 
-__all__ = ["Overrides", "Probed", "Source", "look", "probe"]
+__all__ = ["Overrides", "Probed", "Source", "hardware", "look", "probe"]

@@ -25,6 +25,7 @@ COMMANDS: Final = (
     "retry",
     "reload",
     "reset",
+    "prepare-image",
     "identity",
     "trust",
     "clock",
@@ -100,5 +101,5 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     asked_for = [arguments[0]] if arguments and arguments[0] in COMMANDS else COMMANDS
     for name in asked_for:
-        import_module(f"margod.cli.{name}").add_parser(subparsers)
+        import_module(f"margod.cli.{name.replace('-', '_')}").add_parser(subparsers)
     return parser

@@ -1,4 +1,4 @@
-"""`margod identity show|export|rotate`: the device's certificate, from the daemon or, with it down, as stored."""
+"""`margod identity show|export|rotate|adopt-hardware`: the device's certificate, from the daemon or as stored."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    """Add the command and its three."""
+    """Add the command and its four."""
     parser = subparsers.add_parser("identity", help="show, export or rotate this device's certificate", epilog=_CODES)
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     show = actions.add_parser(
@@ -63,6 +63,15 @@ def add_parser(subparsers: Subparsers) -> None:
     rotate.add_argument("--abort", action="store_true", help="give up what was begun")
     rotate.set_defaults(run=_rotate)
     add_socket_options(rotate)
+    adopt = actions.add_parser(
+        "adopt-hardware",
+        help="say that this is the same device with another board",
+        description="Bind the stored identity to the hardware that it is on: the same device with another board or "
+        "network card. Not for a copy of another device's disk: both would be the same device to the WFM.",
+        epilog=_CODES,
+    )
+    adopt.set_defaults(run=_adopt_hardware)
+    add_socket_options(adopt)
     for action in (show, export):
         add_socket_options(action)
         action.add_argument("--next", action="store_true", help="that of the rotation that is under way")
@@ -119,6 +128,11 @@ def _rotate(args: argparse.Namespace) -> int:
     return 0
 
 
+def _adopt_hardware(args: argparse.Namespace) -> int:
+    print(shown(client(args, admin=True).adopt_hardware()["message"]))
+    return 0
+
+
 def _write(path: Path, data: bytes) -> None:
     """Write the file aside and put it in place at once. Root may be told to write where others can: follows no link.
 
@@ -150,13 +164,14 @@ def _identity(args: argparse.Namespace) -> IdentityDocument:
     try:
         found = client(args).identity()
     except DaemonUnreachable as unreachable:
-        found = _stored(_state_directory(args), unreachable)
+        found = _stored(state_directory(args), unreachable)
     if found is None:
         raise IdentityError(NO_IDENTITY)
     return found
 
 
-def _state_directory(args: argparse.Namespace) -> Path:
+def state_directory(args: argparse.Namespace) -> Path:
+    """Return the directory of --state-dir, or the daemon's."""
     # systemd gives several directories separated by colons; the first is the daemon's.
     given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
     return Path(args.state_dir or given or _configured_directory())

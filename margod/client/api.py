@@ -81,6 +81,10 @@ class Client:
         """Have the configuration read anew (admin socket)."""
         return cast("ReloadDocument", self._ask("POST", "/v1/reload"))
 
+    def adopt_hardware(self) -> MessageDocument:
+        """Have the stored identity bound to the hardware that it is on (admin socket)."""
+        return cast("MessageDocument", self._ask("POST", "/v1/identity/adopt-hardware"))
+
     def rotate(self) -> MessageDocument:
         """Have another identity onboarded, to take the place of the one in force (admin socket)."""
         return cast("MessageDocument", self._ask("POST", "/v1/identity/rotate"))

@@ -161,6 +161,12 @@ class StateSettings:
         "default.",
         default_from="STATE_DIRECTORY",
     )
+    allow_volatile: bool = _setting(
+        values.BOOLEAN,
+        False,
+        "true: onboard although the state directory does not survive a restart (tmpfs, an overlay over one, a "
+        "partition that is not mounted). Then each restart is another device to the WFM.",
+    )
 
 
 @attrs.frozen(kw_only=True)

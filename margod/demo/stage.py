@@ -118,7 +118,7 @@ class Stage:
         lines = (
             f"wfm: {{url: {json.dumps(url)}}}",
             f"trust: {{ca_file: {json.dumps(ca_file)}}}",
-            f"state: {{directory: {json.dumps(str(self.state))}}}",
+            f"state: {{directory: {json.dumps(str(self.state))}, allow_volatile: true}}",
             f"local: {{directory: {json.dumps(str(self.directory / 'run'))}}}",
             "log: {level: debug}",
         )

@@ -18,12 +18,13 @@ from enum import Enum
 from random import Random
 from typing import Final, assert_never
 
-from margod.engine import doubt, forms, policy
+from margod.engine import doubt, forms, policy, verdicts
 from margod.engine import messages as m
 from margod.engine.failures import state_note
 from margod.engine.picture import Picture
 from margod.engine.policy import Policy, Schedule
 from margod.engine.resume import resume
+from margod.engine.streaks import Streaks
 from margod.engine.upkeep import Upkeep
 from margod.model import reasons
 from margod.model.outcome import Kind, Outcome, Step
@@ -62,13 +63,12 @@ class Enrolment:
         self._to_keep: m.Keep | None = None
         self._intent_form: str | None = None
         """The form of a durable intent whose request certainly never left: it is still good for that form."""
-        self._former_asked = False
-        self._is_new = True
-        self._look_again = False
+        self._former_asked, self._is_new, self._look_again = False, True, False
         self._upkeep, self._doubt, self._resting = Upkeep(rng), doubt.NONE, False
         self._picture = Picture(now)
         self._attempt = self._streak = 0
         self._schedule: Schedule | None = None
+        self._streaks = Streaks()
         self._floor = 0.0
         self._last_wake = self._last_told = -policy.SPREAD
 
@@ -97,8 +97,7 @@ class Enrolment:
             next_at=self._next_at(now),
             floor_at=now.wall + self._floor - now.mono if self._floor > now.mono else 0.0,
             upkeep=self._upkeep.memory(now),
-            doubt=self._doubt,
-            doubted_for=now.mono - self._doubt.since,
+            doubt=self._doubt.shifted(-now.mono),
             trail=self._picture.trail(now),
         )
 
@@ -188,13 +187,13 @@ class Enrolment:
             return False
         self._picture.restore(memory.state, memory.reason, memory.detail, min(memory.since, now.wall))
         self._upkeep.recall(memory.upkeep, now)
-        self._doubt = replace(memory.doubt, since=now.mono - memory.doubted_for)
-        if facts.next_step(former_asked=False) is None and not self._doubt.steps:
-            return False  # enrolled since then; nothing is waited for
-        self._attempt, self._streak = memory.attempt, memory.streak
+        self._doubt = memory.doubt.shifted(now.mono)
         resumed = resume(memory, now, self._rng)
+        if facts.next_step(former_asked=False) is None and not self._doubt.last and resumed.floor <= now.mono:
+            return False  # enrolled since then; nothing is waited for
+        self._streaks = Streaks({resumed.schedule: memory.streak})
+        self._attempt, self._streak, self._on = memory.attempt, memory.streak, _On.TIMER
         self._due, self._floor, self._schedule = resumed.due, resumed.floor, resumed.schedule
-        self._on = _On.TIMER
         return True
 
     def _choose(self, now: m.Now) -> Step | None:
@@ -202,15 +201,15 @@ class Enrolment:
         step = self._facts.next_step(former_asked=self._former_asked) if self._facts else None
         if step not in (None, Step.REPORT):
             return step
-        if self._doubt.steps:  # by turns: it takes words on both routes to be sure
-            return Step.CONFIRM if self._step is Step.REPORT else Step.REPORT
+        if self._doubt.last:  # by turns: it takes words on both routes to be sure
+            return self._doubt.next_step()
         return step or self._upkeep.next(now)
 
     def _form(self, step: Step) -> str:
         return forms.present(self._facts, self._history, step)
 
     def _begin_step(self) -> None:
-        self._attempt, self._streak, self._schedule = 0, 0, None
+        self._attempt, self._streak, self._schedule, self._streaks = 0, 0, None, Streaks()
 
     def _proceed(self, now: m.Now) -> list[m.Command]:
         """Do what comes next, now."""
@@ -356,17 +355,18 @@ class Enrolment:
         if kind is Kind.FORBIDDEN and step is Step.ENROL and self.rules.forbidden_is_pending:
             kind, reason = Kind.PENDING, reasons.NOT_APPROVED_YET
         enrolled = facts.enrolled and facts.reported != ""
-        verdict = self.rules.verdict(step, kind, accepted=facts.enrolled, enrolled=enrolled)
+        verdict = verdicts.verdict(step, kind, accepted=facts.enrolled, enrolled=enrolled)
         state, detail = verdict.state, outcome.detail
         failed_reason = reason
         if state is None:
             state = self._picture.state if self._picture.state in m.SPOKEN else State.ONBOARDING
         if enrolled and step in _ABOUT_US:
             self._doubt = self._doubt.heard(step, outcome, now.mono)
-        refused = self._doubt.verdict(now.mono, self.rules.forgotten_after)
-        if refused is not None:
-            state, reason = State.REFUSED, refused
-            detail = outcome.detail if self._doubt.counts(outcome) else self._picture.detail
+        said = step in _ABOUT_US and self._doubt.counts(outcome)
+        stays = self._picture.state is State.REFUSED and bool(self._doubt.last)
+        if stays or (said and self._doubt.is_enough(self.rules.forgotten_after)):
+            state, reason = State.REFUSED, self._doubt.reason
+            detail = outcome.detail if said else self._picture.detail
         elif state is State.ENROLLED:
             reason, detail = reasons.ENROLLED, ""
         elif verdict.state is None and state in m.SPOKEN:
@@ -386,7 +386,7 @@ class Enrolment:
 
     def _wait(self, schedule: Schedule, retry_after: float | None, now: m.Now) -> float:
         """Set `due` and return how far away it is, seconds."""
-        self._streak = self._streak + 1 if schedule is self._schedule else 0
+        self._streak = self._streaks.next(schedule)
         self._schedule, self._on = schedule, _On.TIMER
         wait = schedule.delay(self._streak, self._rng)
         floor = policy.floor(retry_after)

@@ -103,8 +103,7 @@ class Memory:
     upkeep: Mapping[Step, float] = field(default_factory=dict)
     """When each upkeep is next due, Unix seconds."""
     doubt: Doubt = NONE
-    doubted_for: float = 0.0
-    """For how many seconds there has been a doubt; its own `since` is of the earlier process."""
+    """Its times are seconds before `at`, negative."""
     trail: Trail = NO_TRAIL
     """Under which trust the WFM was verified, and for how long somebody else has answered in its place."""
 

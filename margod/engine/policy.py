@@ -1,4 +1,4 @@
-"""What each outcome means for the state, and how long to wait: the table of the design, complete, in one place."""
+"""How long to wait, and the owner's settings that decide; what each failure means is in verdicts.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from random import Random
 from typing import Final
 
 from margod.model import reasons
-from margod.model.outcome import Kind, Step
+from margod.model.outcome import Step
 from margod.model.reasons import Reason
 from margod.model.state import State
 
@@ -57,81 +57,6 @@ LOCAL: Final = Schedule(10.0, 300.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """The state that an outcome leads to, and the schedule of the next attempt.
-
-    `state` None: the state stays what it was if the WFM has spoken before (pending, rejected, blocked), because a
-    network that fails takes nothing back; otherwise it is `onboarding`.
-    """
-
-    state: State | None
-    schedule: Schedule
-
-
-ENROL: Final[dict[Kind, Verdict]] = {
-    Kind.PENDING: Verdict(State.PENDING_APPROVAL, PENDING),
-    Kind.FORBIDDEN: Verdict(State.REJECTED, REJECTED),
-    Kind.INVALID: Verdict(State.BLOCKED, BLOCKED),
-    Kind.UNAUTHORIZED: Verdict(State.BLOCKED, BLOCKED),
-    Kind.UNKNOWN: Verdict(State.BLOCKED, BLOCKED),
-    Kind.CONFLICT: Verdict(State.BLOCKED, BLOCKED),
-    Kind.WRONG_ADDRESS: Verdict(State.BLOCKED, BLOCKED),
-    Kind.BAD_ANSWER: Verdict(None, TRYING),
-    Kind.BUSY: Verdict(None, TRYING),
-    Kind.UNREACHABLE: Verdict(None, TRYING),
-    Kind.UNTRUSTED: Verdict(State.UNTRUSTED, UNTRUSTED),
-    Kind.INTERCEPTED: Verdict(None, UNTRUSTED),
-    Kind.CLOCK: Verdict(None, CALLS),
-}
-"""Everything but ACCEPTED, for the enrolment request."""
-
-FETCH_TRUST: Final[dict[Kind, Verdict]] = {
-    Kind.PENDING: Verdict(State.UNTRUSTED, UNTRUSTED),
-    Kind.FORBIDDEN: Verdict(State.UNTRUSTED, UNTRUSTED),
-    Kind.INVALID: Verdict(State.UNTRUSTED, UNTRUSTED),
-    Kind.UNAUTHORIZED: Verdict(State.UNTRUSTED, UNTRUSTED),
-    Kind.UNKNOWN: Verdict(State.UNTRUSTED, UNTRUSTED),
-    Kind.CONFLICT: Verdict(State.UNTRUSTED, UNTRUSTED),
-    Kind.WRONG_ADDRESS: Verdict(State.UNTRUSTED, UNTRUSTED),
-    Kind.BAD_ANSWER: Verdict(State.UNTRUSTED, UNTRUSTED),
-    Kind.BUSY: Verdict(None, TRYING),
-    Kind.UNREACHABLE: Verdict(None, TRYING),
-    Kind.UNTRUSTED: Verdict(State.UNTRUSTED, UNTRUSTED),
-    Kind.INTERCEPTED: Verdict(None, UNTRUSTED),
-    Kind.CLOCK: Verdict(None, CALLS),
-}
-"""The same for the download of the root CA: without one there is no trust, whatever the refusal was."""
-
-REPORT: Final[dict[Kind, Schedule]] = {
-    Kind.PENDING: REJECTED,
-    Kind.FORBIDDEN: REJECTED,
-    Kind.INVALID: BLOCKED,
-    Kind.UNAUTHORIZED: REJECTED,
-    Kind.UNKNOWN: REJECTED,
-    Kind.CONFLICT: REJECTED,
-    Kind.WRONG_ADDRESS: REJECTED,
-    Kind.BAD_ANSWER: CALLS,
-    Kind.BUSY: TRYING,
-    Kind.UNREACHABLE: TRYING,
-    Kind.UNTRUSTED: UNTRUSTED,
-    Kind.INTERCEPTED: UNTRUSTED,
-    Kind.CLOCK: CALLS,
-}
-"""For the calls of an onboarded device only the schedule differs: no outcome takes the enrolment back."""
-
-CAP: Final[dict[State, float]] = {
-    State.PENDING_APPROVAL: PENDING.cap,
-    State.REJECTED: REJECTED.cap,
-    State.BLOCKED: BLOCKED.cap,
-    State.UNTRUSTED: UNTRUSTED.cap,
-    State.ONBOARDED: BLOCKED.cap,
-    State.ENROLLED: BLOCKED.cap,
-    State.REFUSED: REJECTED.cap,
-}
-"""The longest wait that a restart takes over in each state, seconds (others: TRYING's), whatever the clock says."""
-
-
-@dataclass(frozen=True, slots=True)
 class Policy:
     """The owner's settings that decide what an outcome means."""
 
@@ -141,19 +66,6 @@ class Policy:
     """What an enrolled device asks from time to time: the longest time between two, seconds."""
     forgotten_after: float = DAY
     """For so many seconds a WFM has to say that it does not know or accept an enrolled device before it is refused."""
-
-    def verdict(self, step: Step, kind: Kind, *, accepted: bool, enrolled: bool) -> Verdict:
-        """Return what `kind` (not ACCEPTED) at `step` leads to.
-
-        `accepted`: the enrolment record is stored; `enrolled`: and an earlier report was accepted.
-        """
-        if step is Step.FETCH_TRUST:
-            found = FETCH_TRUST[kind]
-            return Verdict(State.ENROLLED, found.schedule) if enrolled else found
-        if accepted or step is Step.REPORT:
-            schedule = CALLS if enrolled and REPORT[kind] is TRYING else REPORT[kind]
-            return Verdict(State.ENROLLED if enrolled else State.ONBOARDED, schedule)
-        return ENROL[kind]
 
 
 def first_words(step: Step, *, known: bool) -> tuple[State, Reason]:

@@ -19,7 +19,16 @@ _SCHEDULES: Final = {
     State.BLOCKED: policy.BLOCKED,
     State.UNTRUSTED: policy.UNTRUSTED,
 }
-
+_CAP: Final[dict[State, float]] = {
+    State.PENDING_APPROVAL: policy.PENDING.cap,
+    State.REJECTED: policy.REJECTED.cap,
+    State.BLOCKED: policy.BLOCKED.cap,
+    State.UNTRUSTED: policy.UNTRUSTED.cap,
+    State.ONBOARDED: policy.BLOCKED.cap,
+    State.ENROLLED: policy.BLOCKED.cap,
+    State.REFUSED: policy.REJECTED.cap,
+}
+"""The longest wait that a restart takes over in each state, seconds (others: TRYING's), whatever the clock says."""
 
 LATE: Final = 10.0
 """Seconds by which a wait has to be over for its device to have been without power: then many come back with it."""
@@ -37,7 +46,7 @@ class Resumed:
 def resume(memory: Memory, now: Now, rng: Random) -> Resumed:
     """Return the rest of the wait in `memory`: never longer than the state's schedule or a day's Retry-After."""
     schedule = _SCHEDULES.get(memory.state, policy.TRYING)
-    cap = policy.CAP.get(memory.state, policy.TRYING.cap)
+    cap = _CAP.get(memory.state, policy.TRYING.cap)
     next_at = memory.at + schedule.delay(memory.streak, rng) if memory.next_at is None else memory.next_at
     # Never more than what was left when it was written: a clock that was ahead then must not lengthen the wait now.
     floor = policy.floor(min(memory.floor_at - now.wall, memory.floor_at - memory.at) if memory.floor_at else None)

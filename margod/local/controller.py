@@ -36,6 +36,9 @@ class Controller(Protocol):
     async def forget_trust(self) -> dict[str, object]:
         """Drop the root CA that is kept, to download it anew. Raises MargodError if no other could be had."""
 
+    async def adopt_hardware(self) -> dict[str, object]:
+        """Bind the stored identity to the hardware that it is on. Raises MargodError if there is none."""
+
     async def rotate(self) -> dict[str, object]:
         """Begin to have another identity onboarded. Raises MargodError if that cannot be done now."""
 

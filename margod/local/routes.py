@@ -114,6 +114,9 @@ def _actions(controller: Controller) -> dict[str, dict[str, Handler]]:
     async def forget_trust(_: BaseRequest) -> Response:
         return document(await controller.forget_trust())
 
+    async def adopt_hardware(_: BaseRequest) -> Response:
+        return document(await controller.adopt_hardware())
+
     async def rotate(_: BaseRequest) -> Response:
         return document(await controller.rotate(), 202)
 
@@ -128,6 +131,7 @@ def _actions(controller: Controller) -> dict[str, dict[str, Handler]]:
         return document(await controller.reset_clock())
 
     return {
+        "/v1/identity/adopt-hardware": {"POST": adopt_hardware},
         "/v1/identity/rotate": {"POST": rotate},
         "/v1/identity/rotate/abort": {"POST": abort_rotation},
         "/v1/retry": {"POST": retry},

@@ -69,10 +69,16 @@ _REFUSED: Final[dict[Step, dict[int, tuple[Kind, Reason]]]] = {
 }
 _DOWNLOADS: Final = (Step.FETCH_TRUST, Step.REFRESH_TRUST)
 _UNKNOWN_CLIENT: Final = re.compile(
-    r"(client|device)\b.*(unknown|not.?found|not.?(registered|known)|n.t.?exist)|(unknown|no such)\b.*(client|device)",
+    r"\b(client|device)\b[^.;,]{0,90}?\b(unknown|not (found|known|registered|onboarded)|(does not|doesn't) exist)\b"
+    r"|\b(unknown|unregistered|no such) (client|device)\b",
     re.IGNORECASE,
 )
-"""What servers say, in JSON, where 400 and 401 may mean an unknown client as well as a refused signature."""
+_ABOUT_SOMETHING_ELSE: Final = re.compile(
+    r"revo(ked|cation)|block|den(y|ied)|forbid|suspend|reject|signature|certificate|token|route|licen[cs]e|expire|clock",
+    re.IGNORECASE,
+)
+"""What servers say, in JSON, when they know no such client: nothing else may be meant, because a device that was
+forgotten may be onboarded anew, and one that was revoked must not."""
 
 
 def refusal(step: Step, result: Answer | TransportFailure) -> Outcome:
@@ -112,12 +118,11 @@ def _by_status(step: Step, answer: Answer) -> Outcome:
 
 
 def _client_is_unknown(step: Step, answer: Answer) -> bool:
-    """Return whether the WFM says in so many words, unlike some page in between, that it knows no such id."""
-    if step not in (Step.REPORT, Step.CONFIRM) or not read_object(answer):
+    """Return whether the WFM says in so many words that it knows no such client. 401 and 403 never say that."""
+    if step not in (Step.REPORT, Step.CONFIRM) or answer.status not in (400, 404, 410) or not read_object(answer):
         return False
-    if answer.status in (404, 410):
-        return True
-    return answer.status in (400, 401) and _UNKNOWN_CLIENT.search(error_text(answer)) is not None
+    said = error_text(answer)
+    return _UNKNOWN_CLIENT.search(said) is not None and _ABOUT_SOMETHING_ELSE.search(said) is None
 
 
 def _detail(answer: Answer, outcome: Outcome) -> str:

@@ -28,9 +28,10 @@ from margod.model import reasons
 from margod.model.errors import MargodError, StateUnusable
 from margod.model.reasons import Reason
 from margod.shell import archive
+from margod.shell.belonging import copied
 from margod.shell.device import capabilities_of
 from margod.shell.ground import Ground
-from margod.shell.records import ANCHORS, CHOSEN, STAGED, WFM, json_object
+from margod.shell.records import ANCHORS, CHOSEN, HARDWARE, STAGED, WFM, json_object
 from margod.shell.situation import Situation, binding_of
 from margod.store import move, remove_tree, sync_directory
 from margod.vault import Vault, ledger
@@ -43,8 +44,8 @@ GONE: Final = ".next.old"
 """What it is called while it is removed: half removed, it must not look like an earlier candidate."""
 ABOUT: Final = "candidate.json"
 
-_FOLLOWED: Final = (WFM, ANCHORS, STAGED, CHOSEN)
-"""Where the WFM is and what verifies it: always what the enrolment in force has."""
+_FOLLOWED: Final = (WFM, ANCHORS, STAGED, CHOSEN, HARDWARE)
+"""Where the WFM is, what verifies it, and which device this is: always what the enrolment in force has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +198,8 @@ class Succession:
             raise NotRotated("What the WFM said was about another enrolment.")
         if vault.damaged or vault.read_only or vault.wiped or force.generation.client_id(vault.records) is None:
             raise NotRotated("This device is not enrolled; `margod reset --new-identity` gives it another key.")
+        if copied(vault.records, force.seen):
+            raise NotRotated(reasons.HARDWARE_MISMATCH.says, reasons.HARDWARE_MISMATCH)
         identity = self._reissued(vault, now) if why == archive.FORGOTTEN else self._another(vault, now)
         about = About(why, vault.binding, now, now + delay)
         followed = {name: vault.records[name] for name in _FOLLOWED if name in vault.records}
@@ -252,6 +255,8 @@ class Succession:
             return
         assert candidate.vault is not None
         candidate.config = force.config
+        if copied(vault.records, force.seen) or copied(candidate.vault.records, force.seen):
+            return  # another device's, as the look says: it takes no place here
         verdict = judge(vault, candidate.vault, accepted=candidate.accepted)
         if verdict is Verdict.PROMOTE and not promotes:
             return

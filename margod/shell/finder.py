@@ -31,8 +31,27 @@ CALM: Final = 2.0
 """Seconds at least between two looks because of what is announced: anybody can announce a lot."""
 CALM_BOUND: Final = 60.0
 """The same for a WFM that has answered before: its new address is stored."""
+SAID: Final = 3_600.0
+"""Seconds at least between two lines above debug on what is announced."""
 SHOWN: Final = 16
 """WFMs that status lists."""
+
+
+class Hearsay:
+    """How loud a change in what is announced is: who flaps, or does so on purpose, must not fill the journal."""
+
+    def __init__(self) -> None:
+        """Begin with nothing heard."""
+        self._said_at: float | None = None
+        self._unsaid = 0
+
+    def changed(self, now: float) -> tuple[str, dict[str, int]]:
+        """Return the level of the line about a change at `now`, monotonic, and how many were not said before it."""
+        if self._said_at is not None and now - self._said_at < SAID:
+            self._unsaid += 1
+            return "debug", {}
+        unsaid, self._unsaid, self._said_at = self._unsaid, 0, now
+        return "info", {"changes": unsaid + 1} if unsaid else {}
 
 
 class Finder:
@@ -45,6 +64,7 @@ class Finder:
         self._found = found
         self._task: asyncio.Task[None] | None = None
         self._browser: Browser | None = None
+        self._hearsay = Hearsay()
         self._type = ""
         self._bound = False
         self._away_since: float | None = None
@@ -155,7 +175,9 @@ class Finder:
                 if seen == self._ground.sightings:
                     continue
                 self._ground.sightings = seen
-                log.info("wfms-seen", count=len(seen), instances=[candidate.instance for candidate in seen[:SHOWN]])
+                level, more = self._hearsay.changed(time.monotonic())
+                names = [candidate.instance for candidate in seen[:SHOWN]]
+                getattr(log, level)("wfms-seen", count=len(seen), instances=names, **more)
                 await self._found()
                 await asyncio.sleep(CALM_BOUND if self._bound else CALM)
         finally:

@@ -10,20 +10,21 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Final
 
+from margod import capabilities
 from margod import identity as identities
 from margod.config import Config
 from margod.discovery import Candidate
 from margod.engine.messages import History, Memory
-from margod.identity import Identity
+from margod.identity import Identity, hardware
 from margod.model import reasons
 from margod.model.errors import IdentityError, MargodError, StateInUse, StateNotWritable, StateUnusable
 from margod.protocols import Generation
 from margod.protocols.signed import Dialect, Signed, SignedAs
-from margod.shell import anchoring, moving, renewal
+from margod.shell import anchoring, belonging, moving, renewal
 from margod.shell import proxy as proxies
 from margod.shell.look import Look
 from margod.shell.place import Place
-from margod.shell.records import CHOSEN, WFM, json_object
+from margod.shell.records import CHOSEN, HARDWARE, WFM, json_object
 from margod.shell.situation import Situation, binding_of, blocked_by
 from margod.shell.timekeeper import Timekeeper
 from margod.store import read_regular, write_file
@@ -63,6 +64,8 @@ class Ground:
         """The WFMs that announce themselves and count; what is not browsed for is not in it."""
         self.keeper = keeper or Timekeeper(clock)
         self.clock = self.keeper.wall
+        self.seen: hardware.Seen = {}
+        """What the device is recognised by, as of the last look."""
         self._identity: tuple[bytes, bytes, Identity] | None = None
         self._ca_file: object = None
 
@@ -80,7 +83,7 @@ class Ground:
     def open(self) -> None:
         """Open and lock the state directory. Raises StateInUse, StateUnusable or StateNotWritable."""
         if self.vault is None:
-            self.vault = Vault.open(self.directory)
+            self.vault, self.seen = Vault.open(self.directory), capabilities.hardware()
             self.keeper.load(self.directory)
 
     def close(self) -> None:
@@ -96,6 +99,7 @@ class Ground:
             assert self.vault is not None
             if self.vault.wiped:
                 return Situation(blocked_by(reasons.WIPED, ""))
+            self.seen = capabilities.hardware()
             self._ca_file = anchoring.signature(self.config.trust.ca_file)  # before it is read: no change is missed
             return Look(self, self.vault, self.clock()).situation()
         except (StateInUse, StateUnusable, StateNotWritable) as error:
@@ -128,7 +132,7 @@ class Ground:
     def keep(self, changes: Mapping[str, bytes | None]) -> None:
         """Commit the records of an accepted step beside what there is, the log folded in. Raises StateNotWritable."""
         vault = self._open_vault()
-        changes = {ledger.LEDGER: ledger.fold(self.history()), **changes}
+        changes = {ledger.LEDGER: ledger.fold(self.history()), **belonging.due(vault.records, self.seen), **changes}
         if (record := changes.get(WFM)) is not None:
             changes[WFM] = moving.outlived(vault.records.get(WFM, b""), record)
         vault.commit(changes, vault.binding)
@@ -152,6 +156,9 @@ class Ground:
         if vault.damaged and not new_identity:
             raise MargodError(reasons.NOT_RESET, reasons.STATE_DAMAGED.says, hint="`margod reset --new-identity`.")
         history, records = self.history(), dict(vault.records)
+        if belonging.copied(records, self.seen):  # a new certificate over the same key, or an archive of it, is a copy
+            mismatch = reasons.HARDWARE_MISMATCH
+            raise MargodError(reasons.NOT_RESET, mismatch.says, hint=mismatch.hint)
         begun = self.generation.client_id(records) is not None or history.settled or history.unanswered
         records[ledger.LEDGER] = ledger.fold(history)
         changes = moving.reset(
@@ -166,6 +173,13 @@ class Ground:
             bound = binding_after({**records, **fresh}, changes, vault.binding)
             changes |= fresh
         vault.commit(changes, bound)
+
+    def adopt_hardware(self) -> None:
+        """Bind the vault to the hardware that it is on. Raises IdentityError or StateNotWritable."""
+        if identities.KEY_RECORD not in self._open_vault().records:
+            raise IdentityError(reasons.NO_IDENTITY)
+        self.seen = capabilities.hardware()
+        self.keep({HARDWARE: belonging.bound(self.seen)})
 
     def wipe(self) -> None:
         """Clear the state directory. Raises StateNotWritable; see `Vault.wipe`."""

@@ -24,10 +24,10 @@ from margod.model.outcome import Step
 from margod.model.reasons import Reason
 from margod.model.state import State
 from margod.protocols import Context
-from margod.shell import anchoring, moving, renewal
+from margod.shell import anchoring, archive, belonging, moving, renewal
 from margod.shell.device import capabilities_of
 from margod.shell.place import Nowhere, Place, locate, name_of
-from margod.shell.records import ANCHORS, CHOSEN, STAGED, WFM, json_object
+from margod.shell.records import ANCHORS, CHOSEN, HARDWARE, STAGED, WFM, json_object
 from margod.shell.situation import Claim, Situation, Warned, binding_of, is_valid, nothing_but
 from margod.vault import Vault, ledger
 from margod.wfm import Proxy
@@ -84,7 +84,10 @@ class Look:
     def situation(self) -> Situation:
         """Return the situation, after bringing the vault into line with it."""
         obstacle: Obstacle | None = None
+        if not self.vault.read_only and (other := belonging.mismatch(self.records, self.ground)):
+            return replace(other, warnings=tuple(self.warnings))
         try:
+            self._look_around()
             self._move()
             self.waits = self._no_time()
             self._take_identity()
@@ -103,6 +106,19 @@ class Look:
         blocked = obstacle is not None and obstacle.state is State.BLOCKED
         return self._describe(obstacle if blocked else self.waits or obstacle)
 
+    def _look_around(self) -> None:
+        """Take nothing for this device's that is another's, and begin nothing on what does not last."""
+        if self.vault.read_only:
+            raise _Stopped(State.BLOCKED, reasons.STATE_NEWER)
+        if belonging.copied(self.records, self.ground.seen):
+            self.records = belonging.without_identity(self.records)
+            self.history = ledger.summarise(self.records, (), reissued=False)
+        found = belonging.warnings(self.ground)
+        lost = next((each for each in found if each.reason is reasons.STATE_VOLATILE), None)
+        if lost and not (self.enrolled or self.ground.follows):
+            raise _Stopped(State.BLOCKED, lost.reason, lost.message)
+        self.warnings += found
+
     def _no_time(self) -> Obstacle | None:
         """Return what keeps a device that is not enrolled from beginning: a clock that cannot be right."""
         said = self.ground.keeper.implausible()
@@ -113,8 +129,6 @@ class Look:
 
     def _move(self) -> None:
         """Find the WFM, before anything else: another one means other records, archived ones or fresh."""
-        if self.vault.read_only:
-            return
         self.found = self._locate()
         known = name_of(self.stored)
         if isinstance(self.found, Nowhere) or self.found.name == known:
@@ -122,6 +136,8 @@ class Look:
         if self.ground.follows:  # it goes where the enrolment in force goes, or it ends with it
             self.found = Nowhere(State.BLOCKED, reasons.WFM_CHANGED, f"not {self.stored.get('url')} any more")
             return
+        if not known and not archive.formers(self.records):
+            return  # the first WFM of all: there is nothing to leave and nothing to come back to
         history, settings = self.history, self.config
         changes = moving.move(
             {**self.records, ledger.LEDGER: ledger.fold(history)},
@@ -154,8 +170,6 @@ class Look:
             return nowhere
 
     def _take_identity(self) -> None:
-        if self.vault.read_only:
-            raise _Stopped(State.BLOCKED, reasons.STATE_NEWER)
         settings = self.config.identity
         try:
             if settings.key_file is not None and settings.certificate_file is not None:
@@ -196,6 +210,7 @@ class Look:
 
     def _adopt(self, identity: Mapping[str, bytes]) -> None:
         self.records.update(identity)
+        self.records[HARDWARE] = belonging.bound(self.ground.seen)
         for name in (ledger.LEDGER, REPORT):  # what was said under another certificate
             self.records.pop(name, None)
 
@@ -259,6 +274,7 @@ class Look:
         if changes or binding != self.vault.binding:
             if binding == self.vault.binding:
                 changes.setdefault(ledger.LEDGER, ledger.fold(self.ground.history()))
+            changes = {**belonging.due(self.vault.records, self.ground.seen), **changes}
             self.vault.commit(changes, binding)
 
     def _not_stored(self, error: StateNotWritable) -> Obstacle | None:

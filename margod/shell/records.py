@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Final
 
+from margod.identity import hardware
+
 WFM: Final = "wfm.json"
 """Which WFM this is, by which protocol, and where its anchors come from."""
 EPOCH: Final = "epoch"
@@ -14,6 +16,10 @@ STAGED: Final = "staged.json"
 """Root CAs that the WFM offers and that are no anchors yet (`renewal.py`)."""
 CHOSEN: Final = "chosen.json"
 """Which of several discovered WFMs the operator chose: {"instance": ...}."""
+
+
+HARDWARE: Final = hardware.RECORD
+"""What the vault is bound to (`identity/hardware.py`): of the device, whatever its enrolment."""
 
 
 def json_object(data: bytes) -> dict[str, object]:

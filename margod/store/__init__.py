@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from margod.store.directories import commit_directory, move, remove_tree, sync_directory
 from margod.store.files import append_line, read_regular, sync_file, write_file
+from margod.store.lasting import volatile
 from margod.store.shredding import shred_tree
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "shred_tree",
     "sync_directory",
     "sync_file",
+    "volatile",
     "write_file",
 ]

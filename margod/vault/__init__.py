@@ -10,5 +10,6 @@ from margod.vault.answerlog import Entry
 from margod.vault.generation import RECORD_LIMIT
 from margod.vault.loading import Finding, peek
 from margod.vault.vault import Vault
+from margod.vault.wiping import clear
 
-__all__ = ["RECORD_LIMIT", "Entry", "Finding", "Vault", "peek"]
+__all__ = ["RECORD_LIMIT", "Entry", "Finding", "Vault", "clear", "peek"]

@@ -95,10 +95,10 @@ def to_text(memory: Memory) -> dict[str, str]:
         "floor_at": repr(memory.floor_at),
     }
     if memory.upkeep:
-        text["upkeep"] = ",".join(f"{step.value}={at!r}" for step, at in memory.upkeep.items())
-    if doubt := memory.doubt.steps:
-        text["doubt"] = ",".join(sorted(step.value for step in doubt))
-        text |= {"doubted_for": repr(memory.doubted_for), "forgotten": str(int(memory.doubt.forgotten))}
+        text["upkeep"] = _times(memory.upkeep)
+    if memory.doubt.last:
+        text["doubt"] = _times(memory.doubt.last)
+        text |= {"doubted_since": repr(memory.doubt.since), "forgotten": str(int(memory.doubt.forgotten))}
     if memory.trail.proven:
         text["proven"] = memory.trail.proven
     if memory.trail.intercepted_for is not None:
@@ -121,16 +121,24 @@ def from_text(about: Mapping[str, str]) -> Memory | None:
             streak=_count(about["streak"]),
             next_at=_seconds(next_at) if next_at else None,
             floor_at=_seconds(about["floor_at"]),
-            upkeep=_upkeep(about.get("upkeep", "")),
-            doubt=Doubt(_steps(about.get("doubt", "")), 0.0, about.get("forgotten", "1") == "1"),
-            doubted_for=_seconds(about.get("doubted_for", "0")),
+            upkeep=_at(about.get("upkeep", "")),
+            doubt=_doubt(about),
             trail=_trail(about),
         )
     except (KeyError, ValueError, TypeError, AttributeError):
         return None
 
 
-def _upkeep(text: str) -> dict[Step, float]:
+def _doubt(about: Mapping[str, str]) -> Doubt:
+    since = _seconds(about.get("doubted_since", "0"))
+    return Doubt(_at(about.get("doubt", "")), since, about.get("forgotten", "1") == "1")
+
+
+def _times(at: Mapping[Step, float]) -> str:
+    return ",".join(f"{step.value}={seconds!r}" for step, seconds in at.items())
+
+
+def _at(text: str) -> dict[Step, float]:
     pairs = [pair.partition("=") for pair in text.split(",") if pair]
     return {Step(name): _seconds(at) for name, _, at in pairs}
 
@@ -138,10 +146,6 @@ def _upkeep(text: str) -> dict[Step, float]:
 def _trail(about: Mapping[str, str]) -> Trail:
     lasted = about.get("intercepted_for", "")
     return Trail(about.get("proven", ""), _seconds(lasted) if lasted else None)
-
-
-def _steps(text: str) -> frozenset[Step]:
-    return frozenset(Step(name) for name in text.split(",") if name)
 
 
 def _seconds(text: str) -> float:

@@ -13,7 +13,8 @@ from typing import Final
 from margod.model.errors import StateNotWritable
 from margod.model.reasons import STATE_NOT_WRITABLE
 from margod.store import remove_tree, shred_tree, sync_directory, write_file
-from margod.vault.locking import LOCK
+from margod.vault.check import require_directory
+from margod.vault.locking import LOCK, lock, unlock
 
 MARKER: Final = "wiping"
 
@@ -26,6 +27,22 @@ def was_begun(directory: Path) -> bool:
 def begin(directory: Path) -> None:
     """Make it durable that everything in `directory` is to go. Raises StateNotWritable."""
     write_file(directory, MARKER, b"")
+
+
+def clear(directory: Path) -> list[str]:
+    """Clear a directory that no margod uses; return the names that were in it, but for the lock.
+
+    Raises StateInUse, StateUnusable (nothing was done), StateNotWritable (the next opening clears the rest).
+    """
+    require_directory(directory, directory.lstat())
+    held = lock(directory)
+    try:
+        removed = sorted(entry.name for entry in directory.iterdir() if entry.name not in (LOCK, MARKER))
+        begin(directory)
+        finish(directory)
+    finally:
+        unlock(held)
+    return removed
 
 
 def finish(directory: Path) -> None:

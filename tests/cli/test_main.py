@@ -40,7 +40,8 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     """Pins that the help is whole though a command loads only itself."""
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
-    assert all(f"    {name} " in out for name in COMMANDS)
+    named = {line.split()[0] for line in out.splitlines() if line.startswith("    ") and line.split()}
+    assert set(COMMANDS) <= named
 
 
 @pytest.mark.parametrize(

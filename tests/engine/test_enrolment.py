@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -589,3 +590,29 @@ def test_a_long_wait_for_a_person_is_said_once_a_day() -> None:
     assert {note.event for note in lines} == {"still-waiting"}
     assert 6 <= len(lines) <= 7
     assert lines[-1].data["hint"]
+
+
+def test_kinds_of_failures_that_alternate_back_off_each_to_its_own_cap() -> None:
+    """A WFM that cannot be reached and cannot be trusted by turns is asked some hundred times in a week."""
+    kinds = itertools.cycle((reasons.CONNECT_REFUSED, reasons.TLS_EXPIRED))
+    world = World(server=lambda *_: TransportFailure(next(kinds), "", sent=False))
+    world.settle()
+    end, waits = world.now.mono + 7 * 86_400, []
+    while world.now.mono < end:
+        waits.append(world.until_due())
+    assert 200 < len(world.asked) < 1_000
+    by_turns = sorted((max(waits[-40::2]), max(waits[-39::2])))
+    assert by_turns[0] <= 300
+    assert 1_800 < by_turns[1] <= 3_600
+
+
+def test_an_answer_in_good_order_ends_what_failed_before() -> None:
+    """Failures of a network days ago do not lengthen the first wait of today's, while a person is waited for."""
+    answers: list[Answer | TransportFailure] = []
+    lost = TransportFailure(reasons.CONNECT_REFUSED, "", sent=False)
+    world = World(server=lambda *_: answers.pop(0))
+    answers += [*[lost] * 12, answer(202), lost, answer(202)]
+    world.settle()
+    waits = [world.until_due() for _ in range(14)]
+    assert waits[11] > 30
+    assert waits[13] <= 1

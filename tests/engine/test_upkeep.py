@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from margod.engine import messages as m
-from margod.engine.policy import DAY, Policy
+from margod.engine.policy import DAY, SPREAD, Policy
 from margod.model import reasons
 from margod.model.outcome import Step
 from margod.model.state import State
@@ -140,8 +140,12 @@ SAID: list[tuple[str, Callable[[Step], Answer], str | None]] = [
     ("403", lambda step: answer(403, b'{"error": "revoked"}'), "revoked"),
     ("401", lambda step: answer(401, b'{"error": "signature"}'), "revoked"),
     ("400 that says so", lambda step: answer(400, b'{"Error": "Client not found"}'), "forgotten"),
-    ("401 that says so", lambda step: answer(401, b'{"error": "unknown client"}'), "forgotten"),
-    ("410", lambda step: answer(410, b'{"message": "client was removed"}'), "forgotten"),
+    ("401 that says so", lambda step: answer(401, b'{"error": "unknown client"}'), "revoked"),
+    ("410", lambda step: answer(410, b'{"message": "the client client-1a-2b does not exist"}'), "forgotten"),
+    ("404 of a gateway", lambda step: answer(404, b'{"message": "no Route matched with those values"}'), None),
+    ("404 of a framework", lambda step: answer(404, b'{"status": 404, "error": "Not Found", "path": "/"}'), None),
+    ("404 of nothing to do", lambda step: answer(404, b'{"error": "No desired state for this client yet"}'), None),
+    ("404 about more", lambda step: answer(404, b'{"error": "client revoked: not found in the list"}'), None),
     ("401 by a wrong clock", lambda step: answer(401, b"{}", date="Fri, 21 Nov 2025 10:00:00 GMT"), None),
     ("404 of a page", lambda step: answer(404, b"<html><title>Not Found</title>"), None),
     ("404 of nobody", lambda step: answer(404), None),
@@ -162,6 +166,34 @@ def test_what_counts(said: Callable[[Step], Answer], reason: str | None) -> None
     let_pass(world, 5 * DAY)
     assert world.condition() == ((State.ENROLLED, "enrolled") if reason is None else (State.REFUSED, reason))
     assert world.enrolments() == 0
+
+
+def test_silence_is_no_refusal() -> None:
+    """Two words in a minute and then a cut line: neither the day that passes nor the first word after it decides."""
+    world = enrolled()
+    world.server = lambda step, request: UNKNOWN
+    world.until_due()
+    world.until_due()
+    assert set(steps(world)) == {"confirm", "report"}
+    world.server = lambda step, request: TransportFailure(reasons.CONNECT_REFUSED, "", sent=False)
+    let_pass(world, 3 * DAY)
+    assert world.condition() == (State.ENROLLED, "enrolled")
+    world.server = lambda step, request: UNKNOWN
+    let_pass(world, 0.9 * DAY)
+    assert world.condition() == (State.ENROLLED, "enrolled")
+    let_pass(world, 0.2 * DAY)
+    assert world.condition() == (State.REFUSED, "forgotten")
+
+
+def test_a_forgotten_device_may_turn_out_revoked() -> None:
+    """The reason follows what is said now, so that nothing is begun for a device that was merely unknown before."""
+    world = enrolled()
+    world.server = lambda step, request: UNKNOWN
+    let_pass(world, 2 * DAY)
+    assert world.condition() == (State.REFUSED, "forgotten")
+    world.server = lambda step, request: answer(403, b"{}")
+    world.until_due()
+    assert world.condition() == (State.REFUSED, "revoked")
 
 
 def test_one_word_of_revocation_is_enough_against_forgotten() -> None:
@@ -212,3 +244,22 @@ def test_a_former_id_waits_for_the_network() -> None:
     world.server = accepting
     world.until_due()
     assert steps(world)[-2:] == ["confirm", "report"]
+
+
+def test_a_retry_after_holds_over_a_restart_of_an_enrolled_device() -> None:
+    """A WFM that asks an enrolled device to wait is not asked sooner because the device was started anew."""
+    said: list[Answer] = []
+    world = World(
+        server=lambda step, request: said.pop() if said and step is Step.CONFIRM else accepting(step, request),
+        policy=Policy(upkeep={Step.CONFIRM: DAY}),
+    )
+    world.settle()
+    said.append(answer(503, retry_after="7200"))
+    world.until_due()
+    asked = len(world.asked)
+    assert world.condition()[0] is State.ENROLLED
+    world.pass_time(60)
+    world.restart_with_memory()
+    assert world.condition()[0] is State.ENROLLED
+    assert len(world.asked) == asked
+    assert 7_100 <= world.until_due() <= 7_140 + SPREAD

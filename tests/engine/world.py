@@ -98,27 +98,29 @@ class World:
 
     def examined(self) -> m.Examined:
         """Return what a look at configuration and vault would say."""
-        context = self.context()
-        enrolled = self.generation.client_id(self.durable()) is not None
-        digest, form = self.generation.reported(self.records)
+        _, form = self.generation.reported(self.records)
         history = ledger.summarise(self.records, self.entries, self.certificate > 0)
         if form:
             history = replace(history, form={**history.form, Step.REPORT: form})
         if self.remembered is not None:
             history = replace(history, memory=self.remembered)
-        facts = m.Facts(
+        return m.Examined(self.facts(), history)
+
+    def facts(self) -> m.Facts:
+        """Return what is so."""
+        context = self.context()
+        return m.Facts(
             obstacle=self.obstacle,
             binding=f"certificate-{self.certificate}",
             trusted=self.trusted,
             enrols=self.generation.enrols,
-            enrolled=enrolled,
-            reported=digest,
+            enrolled=self.generation.client_id(context.records) is not None,
+            reported=self.generation.reported(self.records)[0],
             report=self.generation.report_digest(context),
             can_reissue=self.can_reissue,
             former=self.former,
             forms={step: self.generation.forms(step) for step in Step},
         )
-        return m.Examined(facts, history)
 
     def durable(self) -> dict[str, bytes]:
         """Return the vault's view: the generation with the log's accepted answers over it."""
@@ -142,7 +144,7 @@ class World:
             case m.RecordIntent():
                 if self.disk_full:
                     return m.RecordFailed("No space left on device")
-                self.entries.append(ledger.intent(command, self.examined().facts.key, self.now.wall))
+                self.entries.append(ledger.intent(command, self.facts().key, self.now.wall))
                 return m.Recorded()
             case m.RecordAnswer():
                 if not self.disk_full:

@@ -65,7 +65,7 @@ class Plant:
         lines = [
             "wfm: {url: https://wfm.example, timeout: 10s}",
             f"trust: {{ca_file: {self.ca}}}",
-            f"state: {{directory: {self.state}}}",
+            f"state: {{directory: {self.state}, allow_volatile: true}}",
             f"local: {{directory: {self.runtime}}}",
             f"log: {{level: {self.level}}}",
             "discovery: {enabled: false}",

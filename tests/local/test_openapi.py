@@ -15,7 +15,7 @@ from margod.local import LocalServer
 from margod.local.events import EventStreams
 from margod.local.routes import routes
 from margod.model.errors import MargodError
-from margod.model.reasons import NOT_OFFERED, NOT_ROTATED, NOT_UNREGISTERED, STATE_NOT_WRITABLE
+from margod.model.reasons import NO_IDENTITY, NOT_OFFERED, NOT_ROTATED, NOT_UNREGISTERED, STATE_NOT_WRITABLE
 from margod.model.state import Connection, State
 from tests.support.local_api import ROTATION, SteeredController, connected, exchange, get, head_and_json
 
@@ -114,6 +114,15 @@ async def test_rotating(directory: Path, controller: SteeredController) -> None:
     controller.failure = MargodError(NOT_ROTATED)
     for target in ("/v1/identity/rotate", "/v1/identity/rotate/abort"):
         assert (await ask(path, target, "post", 409))["error"]["code"] == "not-rotated"
+
+
+async def test_adopting_hardware(directory: Path, controller: SteeredController) -> None:
+    """Pins its answers, and that the status socket does not know it."""
+    path = directory / "admin/admin.sock"
+    await ask(path, "/v1/identity/adopt-hardware", "post", 200)
+    controller.failure = MargodError(NO_IDENTITY)
+    answer = await ask(path, "/v1/identity/adopt-hardware", "post", 409)
+    assert answer["error"]["code"] == "no-identity"
 
 
 async def test_reset(directory: Path, controller: SteeredController) -> None:

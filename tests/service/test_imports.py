@@ -44,3 +44,32 @@ def test_aiohttp_does_not_read_the_systems_cas() -> None:
         "assert connector._SSL_CONTEXT_UNVERIFIED.cert_store_stats()['x509'] == 0\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_what_was_left_out_is_there_when_it_is_used() -> None:
+    """Pins that what libraries took from a module that was left out does the real thing, and costs nothing before."""
+    code = (
+        "import sys\n"
+        "from margod.service.imports import lean\n"
+        "with lean():\n"
+        "    import margod.daemon\n"
+        "left_out = {'urllib.request', 'http.client', 'html', 'html.entities', 'email.policy',\n"
+        "            'cryptography.hazmat.primitives.serialization.ssh'}\n"
+        "assert not left_out & set(sys.modules), left_out & set(sys.modules)\n"
+        "from aiohttp import helpers, web_protocol\n"
+        "from cryptography.exceptions import UnsupportedAlgorithm\n"
+        "from cryptography.hazmat.primitives import serialization\n"
+        "assert helpers.parse_content_type('text/plain; charset=latin-1')[1]['charset'] == 'latin-1'\n"
+        "assert web_protocol.html_escape('<a>') == '&lt;a&gt;'\n"
+        "assert helpers.getproxies() == {}\n"
+        "try:\n"
+        "    serialization.load_ssh_public_key(b'no key')\n"
+        "except UnsupportedAlgorithm:\n"
+        "    pass\n"
+        "else:\n"
+        "    raise AssertionError\n"
+        "import html\n"
+        "assert html.unescape('&eacute;') == chr(233)\n"
+    )
+    env = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, env=env)

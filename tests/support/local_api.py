@@ -148,6 +148,11 @@ class SteeredController:
     async def forget_trust(self) -> dict[str, object]:
         return {"message": "Forgotten."}
 
+    async def adopt_hardware(self) -> dict[str, object]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        return {"message": "Adopted."}
+
     async def rotate(self) -> dict[str, object]:
         if isinstance(self.failure, MargodError):
             raise self.failure

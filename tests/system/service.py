@@ -49,6 +49,7 @@ class Service:
 
     def start(self, *, check: bool = True) -> Result:
         """Start the unit and wait for READY."""
+        self._allow_volatile()
         return self.box.run("systemctl", "start", UNIT, check=check)
 
     def stop(self) -> None:
@@ -85,6 +86,16 @@ class Service:
         """Write the operator's configuration, with the mode that the installation gives it."""
         self.box.write("/etc/margod/margod.yaml", text)
         self.box.shell("chgrp margod /etc/margod/margod.yaml; chmod 0640 /etc/margod/margod.yaml")
+        self._allow_volatile()
+
+    def _allow_volatile(self) -> None:
+        """What is written in the box goes to an overlay over a tmpfs, which margod would rightly have none of."""
+        self.box.shell(
+            "test -d /etc/margod || exit 0\n"
+            "install -d -m 0750 -g margod /etc/margod/conf.d\n"
+            "echo 'state: {allow_volatile: true}' > /etc/margod/conf.d/box.yaml\n"
+            "chgrp margod /etc/margod/conf.d/box.yaml; chmod 0640 /etc/margod/conf.d/box.yaml"
+        )
 
     def point_at(self, authority: str, *, trusted: bool = False) -> None:
         """Configure a WFM at `authority` (host:port): the development one's CA if `trusted`, else some CA."""

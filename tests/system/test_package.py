@@ -123,7 +123,7 @@ def test_the_man_pages_are_well_formed_and_say_everything(tmp_path: Path) -> Non
     run(sys.executable, "tools/manpages.py", tmp_path)
     commands = (tmp_path / "margod.8").read_text()
     settings = (tmp_path / "margod.yaml.5").read_text()
-    assert [name for name in COMMANDS if f".SS margod {name}\n" not in commands] == []
+    assert [name for name in COMMANDS if ".SS margod {}\n".format(name.replace("-", "\\-")) not in commands] == []
     assert ".B \\-\\-timeout TIME" in commands
     assert [key for key in SETTINGS if f".B {key}\n" not in settings] == []
     if shutil.which("mandoc"):
@@ -211,6 +211,7 @@ def test_the_identity_survives_a_purge(device: Device, packages: Packages) -> No
     assert service.show("ActiveState") == "inactive"
     assert box.run("test", "-e", "/etc/margod/margod.yaml", check=False).returncode == 0
     identity = device.identity()
+    box.run("rm", "/etc/margod/conf.d/box.yaml")
     purged = box.run("dpkg", "--purge", "margod")
     assert "rm -r /var/lib/margod" in purged.stderr
     assert box.shell("ls -d /usr/lib/margod /etc/margod /usr/bin/margod 2>/dev/null || true").stdout == ""

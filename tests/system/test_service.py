@@ -236,7 +236,9 @@ def test_an_older_state_directory_is_taken_over(service: Service) -> None:
     assert "CN=golden-gateway" in json.dumps(status["identity"])
     keys = service.box.shell("sha256sum /var/lib/margod/gen-*/identity.key | cut -d' ' -f1 | sort -u").stdout
     assert keys.split() == [key]
-    events = [entry["MESSAGE"].split()[0] for entry in service.entries()]
+    said = [entry["MESSAGE"] for entry in service.entries()]
+    # A box has no hardware of its own, where the test's machine shows none: that is said, and is so.
+    events = [line.split()[0] for line in said if "hardware-unknown" not in line]
     assert "accepted" not in events
     assert not [event for event in events if event in ("state-damaged", "internal-error", "needs-attention")]
 

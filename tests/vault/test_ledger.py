@@ -34,8 +34,8 @@ MEMORIES = st.builds(
     lambda memory: (
         st.just(memory)
         | st.builds(
-            lambda steps, seconds, forgotten: replace(memory, doubt=Doubt(steps, 0.0, forgotten), doubted_for=seconds),
-            st.sets(st.sampled_from([Step.CONFIRM, Step.REPORT]), min_size=1).map(frozenset),
+            lambda last, since, forgotten: replace(memory, doubt=Doubt(last, -since, forgotten)),
+            st.dictionaries(st.sampled_from([Step.CONFIRM, Step.REPORT]), st.floats(-1e9, 0), min_size=1),
             NUMBERS,
             st.booleans(),
         )
