@@ -254,13 +254,11 @@ class Look:
             self.warnings.append(Warned(error.reason, error.message))
 
     def _take_kept_anchors(self, source: str) -> None:
-        kept = self.records[ANCHORS]
         try:
             # Whatever the clock says: an enrolled device stays what it is, and TLS looks at the time anyway.
-            self.anchors = trust.decode_certificates(kept, 0.0, name=anchoring.KEPT, limit=trust.KEPT_LIMIT)
-            self.source = source
+            self.anchors, self.source = anchoring.kept(self.records[ANCHORS], 0.0), source
         except TrustError as error:
-            raise _Stopped(State.UNTRUSTED, error.reason, error.message) from None
+            raise _Stopped(State.UNTRUSTED, error.reason, _with_hint(error)) from None
 
     def _commit(self) -> None:
         """Bring the vault into line: one commit, or none if nothing is new."""
