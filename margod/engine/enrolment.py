@@ -238,7 +238,7 @@ class Enrolment:
 
     def _first_words(self, step: Step, now: m.Now) -> list[m.Command]:
         """Show what is begun: nothing was said about this step yet."""
-        if self._picture.state is State.REFUSED or self._facts is None:
+        if (self._picture.state is State.REFUSED and self._doubt.last) or self._facts is None:
             return []
         known = self._facts.reported and (step is Step.REPORT or self._facts.enrolled)
         return self._enter(*policy.first_words(step, known=bool(known)), "", now)

@@ -21,6 +21,9 @@ log: Final = structlog.get_logger()
 class Actions(Exchange):
     """The shell around the engine: an exchange, and the vault that remembers what came of it."""
 
+    adopts: bool = False
+    """Whether the next look is to find out if a ripe root has become due (`met_ripe`)."""
+
     async def perform(self, command: m.Command) -> m.Event | None:
         """Carry out one command; None for those that nothing waits for. Raises nothing but CancelledError."""
         match command:
@@ -70,6 +73,10 @@ class Actions(Exchange):
 
         situation = await self._disk.run(look)
         await self._take(situation)
+        if self.adopts:
+            self.adopts = False
+            if await self._adopt(situation) and self.situation is not None:
+                situation, self.wants_look = self.situation, False
         obstacle = situation.facts.obstacle
         if obstacle is not None and obstacle.state is State.WAITING_FOR_CLOCK and await self._find_time(situation):
             situation = await self._disk.run(self.ground.examine)

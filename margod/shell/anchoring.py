@@ -29,6 +29,9 @@ CA_FILE, PIN, SYSTEM, ACCEPTED, FIRST_USE, NONE = "ca_file", "pin", "system", "a
 """Where an anchor comes from; `accepted`: a person compared it, `first_use`: nobody did."""
 
 
+_KEPT_HINT: Final = "Check this device's clock (`date`); `margod trust forget` has the root CA downloaded anew."
+
+
 @dataclass(frozen=True, slots=True)
 class Anchoring:
     """What verifies the WFM. Without anchors they are downloaded: by the system's store, or as `unverified` says."""
@@ -40,23 +43,31 @@ class Anchoring:
 
 def choose(settings: Trust, tls: Tls, records: Mapping[str, bytes], *, enrolled: bool, now: float) -> Anchoring:
     """Return what the configuration and the vault's records make the WFM be verified by. Raises TrustError."""
-    kept = _Kept(records, now)
+    stored = _Kept(records, now)
     versions = tls_settings(tls)
     if settings.ca_file is not None:
         return Anchoring(trust.read_ca_file(settings.ca_file, now), CA_FILE)
     if settings.pin is not None:
-        if matching := trust.pinned(kept.readable(), settings.pin):
+        if matching := trust.pinned(stored.readable(), settings.pin):
             return Anchoring(matching, PIN)
         return Anchoring((), PIN, trust.UnverifiedPolicy(PIN, settings.pin, versions))
-    if enrolled and kept.there:
-        return Anchoring(kept.anchors(), kept.source)
+    if enrolled and stored.there:
+        return Anchoring(stored.anchors(), stored.source)
     if settings.system:
-        return Anchoring(kept.anchors() if kept.source == SYSTEM and kept.there else (), SYSTEM)
-    if kept.there and (kept.source == ACCEPTED or (kept.source == FIRST_USE and settings.first_use == "accept")):
-        return Anchoring(kept.anchors(), kept.source)
+        return Anchoring(stored.anchors() if stored.source == SYSTEM and stored.there else (), SYSTEM)
+    if stored.there and (stored.source == ACCEPTED or (stored.source == FIRST_USE and settings.first_use == "accept")):
+        return Anchoring(stored.anchors(), stored.source)
     if settings.first_use != "off":
         return Anchoring((), FIRST_USE, trust.UnverifiedPolicy(FIRST_USE, (), versions))
     raise TrustError(reasons.NO_ANCHOR)
+
+
+def kept(pem: bytes, now: float) -> tuple[trust.Anchor, ...]:
+    """Return the anchors that the vault has, usable at `now` (Unix seconds). Raises TrustError."""
+    try:
+        return trust.decode_certificates(pem, now, name="the stored root CA", limit=trust.KEPT_LIMIT)
+    except TrustError as error:
+        raise TrustError(error.reason, error.message, hint=_KEPT_HINT) from None
 
 
 def tls_settings(tls: Tls) -> trust.TlsSettings:
@@ -112,7 +123,7 @@ class _Kept:
 
     def anchors(self) -> tuple[trust.Anchor, ...]:
         """Return the anchors. Raises TrustError if they cannot be used any more."""
-        return trust.decode_certificates(self._pem or b"", self._now)
+        return kept(self._pem or b"", self._now)
 
     def readable(self) -> tuple[trust.Anchor, ...]:
         """Return the anchors that can be used, perhaps none."""

@@ -20,7 +20,7 @@ from margod.model.text import timestamp
 from margod.model.wire import Answer, SignedRequest, TransportFailure
 from margod.protocols import Context
 from margod.protocols.signed.generation import CA_ANSWER
-from margod.shell import anchoring, bootstrap, first_contact
+from margod.shell import anchoring, bootstrap, first_contact, presenting, renewal, vouching
 from margod.shell.disk import Disk
 from margod.shell.ground import Ground
 from margod.shell.place import Names, Place, placed
@@ -50,6 +50,8 @@ class Exchange:
         self.resetting = Resetting(ground, disk)
         self.prepare: Callable[[], None] = lambda: None
         """Called in the disk thread before each look that the engine asked for, never in the midst of a request."""
+        self.met_ripe: Callable[[], None] = lambda: None
+        """Called where a ripe root may be due on a ground that only follows another, which is the one to adopt it."""
         self.about: dict[str, str] = {}
         """Stands in what the journal says of this device's way, where there are two."""
         self._disk = disk
@@ -123,7 +125,12 @@ class Exchange:
         self._client_for = wanted
 
     async def _send(self, step: Step, form: str) -> Outcome:
-        """Build, sign and send the request of a step, and say what came of it."""
+        """Build, sign and send the request of a step, and say what came of it; once more under a root just adopted."""
+        outcome = await self._attempt(step, form, adopts=True)
+        return outcome or await self._attempt(step, form, adopts=False) or _unsent(reasons.TLS_UNKNOWN_ISSUER)
+
+    async def _attempt(self, step: Step, form: str, *, adopts: bool) -> Outcome | None:
+        """Do what `_send` says; None (only where it `adopts`): another root is an anchor now, under which to ask."""
         situation = self.situation
         who = situation.who(step) if situation else None
         if situation is None or who is None or situation.place is None:
@@ -154,14 +161,14 @@ class Exchange:
         except TrustError as error:
             return Outcome(Kind.UNTRUSTED, error.reason, error.message, sent=False)
         outcome = generation.outcome(step, form, context, result)
-        if outcome.reason is reasons.TLS_UNKNOWN_ISSUER and await self._adopt(situation):
-            return await self._send(step, form)
+        if adopts and outcome.reason is reasons.TLS_UNKNOWN_ISSUER and await self._adopt(situation):
+            return None
         if step is Step.CONFIRM and outcome.kind is Kind.ACCEPTED:
             return replace(outcome, records=who.records)
         if step is Step.FETCH_TRUST and outcome.kind is Kind.ACCEPTED:
             outcome = placed(place, self._read_anchors(outcome, url))
-            failure = await self._try_anchors(situation, outcome, place, build)
-            return outcome if failure is None else generation.outcome(step, form, context, failure)
+            tried = await self._try_anchors(situation, outcome, place, build)
+            return tried if isinstance(tried, Outcome) else generation.outcome(step, form, context, tried)
         return await self._about_trust(step, situation, outcome)
 
     def _not_to_be_sent(self, situation: Situation, step: Step) -> Outcome | None:
@@ -201,8 +208,16 @@ class Exchange:
         return result
 
     async def _adopt(self, situation: Situation) -> bool:
-        """Make a root that was vouched for long enough an anchor, now that the WFM's chain verifies under it alone."""
-        records = await self.renewing.adoptable(situation, self.ground.config.trust.adopt_after)
+        """Make a root that was vouched for long enough an anchor, now that the WFM's chain verifies under it alone.
+
+        True only if it is one afterwards. What follows another ground has its anchors, and asks that one to adopt.
+        """
+        adopt_after = self.ground.config.trust.adopt_after
+        if self.ground.follows:
+            if renewal.ripe(situation.staged, adopt_after):
+                self.met_ripe()
+            return False
+        records = await self.renewing.adoptable(situation, adopt_after)
         if not records:
             return False
 
@@ -217,7 +232,7 @@ class Exchange:
             return False
         await self._take(adopted)
         self.wants_look = True
-        return True
+        return not set(trust.decode_certificates(records[ANCHORS], 0.0)) - set(adopted.anchors)
 
     async def _about_trust(self, step: Step, situation: Situation, outcome: Outcome) -> Outcome:
         """Take in what an outcome says of the root CA: another one offered, or somebody else in the WFM's place.
@@ -244,15 +259,16 @@ class Exchange:
     ) -> Outcome:
         """Download the root CA without knowing from whom, and let `policy` judge it."""
         config, generation = self.ground.config, self.ground.generation
-        place = self.situation.place if self.situation else None
-        addresses, seconds = place.addresses if place else (), config.wfm.timeout
+        situation = self.situation
+        assert situation is not None
+        addresses, seconds = situation.place.addresses if situation.place else (), config.wfm.timeout
         result = await first_contact.fetch(
             policy, generation, context, url, seconds=seconds, proxy=proxy, addresses=addresses
         )
         _log_result(Step.FETCH_TRUST, result)
         outcome = generation.outcome(Step.FETCH_TRUST, "spec", context, result)
         ask = config.trust.first_use == "ask"
-        asked = first_contact.judge(policy, outcome, url, self._wall(), ask=ask)
+        asked = await first_contact.judge(policy, outcome, situation, url, self._wall(), ask=ask)
         if asked.outcome.sent:
             self.offered = asked.offered
         return asked.outcome
@@ -265,8 +281,10 @@ class Exchange:
         known = (*self.offered, *(each.anchor for each in situation.staged))
         if all(anchor.fingerprint != fingerprint for anchor in known) and may_ask(situation, self.ground.config):
             await self._offer(situation)  # a restart, or another server by now: what counts is what is offered now
-        offered = self.offered
-        await self._disk.run(lambda: self.ground.accept(situation, offered, fingerprint))
+        offered, in_use = self.offered, frozenset[str]()
+        if len(situation.anchors) > 1:  # a full vault lets go of an old one, which must not be one that is needed
+            in_use = frozenset([a.fingerprint for a in situation.anchors if await presenting.verifies(situation, a)])
+        await self._disk.run(lambda: self.ground.accept(situation, offered, fingerprint, in_use))
         known = (*offered, *(each.anchor for each in situation.staged))
         found = next(anchor for anchor in known if anchor.fingerprint == fingerprint)
         log.info("root-ca-accepted", fingerprint=found.fingerprint, subject=found.subject)
@@ -274,12 +292,16 @@ class Exchange:
 
     async def _try_anchors(
         self, situation: Situation, outcome: Outcome, place: Place, build: Callable[[str], SignedRequest]
-    ) -> TransportFailure | None:
+    ) -> Outcome | TransportFailure:
         """Ask once more under the downloaded root alone: one that does not vouch for this WFM is never kept."""
         if outcome.kind is not Kind.ACCEPTED:
-            return None
+            return outcome
         assert situation.policy is not None
-        policy = replace(situation.policy, anchors=trust.decode_certificates(outcome.records[ANCHORS], self._wall()))
+        offered = trust.decode_certificates(outcome.records[ANCHORS], self._wall(), limit=trust.KEPT_LIMIT)
+        anchors = await vouching.vouching(situation, offered)
+        if not anchors:
+            return Outcome(Kind.BAD_ANSWER, reasons.CA_ANSWER_INVALID, "a root CA of more than 8 KiB")
+        policy = replace(situation.policy, anchors=anchors)
         try:
             client = self._connect(replace(situation, policy=policy))
         except TrustError as error:
@@ -288,7 +310,9 @@ class Exchange:
             result = await self._ask(client, place, Step.FETCH_TRUST, build)
         finally:
             await client.close()
-        return result if isinstance(result, TransportFailure) else None
+        if isinstance(result, TransportFailure):
+            return result
+        return replace(outcome, records={**outcome.records, ANCHORS: trust.to_pem(anchors)})
 
     def _read_anchors(self, outcome: Outcome, url: str) -> Outcome:
         """Turn the Certificate API's answer into the anchors that are kept."""

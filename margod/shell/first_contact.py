@@ -16,6 +16,7 @@ from margod.model.text import clean, timestamp
 from margod.model.wire import Answer, TransportFailure
 from margod.protocols import Context, Generation
 from margod.protocols.signed.generation import CA_ANSWER
+from margod.shell import vouching
 from margod.shell.anchoring import FIRST_USE, record, tls_settings
 from margod.shell.records import ANCHORS, WFM
 from margod.shell.situation import Situation
@@ -58,10 +59,13 @@ async def fetch(
     return await fetch_unverified(url, request, versions=versions, seconds=seconds, proxy=proxy)
 
 
-def judge(policy: trust.UnverifiedPolicy, outcome: Outcome, url: str, now: float, *, ask: bool) -> Asked:
+async def judge(
+    policy: trust.UnverifiedPolicy, outcome: Outcome, situation: Situation, url: str, now: float, *, ask: bool
+) -> Asked:
     """Return the outcome with nothing left of the answer but the certificates that `policy` lets pass.
 
-    `ask`: where there are no pins, they are shown to a person; otherwise they are taken unseen.
+    `ask`: where there are no pins, they are shown to a person; otherwise the one that vouches for who answers at the
+    place of `situation` is taken unseen.
     """
     if outcome.kind is not Kind.ACCEPTED:
         # The words are a stranger's: its status and our system's errors remain, its text and long waits do not.
@@ -76,6 +80,8 @@ def judge(policy: trust.UnverifiedPolicy, outcome: Outcome, url: str, now: float
         return Asked(Outcome(Kind.UNTRUSTED, error.reason, clean(error.message)))
     if policy.source == FIRST_USE and ask:
         return Asked(Outcome(Kind.UNTRUSTED, reasons.FIRST_USE_ASKED, _shown(roots, url)), roots)
+    if policy.source == FIRST_USE and len(roots) > 1:
+        roots = await vouching.vouching(vouching.verified_by(situation, policy.tls, roots), roots)
     for root in roots:
         if policy.source == FIRST_USE:
             log.warning("root-ca-taken-unseen", fingerprint=root.fingerprint, subject=root.subject, wfm=url)

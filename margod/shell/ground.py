@@ -6,7 +6,7 @@ Everything here may wait for a disk and runs in the disk thread; `look.py` does 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final
@@ -119,9 +119,11 @@ class Ground:
         """Return whether the file of trust.ca_file is another one than at the last look."""
         return anchoring.signature(self.config.trust.ca_file) != self._ca_file
 
-    def accept(self, situation: Situation, offered: tuple[Anchor, ...], fingerprint: str) -> None:
+    def accept(
+        self, situation: Situation, offered: tuple[Anchor, ...], fingerprint: str, in_use: Collection[str] = ()
+    ) -> None:
         """Keep the staged or offered root with this fingerprint. Raises TrustError or StateNotWritable."""
-        changes = renewal.accept(situation.anchors, situation.staged, fingerprint)
+        changes = renewal.accept(situation.anchors, situation.staged, fingerprint, in_use)
         self.keep(changes or anchoring.accept(self._open_vault().records, offered, fingerprint))
 
     def forget(self) -> None:

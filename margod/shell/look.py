@@ -256,9 +256,9 @@ class Look:
     def _take_kept_anchors(self, source: str) -> None:
         try:
             # Whatever the clock says: an enrolled device stays what it is, and TLS looks at the time anyway.
-            self.anchors, self.source = trust.decode_certificates(self.records[ANCHORS], 0.0), source
+            self.anchors, self.source = anchoring.kept(self.records[ANCHORS], 0.0), source
         except TrustError as error:
-            raise _Stopped(State.UNTRUSTED, error.reason, error.message) from None
+            raise _Stopped(State.UNTRUSTED, error.reason, _with_hint(error)) from None
 
     def _commit(self) -> None:
         """Bring the vault into line: one commit, or none if nothing is new."""

@@ -20,12 +20,12 @@ ADDRESSES: Final = 3
 """Addresses that are tried."""
 
 
-async def verifies(situation: Situation, anchor: trust.Anchor) -> bool:
-    """Return whether the chain that is presented now verifies under `anchor` alone, host name included."""
+async def verifies(situation: Situation, *anchors: trust.Anchor) -> bool:
+    """Return whether the chain that is presented now verifies under `anchors` alone, host name included."""
     if situation.policy is None or situation.place is None:
         return False
     try:
-        context = replace(situation.policy, anchors=(anchor,)).ssl_context()
+        context = replace(situation.policy, anchors=anchors).ssl_context()
     except TrustError:
         return False
     for url in situation.place.urls:

@@ -89,13 +89,16 @@ def hear(known: Known, offered: Sequence[trust.Anchor], now: Moment) -> Heard:
         if root.fingerprint not in has and now.wall <= root.not_after and trust.is_root(root)
     )
     if known.source == PIN:
-        matching = trust.pinned(new, known.pins)
+        matching = trust.pinned(tuple(root for root in new if _is_short(root)), known.pins)
+        while matching and not trust.keepable((*_alive(known.anchors, now.wall), *matching)):
+            matching = matching[:-1]
         rest = tuple(root for root in new if root not in matching)
         notes = tuple(_note(Level.INFO, "root-ca-taken", root) for root in matching)
         return Heard(pinned=matching, differing=rest, notes=notes, keep=bool(matching))
     if known.source not in STAGES or len(new) > MOST:
         return Heard(staged=known.staged, differing=new)
-    return _staged(known, new, now)
+    long = tuple(root for root in new if not _is_short(root))
+    return replace(_staged(known, [root for root in new if _is_short(root)], now), differing=long)
 
 
 def ripe(staged: Sequence[Staged], adopt_after: float) -> tuple[Staged, ...]:
@@ -111,6 +114,8 @@ def settle(
     `verifying` are the fingerprints of the ripe roots under each of which, alone, the presented chain was verified.
     """
     adopted = tuple(e for e in ripe(heard.staged, known.adopt_after) if e.anchor.fingerprint in verifying)
+    kept = beside(_alive(known.anchors, now.wall), heard.pinned + tuple(each.anchor for each in adopted))
+    adopted = tuple(each for each in adopted if each.anchor in kept)
     notes = heard.notes + tuple(_note(Level.WARNING, "root-ca-adopted", each.anchor) for each in adopted)
     added = heard.pinned + tuple(each.anchor for each in adopted)
     left = tuple(each for each in heard.staged if each not in adopted)
@@ -118,9 +123,28 @@ def settle(
         return {}, notes
     changes = {STAGED: write(left)}
     if added:
-        alive = tuple(anchor for anchor in known.anchors if now.wall <= anchor.not_after)
-        changes[ANCHORS] = trust.to_pem((*(alive or known.anchors), *added))
+        changes[ANCHORS] = trust.to_pem(kept)
+        expired = {each.fingerprint for each in known.anchors if now.wall > each.not_after}
+        gone = [each for each in known.anchors if each not in kept and each.fingerprint not in expired]
+        notes += tuple(_note(Level.WARNING, "root-ca-pushed-out", each) for each in gone)
     return changes, notes
+
+
+def beside(
+    anchors: Sequence[trust.Anchor], added: Sequence[trust.Anchor], in_use: Collection[str] = ()
+) -> tuple[trust.Anchor, ...]:
+    """Return what is kept of `anchors`, oldest first, with `added` beside them: never more than can be read again.
+
+    The first stays: it is what the device began with. So do those `in_use` (fingerprints under which the presented
+    chain verifies). Of the others the oldest go; where that is not enough, the last of `added` are not taken.
+    """
+    kept = list(dict.fromkeys((*anchors, *added)))
+    may_go = [each for each in anchors[1:] if each.fingerprint not in in_use and each not in added]
+    while not trust.keepable(kept) and may_go:
+        kept.remove(may_go.pop(0))
+    while not trust.keepable(kept) and kept[-1] not in anchors:
+        kept.pop()
+    return tuple(kept)
 
 
 def read(record: bytes, now: float) -> tuple[Staged, ...]:
@@ -156,14 +180,27 @@ def write(staged: Sequence[Staged]) -> bytes:
     return json.dumps({"roots": roots}, sort_keys=True).encode()
 
 
-def accept(anchors: tuple[trust.Anchor, ...], staged: Sequence[Staged], fingerprint: str) -> dict[str, bytes]:
+def accept(
+    anchors: tuple[trust.Anchor, ...], staged: Sequence[Staged], fingerprint: str, in_use: Collection[str] = ()
+) -> dict[str, bytes]:
     """Return what makes a staged root an anchor at once, beside the others, because a person has compared it.
 
-    {} if none has this fingerprint.
+    {} if none has this fingerprint. `in_use`: as for `beside`.
     """
     found = tuple(each.anchor for each in staged if each.anchor.fingerprint == fingerprint)
     left = tuple(each for each in staged if each.anchor not in found)
-    return {ANCHORS: trust.to_pem((*anchors, *found)), STAGED: write(left)} if found else {}
+    if not found:
+        return {}
+    kept = beside(anchors, found, in_use)
+    return {ANCHORS: trust.to_pem(kept if found[0] in kept else found), STAGED: write(left)}
+
+
+def _is_short(root: trust.Anchor) -> bool:
+    return len(root.der) <= trust.ROOT_LIMIT
+
+
+def _alive(anchors: tuple[trust.Anchor, ...], now: float) -> tuple[trust.Anchor, ...]:
+    return tuple(anchor for anchor in anchors if now <= anchor.not_after) or anchors
 
 
 def _staged(known: Known, new: Sequence[trust.Anchor], now: Moment) -> Heard:

@@ -170,6 +170,7 @@ class Rotation:
             looked=_nothing,
             about={"candidate": "yes"},
         )
+        lane.actions.met_ripe = self._met_ripe
         self._configure(lane)
         left = min(candidate.about.begin - candidate.clock(), SPREAD) if candidate.about else 0.0
         self._promoting, self._waits_until = False, 0.0
@@ -179,6 +180,11 @@ class Rotation:
         else:
             lane.begin()
         self._changed()
+
+    def _met_ripe(self) -> None:
+        """Have the enrolment in force find out whether the root that the candidate met is to be adopted."""
+        self._force.actions.adopts = True
+        self._force.post(Reread())
 
     def _configure(self, lane: Lane) -> None:
         lane.actions.config, lane.engine.rules = self._force.ground.config, self._force.engine.rules

@@ -6,20 +6,25 @@ nothing and stores nothing; `now` is handed in. Every error that leaves this roo
 
 from __future__ import annotations
 
-from margod.trust.anchors import Anchor, decode_certificates, to_pem
+from margod.trust.anchors import KEPT_LIMIT, ROOT_LIMIT, Anchor, decode_certificates, keepable, to_pem
 from margod.trust.answer import decode_answer
 from margod.trust.files import read_ca_file
+from margod.trust.groups import groups
 from margod.trust.pins import UnverifiedPolicy, is_root, mismatch, pinned
 from margod.trust.policy import TlsSettings, TrustPolicy
 
 __all__ = [
+    "KEPT_LIMIT",
+    "ROOT_LIMIT",
     "Anchor",
     "TlsSettings",
     "TrustPolicy",
     "UnverifiedPolicy",
     "decode_answer",
     "decode_certificates",
+    "groups",
     "is_root",
+    "keepable",
     "mismatch",
     "pinned",
     "read_ca_file",

@@ -6,7 +6,7 @@ import hashlib
 import re
 import ssl
 import warnings
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +23,13 @@ from margod.model.text import clean, timestamp
 
 LIMIT: Final = 64 * 1024
 """Bytes of certificates that are looked at: some forty roots."""
+KEPT_LIMIT: Final = 4 * LIMIT
+"""The same of those that the vault has: more than was ever put there."""
+
+ROOT_LIMIT: Final = 8 * 1024
+"""Bytes (DER) of one root that is taken from the network; ordinary ones have one or two thousand."""
+MOST: Final = 8
+"""Roots that a device keeps which come from the network."""
 
 _MIN_RSA_BITS: Final = 2048
 """OpenSSL at security level 2, which Python sets, verifies no chain over a shorter key."""
@@ -53,6 +60,7 @@ def decode_certificates(
     reason: Reason = reasons.CA_FILE_INVALID,
     name: str = "the CA certificate",
     pass_over: bool = False,
+    limit: int = LIMIT,
 ) -> tuple[Anchor, ...]:
     """Return the CA certificates in `data`, PEM (with or without text around) or DER, one or several, without repeats.
 
@@ -62,8 +70,8 @@ def decode_certificates(
     clock, and TLS looks again. `pass_over`: what cannot be an anchor is left out if anything else remains. Raises
     TrustError(`reason`) with a message that begins with `name`.
     """
-    if len(data) > LIMIT:
-        raise TrustError(reason, f"{name} is larger than {LIMIT // 1024} KiB", hint=_too_large_hint(reason))
+    if len(data) > limit:
+        raise TrustError(reason, f"{name} is larger than {limit // 1024} KiB", hint=_too_large_hint(reason))
     certificates = _parse(data, reason, name)
     if pass_over:
         certificates = [each for each in certificates if not _not_an_anchor(each)] or certificates
@@ -88,6 +96,11 @@ def decode_certificates(
 def to_pem(anchors: Iterable[Anchor]) -> bytes:
     """Return the certificates as PEM, in order: the vault's record, and what `decode_certificates` takes again."""
     return "".join(ssl.DER_cert_to_PEM_cert(anchor.der) for anchor in anchors).encode("ascii")
+
+
+def keepable(anchors: Collection[Anchor]) -> bool:
+    """Return whether these are few and short enough to be kept: `decode_certificates` reads them again."""
+    return len(anchors) <= MOST and len(to_pem(anchors)) <= LIMIT
 
 
 def _parse(data: bytes, reason: Reason, name: str) -> list[x509.Certificate]:

@@ -13,7 +13,7 @@ from cryptography.utils import CryptographyDeprecationWarning
 
 from margod.model import reasons
 from margod.model.errors import TrustError
-from margod.trust.anchors import Anchor
+from margod.trust.anchors import MOST, ROOT_LIMIT, Anchor
 from margod.trust.answer import decode_answer
 from margod.trust.policy import TlsSettings
 
@@ -40,14 +40,15 @@ class UnverifiedPolicy:
         TrustError: ca-answer-invalid, pin-mismatch.
         """
         found = decode_answer(body, now, pass_over=self.source == "pin")  # a pin names what is kept
-        roots = tuple(anchor for anchor in found if is_root(anchor) and now <= anchor.not_after)
+        short = (anchor for anchor in found if len(anchor.der) <= ROOT_LIMIT)
+        roots = tuple(anchor for anchor in short if is_root(anchor) and now <= anchor.not_after)
         if not roots:
-            says = "the WFM's certificate download holds no valid root CA that signed itself"
+            says = "the WFM's certificate download holds no valid root CA of 8 KiB at most that signed itself"
             raise TrustError(reasons.CA_ANSWER_INVALID, says)
         if self.source != "pin":
             return roots
         if matching := pinned(roots, self.pins):
-            return matching
+            return matching[:MOST]
         raise TrustError(reasons.PIN_MISMATCH, mismatch(roots, self.pins))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 from pathlib import Path
 
 import pytest
@@ -244,3 +245,55 @@ async def test_another_root_than_the_servers_own(tmp_path: Path, monkeypatch: py
         assert [request.line for request in server.requests] == [ROUTE]
         offered = file
         assert (await device.attempt())["state"] == "enrolled"
+
+
+@pytest.mark.parametrize("yaml", [SYSTEM, "trust: {first_use: accept}"])
+async def test_a_strangers_root_beside_it(yaml: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several roots in the first answer only the one that vouches for the server is an anchor afterwards."""
+    good, stranger = Certificates(), Certificates()
+    file, other = pem_file(good.ca, tmp_path / "ca.pem"), pem_file(stranger.ca, tmp_path / "other.pem")
+    for name, value in store(file).items():
+        monkeypatch.setenv(name, value)
+
+    async def script(turn: Turn) -> None:
+        if turn.request.line == ROUTE:
+            await turn.answer(200, document(other.read_bytes() + file.read_bytes()))
+        else:
+            await turn.answer(202, b"{}")
+
+    async with (
+        RawServer(script, context=good.server()) as server,
+        Shell(tmp_path, url=server.url, yaml=yaml) as device,
+    ):
+        status = device.status()
+        (root,) = decode_certificates(file.read_bytes(), 0.0)
+        assert status["state"] == "pending-approval"
+        assert [anchor["fingerprint"] for anchor in status["trust"]["anchors"]] == [root.fingerprint]
+
+
+async def test_a_ca_beneath_the_root_is_kept_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that sends its own certificate alone is verified by what the download holds beside the root."""
+    root, stranger = trustme.CA(), trustme.CA()
+    middle = trustme.CA(parent_cert=root)
+    file = pem_file(root, tmp_path / "ca.pem")
+    leaf = middle.issue_cert("127.0.0.1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    (tmp_path / "leaf.pem").write_bytes(leaf.private_key_pem.bytes() + leaf.cert_chain_pems[0].bytes())
+    context.load_cert_chain(tmp_path / "leaf.pem")
+    (tmp_path / "middle.pem").write_bytes(middle.cert_pem.bytes())
+    for name, value in store(file, tmp_path / "middle.pem").items():
+        monkeypatch.setenv(name, value)
+
+    async def script(turn: Turn) -> None:
+        if turn.request.line == ROUTE:
+            pem = middle.cert_pem.bytes() + stranger.cert_pem.bytes() + root.cert_pem.bytes()
+            await turn.answer(200, document(pem))
+        else:
+            await turn.answer(202, b"{}")
+
+    async with (
+        RawServer(script, context=context) as server,
+        Shell(tmp_path, url=server.url, yaml=SYSTEM) as device,
+    ):
+        assert device.status()["state"] == "pending-approval"
+        assert len(device.status()["trust"]["anchors"]) == 2, "not the stranger's"

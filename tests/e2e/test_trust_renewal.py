@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from margod import trust
 from tests.e2e.checked import CheckedDaemon
-from tests.e2e.test_trust_pin import root
+from tests.e2e.test_trust_pin import ROUTE, document, root
+from tests.shell.test_renewal import sized
 from tests.support.devwfm import DevWfm
+from tests.support.rawserver import Certificates, RawServer, Turn
 
 pytestmark = pytest.mark.e2e
 
@@ -233,3 +237,60 @@ async def test_off(tmp_path: Path) -> None:
         while len(await wfm.requests("deployments")) < 3:
             await daemon.until("enrolled")
         assert len(await wfm.requests("certificate")) == 1
+
+
+async def test_a_candidate_meets_the_new_root_first(tmp_path: Path) -> None:
+    """The enrolment in force asks nobody today: it adopts all the same, and the candidate goes on under its anchors."""
+    yaml = f"{ACCEPT}\nonboarding: {{confirm: off}}"
+    async with (
+        DevWfm(tmp_path / "wfm", "--approval", "manual", "--retry-after", "1") as wfm,
+        CheckedDaemon(tmp_path / "d", url=wfm.url, yaml=yaml) as daemon,
+    ):
+        await daemon.until("pending-approval")
+        await wfm.approve(1)
+        await daemon.until("enrolled")
+        await wfm.rotate("offer")
+        await daemon.retry()
+        await daemon.journal_line("root-ca-ripe")
+        daemon.config.write_text(daemon.config.read_text().replace("refresh: 1s", "refresh: off"))
+        await daemon.reload()
+        assert (await daemon.command("identity", "rotate"))[0] == 0
+        waits = "pending-approval"
+        await daemon.until_status(lambda s: bool(s["rotation"]) and s["rotation"]["state"] == waits, "begun")
+        begun = len(daemon.journal)
+        await wfm.rotate("present")
+        await daemon.until_status(lambda s: len(s["trust"]["anchors"]) == 2, "adopted")
+        await wfm.approve(2)
+        await daemon.until_status(lambda s: s["rotation"] is None and s["state"] == "enrolled", "promoted")
+        assert len([line for line in daemon.journal[begun:] if "root-ca-adopted" in line]) == 1
+        assert len(daemon.journal) - begun < 40
+
+
+async def test_long_roots_brick_nothing(tmp_path: Path) -> None:
+    """Four roots of 16 KB, offered for as long as it takes: a warning, and the device is enrolled as before."""
+    certificates = Certificates()
+    offered = [certificates.ca.cert_pem.bytes()]
+
+    async def script(turn: Turn) -> None:
+        if turn.request.line == ROUTE:
+            await turn.answer(200, document(b"".join(offered)))
+        elif turn.request.line.startswith("GET "):
+            await turn.answer(200, b'{"manifestVersion": 1, "deployments": []}')
+        else:
+            await turn.answer(201, b'{"clientId": "client-1"}')
+
+    async with (
+        RawServer(script, context=certificates.server()) as server,
+        CheckedDaemon(tmp_path / "d", url=server.url, yaml=ACCEPT) as daemon,
+    ):
+        before = anchors(await daemon.until("enrolled"))
+        offered.append(trust.to_pem([sized(11_600) for _ in range(3)]))
+        status = await daemon.until_status(lambda s: "ca-differs" in [w["code"] for w in s["warnings"]], "reported")
+        asked = len(server.requests)
+        while len(server.requests) < asked + 4:
+            status = await daemon.status()
+            await asyncio.sleep(0.1)
+        assert (status["state"], anchors(status), status["trust"]["staged"]) == ("enrolled", before, [])
+        await daemon.stop()
+        await daemon.restart()
+        await daemon.until("enrolled")

@@ -9,6 +9,7 @@ import pytest
 from margod.engine import messages as m
 from margod.engine.policy import DAY, SPREAD, Policy
 from margod.model import reasons
+from margod.model.capabilities import Capabilities
 from margod.model.outcome import Step
 from margod.model.state import State
 from margod.model.wire import Answer, Auth, Request, TransportFailure
@@ -194,6 +195,17 @@ def test_a_forgotten_device_may_turn_out_revoked() -> None:
     world.server = lambda step, request: answer(403, b"{}")
     world.until_due()
     assert world.condition() == (State.REFUSED, "revoked")
+
+
+def test_another_enrolment_is_not_refused_for_the_old_one() -> None:
+    """What was said about one certificate says nothing about another, from the first moment on."""
+    world = enrolled()
+    world.server = lambda step, request: UNKNOWN
+    let_pass(world, 2 * DAY)
+    world.certificate += 1
+    world.capabilities = Capabilities(None, "Vendor", "Model", "SN-2")  # a report is to be made first
+    world.tell(world.examined())
+    assert world.condition()[0] is not State.REFUSED
 
 
 def test_one_word_of_revocation_is_enough_against_forgotten() -> None:

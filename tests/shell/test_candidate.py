@@ -10,19 +10,23 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import attrs
 import pytest
+import trustme
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from margod import config
+from margod import config, trust
 from margod import identity as identities
 from margod.protocols.signed.generation import ENROLMENT, REPORT
-from margod.shell import archive
+from margod.shell import archive, renewal
+from margod.shell.actions import Actions
 from margod.shell.candidate import NEXT, About, NotRotated, Succession, wish
+from margod.shell.disk import Disk as RealDisk
 from margod.shell.ground import Ground
 from margod.shell.rotation import moment
 from margod.vault import ledger
@@ -470,3 +474,20 @@ def test_who_leaves_does_not_come_back_by_himself(tmp_path: Path) -> None:
     ground.reset(new_identity=False)
     assert not ground.examine().leaving
     ground.close()
+
+
+async def test_a_candidate_asks_the_one_in_force_to_adopt(tmp_path: Path) -> None:
+    """Its anchors are those of the enrolment in force: by itself it adopts nothing, and never takes it for done."""
+    ground = enrolled(tmp_path / "state")
+    candidate = Succession(ground).begin(archive.ROTATED, 0.0)
+    situation = candidate.examine()
+    (root,) = trust.decode_certificates(trustme.CA().cert_pem.bytes(), 0.0)
+    staged = renewal.Staged(root, NOW, 1e9, renewal.Moment("boot", 0.0, NOW))
+    disk, asked = RealDisk(), []
+    actions = Actions(candidate, disk)
+    actions.met_ripe = lambda: asked.append("asked")
+    assert not await actions._adopt(situation)
+    assert asked == []
+    assert not await actions._adopt(replace(situation, staged=(staged,)))
+    assert asked == ["asked"]
+    assert disk.close(5.0)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import datetime
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from margod import trust
 from margod.shell import renewal
 from margod.shell.records import ANCHORS, STAGED
 from margod.shell.renewal import DAY, Heard, Known, Moment, Staged
+from tests.shell.test_candidate import enrolled
 
 NOW = time.time()
 HOUR = 3_600.0
@@ -193,3 +201,77 @@ def test_a_person_may_be_sooner() -> None:
     assert trust.decode_certificates(changes[ANCHORS], NOW) == (OLD, NEW)
     assert renewal.read(changes[STAGED], NOW) == ()
     assert renewal.accept((OLD,), (staged(),), OTHER.fingerprint) == {}
+
+
+def sized(octets: int) -> trust.Anchor:
+    """A root CA of this many bytes and some."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "long")])
+    now = datetime.datetime.fromtimestamp(NOW, datetime.UTC)
+    value = b"\x04\x82" + octets.to_bytes(2) + b"a" * octets
+    filler = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), value)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(1))
+        .not_valid_after(now + datetime.timedelta(90))
+        .add_extension(x509.BasicConstraints(True, None), True)
+        .add_extension(filler, False)
+        .sign(key, hashes.SHA256())
+    )
+    (found,) = trust.decode_certificates(made.public_bytes(Encoding.DER), NOW)
+    return found
+
+
+def test_a_root_of_sixteen_kilobytes_is_only_reported() -> None:
+    """What is too long never gets into the vault, and a shorter one beside it is staged all the same."""
+    long = sized(16_000)
+    heard = renewal.hear(known(), (OLD, long, NEW), START)
+    assert (heard.differing, [each.anchor for each in heard.staged]) == ((long,), [NEW])
+    pins = renewal.hear(known(source="pin", pins=(long.fingerprint,)), (long,), START)
+    assert (pins.pinned, pins.differing) == ((), (long,))
+
+
+def test_whatever_is_adopted_can_be_read_again() -> None:
+    """A WFM that is hostile for weeks: the vault stays readable, what the device began with and the newest stay."""
+    anchors: tuple[trust.Anchor, ...] = (OLD,)
+    seen: list[str] = []
+    for _ in range(4):
+        new = tuple(sized(7_500) for _ in range(renewal.MOST))
+        ripened = tuple(Staged(each, NOW, 5 * DAY, START) for each in new)
+        held = replace(known(*ripened), anchors=anchors)
+        verifying = {each.fingerprint for each in new}
+        changes, notes = renewal.settle(held, renewal.hear(held, (OLD, *new), START), verifying, START)
+        anchors = trust.decode_certificates(changes[ANCHORS], NOW)
+        assert anchors[0] == OLD
+        assert len(anchors) <= trust.anchors.MOST
+        assert set(new) <= set(anchors)
+        seen += [note.event for note in notes]
+    assert "root-ca-pushed-out" in seen
+
+
+def test_what_is_in_use_is_not_pushed_out() -> None:
+    """Of eight the oldest that was adopted goes, but not the one under which the WFM's chain verifies."""
+    eight = (OLD, *(anchor() for _ in range(7)))
+    assert renewal.beside(eight, (NEW,)) == (OLD, *eight[2:], NEW)
+    assert renewal.beside(eight, (NEW,), {eight[1].fingerprint}) == (OLD, eight[1], *eight[3:], NEW)
+    changes = renewal.accept(eight, (staged(),), NEW.fingerprint, {eight[1].fingerprint})
+    assert trust.decode_certificates(changes[ANCHORS], NOW) == (OLD, eight[1], *eight[3:], NEW)
+    expired = replace(eight[3], not_after=NOW - 1)
+    held = replace(known(replace(staged(), vouched=5 * DAY)), anchors=(*eight[:3], expired, *eight[4:]))
+    changes, _ = renewal.settle(held, renewal.hear(held, (NEW,), START), {NEW.fingerprint}, START)
+    assert trust.decode_certificates(changes[ANCHORS], NOW) == (*eight[:3], *eight[4:], NEW), "the expired one first"
+    every = {each.fingerprint for each in eight}
+    assert renewal.beside(eight, (NEW,), every) == eight, "and where nothing may go, nothing comes"
+
+
+def test_an_enrolled_device_with_too_many_stays_enrolled(tmp_path: Path) -> None:
+    """More than any version adopts now, kept by an earlier one: it is read, and nothing is lost by it."""
+    ground = enrolled(tmp_path / "state")
+    many = tuple(sized(16_000) for _ in range(4))
+    ground.keep({ANCHORS: trust.to_pem(many)})
+    situation = ground.examine()
+    assert (situation.facts.obstacle, situation.anchors, situation.client_id) == (None, many, "client-1")
