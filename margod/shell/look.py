@@ -383,7 +383,7 @@ class Look:
 
         The download of a root aside.
         """
-        given = [anchor.fingerprint for anchor in self.anchors] if self.source == "ca_file" else []
+        given = [anchor.fingerprint for anchor in self.anchors if self.source == "ca_file" or self.ground.follows]
         pins = self.config.trust.pin if self.source == anchoring.PIN else None
         return hashlib.sha256(repr((self.source, given, pins, settings, self._way())).encode()).hexdigest()[:16]
 
