@@ -23,6 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "trust": PURE,
     "wfm": PURE,
     "capabilities": PURE,
+    "deployments": PURE | {"vault"},
     "local": PURE,
     "service": PURE,
     "devwfm": {"model", "protocols", "client"},

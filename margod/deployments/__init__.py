@@ -1,0 +1,1 @@
+"""What the WFM wants to run here: bundles opened, and a verified copy on disk. margod installs nothing itself."""
