@@ -13,8 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from margod.deployments import bundle as bundles
-from margod.deployments.bundle import unpack
 from margod.protocols.signed.manifest import Deployment, Manifest, Unacceptable
+
+
+def unpack(bundle: bytes, manifest: Manifest) -> dict[str, bytes]:
+    """Return all that a bundle holds."""
+    return dict(bundles.unpack(bundle, manifest))
 
 
 def digest(data: bytes) -> str:
