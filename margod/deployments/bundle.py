@@ -65,7 +65,7 @@ def _file(tar: tarfile.TarFile, member: tarfile.TarInfo, wanted: frozenset[str])
 
 
 class _Inflated:
-    """What a gzip file of one member holds, read in order. Raises Unacceptable beyond the limit, and for what is not."""
+    """What a gzip file of one member holds, in order. Raises Unacceptable beyond the limit, and for what is not."""
 
     def __init__(self, archive: bytes) -> None:
         if not archive.startswith(b"\x1f\x8b"):
