@@ -7,14 +7,12 @@ import zlib
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Final, cast
 
+from margod.protocols.signed.desired import FILE_LIMIT
 from margod.protocols.signed.manifest import COUNT_LIMIT, Manifest, Unacceptable, is_what_was_named
 
 if TYPE_CHECKING:
     import tarfile
 
-BUNDLE_LIMIT: Final = 8 << 20
-FILE_LIMIT: Final = 1 << 20
-"""Bytes of a bundle as it is sent, and of one deployment; more is not read."""
 UNPACKED_LIMIT: Final = 16 << 20
 """Bytes of all deployments of one manifest together."""
 

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Final
 
 from margod.model.errors import StateNotWritable
+from margod.protocols.signed.desired import FILE_LIMIT
 from margod.protocols.signed.manifest import Deployment, Manifest, Unacceptable, is_what_was_named, read_manifest
 from margod.store import place_file, read_regular, remove_tree, sync_directory
 from margod.vault import Vault, set_aside
 
 HELD: Final = "held.json"
-FILE_LIMIT: Final = 1 << 20
 _PREFIX: Final = "d-"
 _QUARANTINED: Final = 32
 """Damaged files that are set aside for a person to look at; more are removed: each can be fetched again."""

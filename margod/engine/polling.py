@@ -73,7 +73,7 @@ class Polling:
         """Begin forbidden."""
         self.rules = rules
         self._rng = rng
-        self._allowed = self._polling = False
+        self._allowed = self._polling = self._stale = False
         self._told = False
         """A person has asked: outside the hours too."""
         self._wanted = self._floor = 0.0
@@ -102,7 +102,7 @@ class Polling:
             case Allowed():
                 self._allow(event, now)
             case Forbidden():
-                self._allowed, self._told = False, False
+                self._allowed, self._told, self._stale = False, False, self._polling
             case Ruled():
                 self._rule(event.rules, now)
             case Polled():
@@ -143,9 +143,10 @@ class Polling:
             self._wanted = min(self._wanted, now.mono + self._at_rate(rules.rate))
 
     def _ended(self, outcome: Outcome, now: Now) -> None:
-        if not self._polling:
+        stale, polling = self._stale, self._polling
+        self._polling = self._stale = False
+        if stale or not polling:  # what was forbidden meanwhile says nothing of what is allowed now
             return
-        self._polling = False
         rate = self._at_rate(self.rules.rate or 0.0)
         if outcome.kind is Kind.ACCEPTED:
             self._failures, self._wanted = 0, now.mono + rate

@@ -211,6 +211,18 @@ def test_off_is_off() -> None:
     assert device.polling.due is None
 
 
+def test_another_enrolment_asks_at_once() -> None:
+    """The answer to a poll of the enrolment before does not put off the first one of the next."""
+    device = Device()
+    device.tell(Allowed(at_once=False))
+    device.until_poll()
+    device.tell(Forbidden())
+    device.tell(Allowed(at_once=True))
+    assert device.polling.next_at(device.now) is None
+    device.tell(Polled(FINE))
+    assert device.until_poll() == 0.0
+
+
 class AnyOrder(RuleBasedStateMachine):
     """Events in any order: never a poll that must not be, and always one to come where one may be."""
 
@@ -219,7 +231,7 @@ class AnyOrder(RuleBasedStateMachine):
         """Make a device."""
         self.wanted = Rules(rate, NIGHT if hours else ())
         self.device = Device(self.wanted, seed)
-        self.allowed = self.busy = self.told = False
+        self.allowed = self.busy = self.told = self.stale = False
         self.floor = float("-inf")
         self.polls: list[float] = []
 
@@ -232,7 +244,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule()
     def forbid(self) -> None:
         """May not."""
-        self.allowed = self.told = False
+        self.allowed, self.told, self.stale = False, False, self.busy
         assert not self.device.tell(Forbidden())
 
     @rule(rate=st.sampled_from([None, 10.0, 300.0]), hours=st.booleans())
@@ -294,7 +306,8 @@ class AnyOrder(RuleBasedStateMachine):
     def end(self, kind: Kind, after: float | None) -> None:
         """The poll ends."""
         self.busy = False
-        if kind is not Kind.ACCEPTED and after:
+        stale, self.stale = self.stale, False
+        if kind is not Kind.ACCEPTED and after and not stale:
             self.floor = self.device.now.mono + min(after, 86_400.0)
         assert not self.device.tell(Polled(Outcome(kind, reasons.TIMED_OUT, retry_after=after)))
 

@@ -26,6 +26,14 @@ IDENTITY: dict[str, object] = {
     "not_after": "2046-01-01T00:00:00Z",
     "source": "minted",
 }
+DIGEST = f"sha256:{'ef' * 32}"
+DEPLOYMENTS: dict[str, object] = {
+    "manifestVersion": 7,
+    "fetched_at": "2026-11-21T18:00:00Z",
+    "adopted": None,
+    "complete": True,
+    "deployments": [{"deploymentId": "pump", "digest": DIGEST}],
+}
 PEM = "-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n"
 STATUS: dict[str, object] = {
     "schema": 1,
@@ -173,6 +181,21 @@ class SteeredController:
         if isinstance(self.failure, MargodError):
             raise self.failure
         return {"message": "Forgotten."}
+
+    def deployments(self) -> dict[str, object]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        return DEPLOYMENTS
+
+    async def deployment(self, deployment_id: str) -> tuple[str, bytes]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        return DIGEST, f"kind: ApplicationDeployment # {deployment_id}\n".encode()
+
+    async def adopt_deployments(self, version: int) -> dict[str, object]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        return {**DEPLOYMENTS, "adopted": version}
 
     async def choose(self, instance: str) -> dict[str, object]:
         if isinstance(self.failure, MargodError):
