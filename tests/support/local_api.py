@@ -85,6 +85,16 @@ STATUS: dict[str, object] = {
         "offset_used": False,
     },
     "rotation": None,
+    "desired_state": {
+        "manifest_version": 7,
+        "deployments": 1,
+        "adopted": None,
+        "complete": True,
+        "fetched_at": "2026-11-21T18:00:00Z",
+        "checked_at": "2026-11-21T18:01:00Z",
+        "next_poll_at": "2026-11-21T18:06:00Z",
+        "error": None,
+    },
     "warnings": [{"code": "config-last-good", "message": "The configuration has errors.", "hint": "Mend it."}],
     "started_at": "2026-11-21T17:59:00Z",
 }
