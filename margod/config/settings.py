@@ -172,6 +172,18 @@ class StateSettings:
 
 
 @attrs.frozen(kw_only=True)
+class OutboxSettings:
+    """How reports of deployments are kept for the WFM."""
+
+    supersede_after: float = _setting(
+        values.duration("1s", "365d", off=True),
+        600.0,
+        "When the WFM was out of reach for longer, of the states that a deployment went through meanwhile only the "
+        "newest is sent, besides installed, failed and removed, which always are; off: every one is.",
+    )
+
+
+@attrs.frozen(kw_only=True)
 class LocalSettings:
     """Where the local sockets are."""
 
@@ -225,6 +237,7 @@ class Config:
     onboarding: Onboarding = _section(Onboarding)
     schedule: Schedule = _section(Schedule)
     state: StateSettings = _section(StateSettings)
+    outbox: OutboxSettings = _section(OutboxSettings)
     local: LocalSettings = _section(LocalSettings)
     log: Log = _section(Log)
 

@@ -2,14 +2,15 @@
 
     Load ──> Loaded ──> waited long? ─yes─> Supersede ──> Load
                             │ no
-                            └──> Deliver ──> Answered ─ taken ───> the next one; Forget before one of the same deployment
-                                                      ├ report ──> Park
-                                                      ├ unsure ──> the other form, or Confirm ─ known ──> Park
-                                                      └ device, moment, not known ──> wait, then Load again
+                            └─> Deliver ─> Answered ─ taken ──> the next; Forget before one of the same deployment
+                                                    ├ report ─> Park
+                                                    ├ unsure ─> the other form, or Confirm ─ known ─> Park
+                                                    └ device, moment, not known ─> wait, then Load again
 
-A report that was accepted is forgotten, durably, before a later one of the same deployment leaves: whenever the power
-goes, what is sent a second time is the latest that the WFM has of that deployment, never one before it. One of the
-commands above is under way at a time; there is always a next event, unless there is nothing to send or nobody to.
+A report that was accepted is forgotten before a later one of the same deployment leaves: after a kill the WFM hears
+again at most the latest that it has of a deployment, never one before it. A disk need not sync each of these (a power
+cut may repeat the last BATCH, in their order). One of the commands above is under way at a time; there is always a next
+event, unless there is nothing to send or nobody to.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from margod.model.reasons import Reason, Side
 from margod.model.report import About, Reply
 
 BATCH: Final = 50
-"""Accepted reports, of as many deployments, that one commit forgets."""
+"""Accepted reports that are forgotten at once, and after which the disk has to have it."""
 TELL_INTERVAL: Final = 60.0
 """Seconds between two times that the enrolment is told that all is well; a failure is told at once."""
 WARN_INTERVAL: Final = 60.0
@@ -142,9 +143,13 @@ class Confirm:
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """Remove reports that were accepted; answer with `Stored` or `NotStored`."""
+    """Remove reports that were accepted; answer with `Stored` or `NotStored`.
+
+    Not `lasting`: written before the next request leaves, and synced by what is written later.
+    """
 
     numbers: tuple[int, ...]
+    lasting: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +196,7 @@ class Delivery:
     """The outbox's machine. `handle` is the only way in; it never raises for any order of events."""
 
     def __init__(self, forms: Sequence[str], supersede_after: float, rng: Random) -> None:
-        """`forms`: the ways to send a report, the likeliest first. `supersede_after`: seconds, see `Supersede`."""
+        """`forms`: the ways to send a report, the likeliest first. `supersede_after`: seconds; 0: never."""
         self.supersede_after = supersede_after
         self.trouble: Trouble | None = None
         """What went wrong last, until a report is accepted."""
@@ -207,8 +212,9 @@ class Delivery:
         self._queue: deque[Waiting] = deque()
         self._current: Waiting | None = None
         self._accepted: dict[str, int] = {}
-        """What the WFM has and the outbox still holds, by deployment: nothing of these leaves before it is forgotten."""
+        """By deployment, what the WFM has and the outbox still holds: no other of it leaves before it is forgotten."""
         self._forgetting = False
+        self._unsynced = 0
         self._form, self._under = "", ""
         self._refusal = Outcome(Kind.INVALID, reasons.REPORT_REFUSED)
         self._answered_at: float | None = None
@@ -222,6 +228,11 @@ class Delivery:
     def due(self) -> float | None:
         """When to send `Due`, monotonic seconds; None while something else is waited for."""
         return self._due if self._on is _On.TIMER else None
+
+    def configure(self, forms: Sequence[str], supersede_after: float) -> None:
+        """Take other settings; the form that was accepted last stays the first, if it may still be used."""
+        self._forms = sorted(forms, key=lambda form: self._forms.index(form) if form in self._forms else len(forms))
+        self.supersede_after = supersede_after
 
     def handle(self, event: Event, now: m.Now) -> list[Command]:
         """Take one event, return what is to be done. An event that nothing waits for is passed over."""
@@ -290,7 +301,10 @@ class Delivery:
             or len(self._accepted) >= BATCH
         ):
             self._on, self._forgetting = _On.STORED, True
-            return [Forget(tuple(self._accepted.values()))]
+            self._unsynced += len(self._accepted)
+            lasting = self._unsynced >= BATCH
+            self._unsynced = 0 if lasting else self._unsynced
+            return [Forget(tuple(self._accepted.values()), lasting)]
         if not self._binding:
             return []
         if following is None:
@@ -318,7 +332,7 @@ class Delivery:
         quiet = oldest.waited
         if self._answered_at is not None:
             quiet = min(quiet, now.mono - self._answered_at)
-        return quiet >= self.supersede_after
+        return 0.0 < self.supersede_after <= quiet
 
     def _answered(self, reply: Reply, now: m.Now) -> list[Command]:
         current = self._current

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from margod.model.capabilities import Capabilities
 from margod.model.outcome import Outcome, Step
+from margod.model.report import Reply
 from margod.model.wire import Answer, Request, SignedRequest, Signer, TransportFailure
 
 
@@ -51,6 +52,15 @@ class Generation(Protocol):
 
     def outcome(self, step: Step, form: str, context: Context, result: Answer | TransportFailure) -> Outcome:
         """Say what came of it. An accepted step's `records` are what the vault has to keep."""
+
+    def report_forms(self) -> tuple[str, ...]:
+        """Return the forms in which a deployment can be reported, the specification's first."""
+
+    def report_request(self, form: str, context: Context, deployment_id: str, body: bytes) -> Request:
+        """Build the report of a deployment; `body` is the status as the outbox keeps it (`signed`'s form)."""
+
+    def report_reply(self, result: Answer | TransportFailure) -> Reply:
+        """Say what came of a report, and what the answer is about."""
 
     def authenticate(self, request: Request, base: str, signer: Signer, created: int) -> SignedRequest:
         """Make the request ready for the wire: absolute, and proven as its `auth` says. `created`: Unix seconds."""

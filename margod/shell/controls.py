@@ -7,6 +7,7 @@ from typing import Final
 
 from margod.engine.messages import Cause, Woken
 from margod.model import reasons
+from margod.model.errors import MargodError
 from margod.model.state import State
 from margod.model.text import duration, timestamp
 from margod.shell import status
@@ -15,6 +16,7 @@ from margod.shell.disk import Disk
 from margod.shell.finder import Finder
 from margod.shell.ground import Ground
 from margod.shell.lane import Lane
+from margod.shell.reports import Reports
 from margod.shell.resetting import Order
 from margod.shell.rotation import Rotation
 from margod.shell.settings import Settings
@@ -38,6 +40,7 @@ class Controls:
     _actions: Actions
     _rotation: Rotation
     _work: Work
+    _reports: Reports
     _finder: Finder
 
     def status(self) -> dict[str, object]:
@@ -50,7 +53,7 @@ class Controls:
         document = status.document(
             self._lane.condition,
             situation,
-            (*warnings, *renewing.warnings()),
+            (*warnings, *renewing.warnings(), *self._reports.warnings()),
             self._started_at,
             self._actions.offered,
             presented=renewing.presented,
@@ -136,7 +139,30 @@ class Controls:
     async def reset(self, *, unregister: bool, new_identity: bool, wipe: bool) -> dict[str, object]:
         """End the enrolment and start again, or clear everything. Raises MargodError if it was not done."""
         order = Order(unregister, new_identity, wipe)
-        return {"message": await self._actions.resetting.ask(order, self._lane.look_again)}
+        if not wipe:
+            return {"message": await self._actions.resetting.ask(order, self._lane.look_again)}
+        await self._reports.let_go()
+        try:
+            return {"message": await self._actions.resetting.ask(order, self._lane.look_again)}
+        except MargodError:
+            self._reports.resume()
+            raise
+
+    async def report(self, deployment_id: str, body: bytes) -> dict[str, object]:
+        """Take a report of a deployment into the outbox."""
+        return await self._reports.report(deployment_id, body)
+
+    async def reports(self, after: int) -> dict[str, object]:
+        """Return what the outbox holds, a page of it."""
+        return await self._reports.listed(after)
+
+    async def retry_reports(self, number: int | None) -> dict[str, object]:
+        """Take parked reports up again."""
+        return await self._reports.retry(number)
+
+    async def drop_reports(self, number: int | None) -> dict[str, object]:
+        """Remove parked reports."""
+        return await self._reports.drop(number)
 
     async def reset_clock(self) -> dict[str, object]:
         """Forget the floor of the clock and what was learnt about the time."""

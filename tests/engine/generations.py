@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from margod.model import reasons
 from margod.model.outcome import Kind, Outcome, Step
+from margod.model.report import About, Reply
 from margod.model.wire import Answer, Auth, Request, SignedRequest, Signer, TransportFailure
 from margod.protocols import Context, classify
 from margod.protocols.answers import read_object
@@ -44,6 +45,18 @@ class TokenLike:
         if isinstance(result, Answer) and result.status in (200, 201):
             return Outcome(Kind.ACCEPTED, reasons.ENROLLED, records=self._records(step, context, read_object(result)))
         return classify.refusal(step, result)
+
+    def report_forms(self) -> tuple[str, ...]:
+        """Return the one form."""
+        return ("only",)
+
+    def report_request(self, form: str, context: Context, deployment_id: str, body: bytes) -> Request:
+        """Return a request."""
+        return Request("POST", f"/{deployment_id}", Auth.NONE, body=body)
+
+    def report_reply(self, result: Answer | TransportFailure) -> Reply:
+        """Take everything for acceptance."""
+        return Reply(About.TAKEN, Outcome(Kind.ACCEPTED, reasons.ENROLLED))
 
     def authenticate(self, request: Request, base: str, signer: Signer, created: int) -> SignedRequest:
         """Send it as it is."""

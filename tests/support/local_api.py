@@ -94,6 +94,19 @@ ROTATION: dict[str, object] = {
 }
 
 
+REPORT: dict[str, object] = {
+    "number": 1,
+    "deployment_id": "web",
+    "state": "installed",
+    "at": "2026-11-21T18:00:00Z",
+    "parked": None,
+    "detail": "",
+    "overtaken": False,
+}
+
+OUTBOX: dict[str, object] = {"waiting": 0, "parked": 0, "oldest": None, "next_attempt_at": None, "last_error": None}
+
+
 class SteeredController:
     """A Controller whose answers a test sets; `set` is a change that subscribers hear of."""
 
@@ -105,6 +118,7 @@ class SteeredController:
         self.failure: Exception | None = None
         self.retries = 0
         self.resets: list[dict[str, bool]] = []
+        self.reported: list[tuple[str, bytes]] = []
         self.listeners = 0
         self._changed = asyncio.Condition()
 
@@ -173,6 +187,26 @@ class SteeredController:
         if isinstance(self.failure, MargodError):
             raise self.failure
         return {"message": "Forgotten."}
+
+    async def report(self, deployment_id: str, body: bytes) -> dict[str, object]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        self.reported.append((deployment_id, body))
+        return {"number": len(self.reported)}
+
+    async def reports(self, after: int) -> dict[str, object]:
+        held = [{**REPORT, "number": number + 1} for number in range(after, len(self.reported))]
+        return {"waiting": len(self.reported), "parked": 0, "reports": held}
+
+    async def retry_reports(self, number: int | None) -> dict[str, object]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        return {"message": f"Taken up again: {number}."}
+
+    async def drop_reports(self, number: int | None) -> dict[str, object]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        return {"message": f"Dropped: {number}."}
 
     async def choose(self, instance: str) -> dict[str, object]:
         if isinstance(self.failure, MargodError):

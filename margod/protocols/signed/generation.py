@@ -13,11 +13,13 @@ from urllib.parse import quote
 from margod import __version__
 from margod.model import reasons
 from margod.model.outcome import Kind, Outcome, Step
+from margod.model.report import Reply
 from margod.model.wire import Answer, Auth, Request, SignedRequest, Signer, TransportFailure
 from margod.protocols import Context, classify
 from margod.protocols.answers import CLIENT_ID, error_text, read_client_id, read_object
 from margod.protocols.signed import bodies, signature
 from margod.protocols.signed.desired import manifest_request
+from margod.protocols.signed.reporting import FORMS, status_reply, status_request
 
 ENROLMENT: Final = "enrolment.json"
 REPORT: Final = "report.json"
@@ -120,6 +122,18 @@ class Signed:
         if isinstance(result, Answer):
             return replace(outcome, other_form=self._other_form(step, form, result))
         return outcome
+
+    def report_forms(self) -> tuple[str, ...]:
+        """Return the specification's route, and that of earlier servers."""
+        return FORMS[:1] if self._dialect.mode == "spec" else FORMS
+
+    def report_request(self, form: str, context: Context, deployment_id: str, body: bytes) -> Request:
+        """Build the report of a deployment."""
+        return status_request(self._id(context), deployment_id, form, body)
+
+    def report_reply(self, result: Answer | TransportFailure) -> Reply:
+        """Say what came of it."""
+        return status_reply(result)
 
     def authenticate(self, request: Request, base: str, signer: Signer, created: int) -> SignedRequest:
         """Make the request ready for the wire."""
