@@ -133,6 +133,7 @@ def _readable(file: Path) -> Iterator[Item]:
         with suppress(sqlite3.Error, OSError, UnicodeDecodeError):
             database = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=1.0)
             try:
+                database.execute("PRAGMA writable_schema = ON")  # else a file that was cut off is not read at all
                 # Without the indexes, which may be what is broken; the table itself is in the order of its numbers.
                 query = f"SELECT {COLUMNS} FROM outbox NOT INDEXED ORDER BY number {order} LIMIT {LIMIT}"  # noqa: S608 - our own words
                 for row in database.execute(query):
