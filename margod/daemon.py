@@ -31,6 +31,7 @@ from margod.shell.disk import Disk
 from margod.shell.finder import Finder
 from margod.shell.ground import Ground
 from margod.shell.lane import Lane, take_events
+from margod.shell.polling import DesiredState
 from margod.shell.reports import Reports
 from margod.shell.rotation import Rotation
 from margod.shell.settings import Options, Settings
@@ -78,6 +79,8 @@ class Daemon(Controls):
         self._work = Work(self._lane, self._disk, self._tell)
         self._reports = Reports(self._work, self._ground, self._disk)
         self._work.sidelines.append(self._reports)
+        self._desired = DesiredState(self._work, self._disk, self._ground)
+        self._work.sidelines.append(self._desired)
         self._finder = Finder(self._ground, self._disk, self._lane.look_again)
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()

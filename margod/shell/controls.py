@@ -16,6 +16,7 @@ from margod.shell.disk import Disk
 from margod.shell.finder import Finder
 from margod.shell.ground import Ground
 from margod.shell.lane import Lane
+from margod.shell.polling import DesiredState
 from margod.shell.reports import Reports
 from margod.shell.resetting import Order
 from margod.shell.rotation import Rotation
@@ -41,6 +42,7 @@ class Controls:
     _rotation: Rotation
     _work: Work
     _reports: Reports
+    _desired: DesiredState
     _finder: Finder
 
     def status(self) -> dict[str, object]:
@@ -82,6 +84,19 @@ class Controls:
         """Return the identity document of the candidate, if there is one."""
         identity = self._rotation.identity()
         return None if identity is None else status.identity_document(identity)
+
+    def deployments(self) -> dict[str, object]:
+        """Return what the WFM wants to run here, as it is mirrored."""
+        return self._desired.deployments()
+
+    async def deployment(self, deployment_id: str) -> tuple[str, bytes]:
+        """Return digest and YAML of a mirrored deployment."""
+        return await self._desired.deployment(deployment_id)
+
+    async def adopt_deployments(self, version: int) -> dict[str, object]:
+        """Remember by which version of the desired state the agent works."""
+        await self._desired.adopt(version)
+        return self._desired.deployments()
 
     async def retry(self) -> dict[str, object]:
         """End the engine's wait early, as far as the WFM allows; with the root CA that is in its file by now."""
