@@ -16,6 +16,7 @@ from typing import Any, Final
 import attrs
 
 from margod.config import values
+from margod.config.door import DoorSettings
 from margod.config.setting import Setting
 from margod.config.setting import setting as _setting
 from margod.config.settings_wfm import Discovery, Tls, Trust, Wfm
@@ -227,6 +228,7 @@ class Config:
     onboarding: Onboarding = _section(Onboarding)
     state: StateSettings = _section(StateSettings)
     local: LocalSettings = _section(LocalSettings)
+    door: DoorSettings = _section(DoorSettings)
     log: Log = _section(Log)
 
 
