@@ -99,26 +99,28 @@ class WfmClient:
         self._closed = asyncio.Event()
 
     async def send(
-        self, request: SignedRequest, *, into: Sink | None = None, total: float | None = None
+        self, request: SignedRequest, *, seconds: float | None = None, into: Sink | None = None
     ) -> Answer | TransportFailure:
         """Send `request` and return what came of it. Raises nothing but CancelledError.
 
+        `seconds` (> 0) bounds this exchange instead of the client's own `timeout`; waiting for the turn does not count.
         The URL goes out verbatim, its authority as the Host header (unless `request.headers` has one). Only https is
-        spoken. Waiting for the turn does not count into the timeout.
+        spoken.
 
-        A success (2xx) goes `into` a sink where there is one: then the timeout is that of the time to the head and to
-        each further piece, and `total` bounds them all, seconds. `request.limit` holds for it; every other answer is
-        read whole, up to `REFUSAL_LIMIT`.
+        A success (2xx) goes `into` a sink where there is one: then `timeout` is for the head and for each further
+        piece, and `seconds` for them all. `request.limit` holds for it; every other answer is read whole, up to
+        `REFUSAL_LIMIT`.
         """
         if refusal := _unfit(request):
             return TransportFailure(reasons.CONNECT_FAILED, clean(refusal), sent=False)
         async with self._turn:
             if self._closed.is_set():
                 return TransportFailure(reasons.CONNECT_FAILED, "the client is closed", sent=False)
-            progress = _Progress(into, asyncio.get_running_loop().time() + (total or self._timeout))
+            whole = self._timeout if seconds is None else seconds
+            progress = _Progress(into, asyncio.get_running_loop().time() + whole)
             self._room.begin(request.limit)
             try:
-                async with asyncio.timeout(self._timeout) as self._deadline:
+                async with asyncio.timeout(whole if into is None else min(whole, self._timeout)) as self._deadline:
                     await self._settle()
                     return await self._exchange(request, progress)
             except Exception as error:  # the boundary: each foreign exception is translated here, once

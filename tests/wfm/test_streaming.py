@@ -132,9 +132,9 @@ async def test_a_stall_ends_it_and_a_steady_trickle_does_not(certificates: Certi
         a_client(certificates, timeout=0.7) as client,
     ):
         sink = Kept()
-        answered(await client.send(get(server.url + "/whole"), into=sink, total=30.0))
+        answered(await client.send(get(server.url + "/whole"), into=sink, seconds=30.0))
         assert sink.body == b"x" * 7
-        assert failed(await client.send(get(server.url + "/stall"), into=Kept(), total=30.0)) == ("timed-out", True)
+        assert failed(await client.send(get(server.url + "/stall"), into=Kept(), seconds=30.0)) == ("timed-out", True)
 
 
 async def test_the_whole_is_bounded(certificates: Certificates) -> None:
@@ -148,7 +148,7 @@ async def test_the_whole_is_bounded(certificates: Certificates) -> None:
 
     async with RawServer(script, context=certificates.server()) as server, a_client(certificates) as client:
         async with asyncio.timeout(20):
-            result = await client.send(get(server.url + "/"), into=Kept(), total=0.5)
+            result = await client.send(get(server.url + "/"), into=Kept(), seconds=0.5)
         assert failed(result) == ("timed-out", True)
 
 
@@ -163,9 +163,9 @@ async def test_a_slow_sink_is_not_the_servers_stall(certificates: Certificates) 
         a_client(certificates, timeout=0.3) as client,
     ):
         sink = Kept(after=0.8)
-        answered(await client.send(get(server.url + "/"), into=sink, total=30.0))
+        answered(await client.send(get(server.url + "/"), into=sink, seconds=30.0))
         assert len(sink.body) == 100
-        assert failed(await client.send(get(server.url + "/"), into=Kept(after=30.0), total=0.5))[0] == "timed-out"
+        assert failed(await client.send(get(server.url + "/"), into=Kept(after=30.0), seconds=0.5))[0] == "timed-out"
 
 
 async def test_a_sink_that_breaks_ends_the_exchange(certificates: Certificates) -> None:
@@ -189,7 +189,7 @@ async def test_close_ends_a_stream(certificates: Certificates) -> None:
 
     async with RawServer(script, context=certificates.server()) as server, a_client(certificates) as client:
         sink = Kept(after=60.0)
-        sending = asyncio.ensure_future(client.send(get(server.url + "/"), into=sink, total=60.0))
+        sending = asyncio.ensure_future(client.send(get(server.url + "/"), into=sink, seconds=60.0))
         await sink.first.wait()
         async with asyncio.timeout(5):
             await client.close()
