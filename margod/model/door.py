@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from margod.model import reasons
 from margod.model.errors import MargodError
+from margod.model.reason import Reason
 
 CLIENT_ID: Final = "{clientId}"
 """In a path: the id that the WFM knows this device by."""
@@ -24,12 +25,13 @@ PATH_LIMIT: Final = 2_048
 HIDDEN_UID: Final = 65_534
 """Whom the kernel shows where a user namespace hides the caller: the same number for everybody, so it is nobody's."""
 
-_METHODS: Final = "GET|POST|PUT|PATCH|DELETE"
+METHODS: Final = "GET|POST|PUT|PATCH|DELETE"
+"""What a rule may open. Only the rules say what is."""
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9._~=+:@-]+")
 """RFC 3986 unreserved characters and those of pchar that ids and digests need; no `%`, no `;`, no `*`."""
 _ANY: Final = re.compile(r"\{[A-Za-z][A-Za-z0-9]*\}")
 _USER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}")
-_RULE: Final = re.compile(rf"({_METHODS}) (/[!-~]*)(?: for ([!-~]+(?: [!-~]+)*))?")
+_RULE: Final = re.compile(rf"({METHODS}) (/[!-~]*)(?: for ([!-~]+(?: [!-~]+)*))?")
 _FIELD: Final = re.compile(r"[\t -~]{0,4096}")
 
 _INWARDS: Final = (
@@ -63,13 +65,26 @@ _RESERVED: Final = (
 """Segments, in lower case, that no configuration opens."""
 
 
-class DoorClosed(MargodError):
-    """A request that does not go through; the WFM was not asked. `status` is the HTTP status that says so."""
+class DoorError(MargodError):
+    """A program gets no answer of the WFM. `status` is the HTTP status that says so.
 
-    def __init__(self, message: str, status: int = 403, reason: reasons.Reason = reasons.DOOR_CLOSED) -> None:
+    `retry_after`: seconds after which it is worth asking again, where that is known.
+    """
+
+    def __init__(
+        self, reason: Reason, message: str = "", *, status: int, retry_after: float | None = None, hint: str = ""
+    ) -> None:
+        """Say what stands in the way."""
+        self.status, self.retry_after = status, retry_after
+        super().__init__(reason, message, hint=hint)
+
+
+class DoorClosed(DoorError):
+    """A request that does not go through; the WFM was not asked."""
+
+    def __init__(self, message: str, status: int = 403) -> None:
         """Say which sentence of the rules stands in the way."""
-        self.status = status
-        super().__init__(reason, message)
+        super().__init__(reasons.DOOR_CLOSED, message, status=status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +106,17 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a program asks for: raw path behind the door, headers with names as they came, body."""
+    """What a program asks for: raw path behind the door, headers with names as they came, and who it is (-1: unknown).
+
+    Its body is read only once it is its turn.
+    """
 
     method: str
     path: str
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
     uid: int = -1
+    gid: int = -1
+    pid: int = -1
 
 
 @dataclass(frozen=True, slots=True)

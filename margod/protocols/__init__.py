@@ -34,6 +34,10 @@ class Generation(Protocol):
     def enrols(self) -> bool:
         """Whether there is an enrolment request at all."""
 
+    @property
+    def readable(self) -> tuple[str, ...]:
+        """The routes that other programs on the device may GET; `{clientId}` is the client id, `{name}` any segment."""
+
     def forms(self, step: Step) -> tuple[str, ...]:
         """Return the dialect forms that a step may take, the specification's (or the owner's choice) first."""
 
@@ -51,6 +55,9 @@ class Generation(Protocol):
 
     def outcome(self, step: Step, form: str, context: Context, result: Answer | TransportFailure) -> Outcome:
         """Say what came of it. An accepted step's `records` are what the vault has to keep."""
+
+    def forwarded(self, method: str, path: str, headers: Mapping[str, str], body: bytes, limit: int) -> Request:
+        """Build the request that another program on the device makes in its name; `limit` as in Request."""
 
     def authenticate(self, request: Request, base: str, signer: Signer, created: int) -> SignedRequest:
         """Make the request ready for the wire: absolute, and proven as its `auth` says. `created`: Unix seconds."""

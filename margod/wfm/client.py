@@ -170,18 +170,19 @@ class WfmClient:
 
     async def _body(self, response: aiohttp.ClientResponse, limit: int, progress: _Progress) -> bytes:
         """Return the whole body; that of a success goes into the sink, if there is one."""
-        if progress.into is None or response.status >= 300:
-            bound = limit if progress.into is None else min(limit, REFUSAL_LIMIT)
-            body = bytearray()
-            async for piece in _pieces(response, bound):
-                body += piece
-            return bytes(body)
+        into = progress.into if response.status < 300 else None
+        bound = limit if into is progress.into else min(limit, REFUSAL_LIMIT)
+        announced = response.content_length
+        if announced is not None and announced > bound and not response.content.at_eof():
+            raise AnswerTooLarge(f"{announced} bytes announced, {bound} are read")
+        if into is None:
+            return b"".join([piece async for piece in _pieces(response, bound)])
         self._extend(progress.ends)
-        await progress.into.begin(response.status, _headers(response))
+        await into.begin(response.status, _headers(response))
         self._extend(self._next(progress))
         async for piece in _pieces(response, limit):
             self._extend(progress.ends)  # what the sink takes of the time is not the server's
-            await progress.into.write(piece)
+            await into.write(piece)
             self._extend(self._next(progress))
         return b""
 
@@ -339,9 +340,6 @@ def _verbatim(request: SignedRequest) -> tuple[URL, dict[str, str]]:
 
 async def _pieces(response: aiohttp.ClientResponse, limit: int) -> AsyncIterator[bytes]:
     """Yield the body as it comes. Raises AnswerTooLarge instead of more than `limit` bytes."""
-    announced = response.content_length
-    if announced is not None and announced > limit and not response.content.at_eof():
-        raise AnswerTooLarge(f"{announced} bytes announced, {limit} are read")
     size = 0
     async for piece in response.content.iter_any():
         size += len(piece)

@@ -17,6 +17,7 @@ class TokenLike:
 
     name = "token-like"
     enrols = True
+    readable: tuple[str, ...] = ()
 
     def forms(self, step: Step) -> tuple[str, ...]:
         """Return the one form."""
@@ -44,6 +45,10 @@ class TokenLike:
         if isinstance(result, Answer) and result.status in (200, 201):
             return Outcome(Kind.ACCEPTED, reasons.ENROLLED, records=self._records(step, context, read_object(result)))
         return classify.refusal(step, result)
+
+    def forwarded(self, method: str, path: str, headers: Mapping[str, str], body: bytes, limit: int) -> Request:
+        """Send what another program asks for as it is."""
+        return Request(method, path, Auth.NONE, headers, body, limit)
 
     def authenticate(self, request: Request, base: str, signer: Signer, created: int) -> SignedRequest:
         """Send it as it is."""

@@ -101,6 +101,7 @@ async def test_more_than_the_limit(certificates: Certificates, head: bytes) -> N
         sink = Kept()
         assert failed(await client.send(get(server.url + "/"), into=sink)) == ("answer-too-large", True)
         assert len(sink.body) <= 1000
+        assert not (sink.heads and b"Length" in head)
 
 
 async def test_an_answer_that_stops(certificates: Certificates) -> None:

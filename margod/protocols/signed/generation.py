@@ -17,7 +17,7 @@ from margod.model.wire import Answer, Auth, Request, SignedRequest, Signer, Tran
 from margod.protocols import Context, classify
 from margod.protocols.answers import CLIENT_ID, error_text, read_client_id, read_object
 from margod.protocols.signed import bodies, signature
-from margod.protocols.signed.desired import manifest_request
+from margod.protocols.signed.desired import READABLE, forwarded, manifest_request
 
 ENROLMENT: Final = "enrolment.json"
 REPORT: Final = "report.json"
@@ -57,6 +57,7 @@ class Signed:
 
     name = "signed"
     enrols = True
+    readable = READABLE
 
     def __init__(self, dialect: Dialect, signed_as: signature.SignedAs = signature.AS_SENT) -> None:
         """Take the knobs; a knob that is set by hand is the only form there is."""
@@ -120,6 +121,10 @@ class Signed:
         if isinstance(result, Answer):
             return replace(outcome, other_form=self._other_form(step, form, result))
         return outcome
+
+    def forwarded(self, method: str, path: str, headers: Mapping[str, str], body: bytes, limit: int) -> Request:
+        """Build the request of another program."""
+        return forwarded(method, path, headers, body, limit)
 
     def authenticate(self, request: Request, base: str, signer: Signer, created: int) -> SignedRequest:
         """Make the request ready for the wire."""
