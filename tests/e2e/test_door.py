@@ -104,9 +104,12 @@ class Wfm:
             self.begun.set()
             await self.go_on.wait()
             await turn.send(b"4\r\nlast\r\n0\r\n\r\n")
+        elif "/bundles/large" in line:
+            await turn.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\nx" % (BUNDLE_LIMIT + 1))
+            await turn.hold()
         elif "/bundles/closes" in line:
             await turn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
-            turn.close()
+            turn.vanish()
         else:
             await turn.answer(200, self.body, "Set-Cookie: a=b", "X-Own: 1", 'ETag: "e"', "Content-Type: text/x")
 
@@ -303,7 +306,6 @@ async def test_answers_that_end_early(tmp_path: Path, certificates: Certificates
             status, headers, body = await ask(daemon, f"/api/v1/clients/{{clientId}}/bundles/{name}")
             assert (status, headers["content-length"], body) == (200, "100", b"half")
         assert code(await ask(daemon, "/api/v1/clients/{clientId}/bundles/hang")) == (504, "timed-out")
-        wfm.body = b"x" * (BUNDLE_LIMIT + 1)
         large = await ask(daemon, "/api/v1/clients/{clientId}/bundles/large")
         assert code(large) == (502, "answer-too-large")
         wfm.body = b"x" * BUNDLE_LIMIT
