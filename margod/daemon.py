@@ -268,9 +268,8 @@ class Daemon(Controls):
         """Stop within 2 s: let an enrolment end, close what is open, write down where it stands."""
         log.info("stopping")
         self._notifier.stopping("stopping")
-        await asyncio.gather(
-            self._drain(), self._server.stop(), self._finder.close(), self._work.close(), return_exceptions=True
-        )
+        closing = (self._drain(), self._server.stop(), self._finder.close(), self._work.close(), self._shut_door())
+        await asyncio.gather(*closing, return_exceptions=True)
         for lane in self._lanes():
             lane.end()
         if self._reloading:

@@ -16,6 +16,7 @@ from typing import Final
 import attrs
 
 from margod.config import values
+from margod.config.door import DoorSettings
 from margod.config.setting import Setting
 from margod.config.setting import section as _section
 from margod.config.setting import setting as _setting
@@ -239,6 +240,7 @@ class Config:
     state: StateSettings = _section(StateSettings)
     outbox: OutboxSettings = _section(OutboxSettings)
     local: LocalSettings = _section(LocalSettings)
+    door: DoorSettings = _section(DoorSettings)
     log: Log = _section(Log)
 
 

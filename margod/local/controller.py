@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
+
+from margod.model.door import Asked
+from margod.model.wire import Answer, Sink
 
 
 class Controller(Protocol):
@@ -71,6 +74,12 @@ class Controller(Protocol):
 
     async def drop_reports(self, number: int | None) -> dict[str, object]:
         """Remove a parked report, or all (None). Raises MargodError."""
+
+    async def forward(self, asked: Asked, body: Callable[[], Awaitable[bytes]], into: Sink) -> Answer:
+        """Return the WFM's answer to another program; a success has gone `into` the sink. Raises DoorError.
+
+        `body` is called once, when it is this caller's turn; what it raises comes through.
+        """
 
     def changes(self) -> AsyncIterator[dict[str, object]]:
         """Yield the status document now and at every change; a slow consumer may get the latest only."""

@@ -35,6 +35,10 @@ class Generation(Protocol):
     def enrols(self) -> bool:
         """Whether there is an enrolment request at all."""
 
+    @property
+    def readable(self) -> tuple[str, ...]:
+        """The routes that other programs on the device may GET; `{clientId}` is the client id, `{name}` any segment."""
+
     def forms(self, step: Step) -> tuple[str, ...]:
         """Return the dialect forms that a step may take, the specification's (or the owner's choice) first."""
 
@@ -70,6 +74,9 @@ class Generation(Protocol):
 
     def deployment(self, context: Context, deployment_id: str, digest: str) -> Request:
         """Build the request for one deployment that a manifest names."""
+
+    def forwarded(self, method: str, path: str, headers: Mapping[str, str], body: bytes, limit: int) -> Request:
+        """Build the request that another program on the device makes in its name; `limit` as in Request."""
 
     def authenticate(self, request: Request, base: str, signer: Signer, created: int) -> SignedRequest:
         """Make the request ready for the wire: absolute, and proven as its `auth` says. `created`: Unix seconds."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
 
 from margod.engine.messages import Cause, Woken
 from margod.model import reasons
+from margod.model.door import Asked
 from margod.model.errors import MargodError
 from margod.model.state import State
 from margod.model.text import duration, timestamp
+from margod.model.wire import Answer, Sink
 from margod.shell import status
 from margod.shell.actions import Actions
 from margod.shell.disk import Disk
@@ -24,6 +27,9 @@ from margod.shell.settings import Settings
 from margod.shell.situation import Warned
 from margod.shell.timekeeper import Timekeeper
 from margod.shell.work import Work
+
+if TYPE_CHECKING:
+    from margod.shell.door import Door
 
 STUCK: Final = 60.0
 """Seconds by which the loop may be late before it no longer counts as healthy."""
@@ -44,6 +50,7 @@ class Controls:
     _reports: Reports
     _desired: DesiredState
     _finder: Finder
+    _door: Door | None = None
 
     def status(self) -> dict[str, object]:
         """Return the status document."""
@@ -97,6 +104,14 @@ class Controls:
         """Remember by which version of the desired state the agent works."""
         await self._desired.adopt(version)
         return self._desired.deployments()
+
+    async def forward(self, asked: Asked, body: Callable[[], Awaitable[bytes]], into: Sink) -> Answer:
+        """Have the WFM asked what another program on the device wants to know. Raises DoorError."""
+        if self._door is None:
+            from margod.shell.door import Door  # most devices have no program that asks
+
+            self._door = Door(self._ground, self._disk, self._work)
+        return await self._door.forward(asked, body, into)
 
     async def retry(self) -> dict[str, object]:
         """End the engine's wait early, as far as the WFM allows; with the root CA that is in its file by now."""
@@ -193,3 +208,7 @@ class Controls:
         await self._lane.look_again()
         self._lane.wake(Cause.OPERATOR)  # a person chose, for this device: no fleet has to be spread
         return answer
+
+    async def _shut_door(self) -> None:
+        if self._door is not None:
+            await self._door.close()

@@ -18,6 +18,7 @@ class TokenLike:
 
     name = "token-like"
     enrols = True
+    readable: tuple[str, ...] = ()
 
     def forms(self, step: Step) -> tuple[str, ...]:
         """Return the one form."""
@@ -69,6 +70,10 @@ class TokenLike:
     def deployment(self, context: Context, deployment_id: str, digest: str) -> Request:
         """Ask for one deployment."""
         return Request("GET", f"/desired/{deployment_id}/{digest}", Auth.NONE)
+
+    def forwarded(self, method: str, path: str, headers: Mapping[str, str], body: bytes, limit: int) -> Request:
+        """Send what another program asks for as it is."""
+        return Request(method, path, Auth.NONE, headers, body, limit)
 
     def authenticate(self, request: Request, base: str, signer: Signer, created: int) -> SignedRequest:
         """Send it as it is."""

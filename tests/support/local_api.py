@@ -9,12 +9,14 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from margod.local import LocalServer
+from margod.model.door import Asked
 from margod.model.errors import MargodError
+from margod.model.wire import Answer, Sink
 
 FINGERPRINT = "ab" * 32
 IDENTITY: dict[str, object] = {
@@ -138,6 +140,9 @@ class SteeredController:
         self.resets: list[dict[str, bool]] = []
         self.reported: list[tuple[str, bytes]] = []
         self.listeners = 0
+        self.asked: list[tuple[Asked, bytes]] = []
+        self.answer = Answer(404, {"content-type": "application/json"}, b"{}", 0.0)
+        self.passes: Callable[[Sink], Awaitable[None]] = self._nothing
         self._changed = asyncio.Condition()
 
     async def set(self, **changes: object) -> None:
@@ -245,6 +250,16 @@ class SteeredController:
         if isinstance(self.failure, MargodError):
             raise self.failure
         return {"instance": instance, "message": f"From now on {instance} is the WFM of this device."}
+
+    async def forward(self, asked: Asked, body: Callable[[], Awaitable[bytes]], into: Sink) -> Answer:
+        self.asked.append((asked, await body()))
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        await self.passes(into)
+        return self.answer
+
+    async def _nothing(self, into: Sink) -> None:
+        """The answer is not passed on in pieces."""
 
     async def changes(self) -> AsyncIterator[dict[str, object]]:
         await self._count(1)

@@ -18,7 +18,7 @@ from margod.model.wire import Answer, Auth, Request, SignedRequest, Signer, Tran
 from margod.protocols import Context, classify
 from margod.protocols.answers import CLIENT_ID, error_text, read_client_id, read_object
 from margod.protocols.signed import bodies, signature
-from margod.protocols.signed.desired import bundle_request, deployment_request, manifest_request
+from margod.protocols.signed.desired import READABLE, bundle_request, deployment_request, forwarded, manifest_request
 from margod.protocols.signed.reporting import FORMS, status_reply, status_request
 
 ENROLMENT: Final = "enrolment.json"
@@ -59,6 +59,7 @@ class Signed:
 
     name = "signed"
     enrols = True
+    readable = READABLE
 
     def __init__(self, dialect: Dialect, signed_as: signature.SignedAs = signature.AS_SENT) -> None:
         """Take the knobs; a knob that is set by hand is the only form there is."""
@@ -146,6 +147,10 @@ class Signed:
     def report_reply(self, result: Answer | TransportFailure) -> Reply:
         """Say what came of it."""
         return status_reply(result)
+
+    def forwarded(self, method: str, path: str, headers: Mapping[str, str], body: bytes, limit: int) -> Request:
+        """Build the request of another program."""
+        return forwarded(method, path, headers, body, limit)
 
     def authenticate(self, request: Request, base: str, signer: Signer, created: int) -> SignedRequest:
         """Make the request ready for the wire."""
