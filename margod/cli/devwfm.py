@@ -34,6 +34,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         command.add_argument("id", help="request number, beginning of the fingerprint, or client id")
     upload = _command(commands, "upload", _upload, "approve a certificate before the device asks")
     upload.add_argument("certificate", type=Path, help="file of PEM, DER or base64 of either, - for standard input")
+    statuses = _command(commands, "statuses", _statuses, "what devices report of their deployments, and in which order")
+    statuses.add_argument("--json", action="store_true", help="with the whole reports, for a program")
     stats = _command(commands, "stats", _stats, "requests, connections and handshakes")
     stats.add_argument("--reset", action="store_true", help="begin again at zero")
     rotate = _command(commands, "rotate", _rotate, "offer or present another CA, or the first one again")
@@ -107,8 +109,10 @@ def _add_fault_arguments(parser: argparse.ArgumentParser) -> None:
     hidden: Any = argparse.SUPPRESS
     add = parser.add_argument
     add("action", choices=actions, metavar="ACTION", help=", ".join(actions))
-    routes = ("all", "certificate", "onboarding", "capabilities", "deployments", "deployment", "bundle", "other")
+    desired = ("deployments", "deployment", "bundle", "status")
+    routes = ("all", "certificate", "onboarding", "capabilities", *desired, "other")
     add("--route", default=hidden, choices=routes)
+    add("--deployment", default=hidden, metavar="ID", help="with --route status: only reports of this deployment")
     add("--times", default=hidden, type=int, help="how often (default 1); 0: until cleared")
     add("--when", default=hidden, choices=("before", "after"), help="before or after the request was acted on")
     add("--status", default=hidden, type=int, help="answer: the status (default 503)")
@@ -188,6 +192,23 @@ def _stats(args: argparse.Namespace) -> int:
     return 0 if answer is not None else 1
 
 
+def _statuses(args: argparse.Namespace) -> int:
+    answer = _call(args, "GET", "/v1/statuses")
+    if answer is None:
+        return 1
+    statuses = answer["statuses"]
+    if args.json:
+        print(json.dumps(statuses, indent=2))
+        return 0
+    if not statuses:
+        print("No deployment was reported yet.")
+    words = {"again": "sent again", "back": "WENT BACK: an update, or out of order"}
+    for status in statuses:
+        line = f"{status['number']:>5}  {_cut(status['deployment_id'], 36):36}  {status['state']:10}"
+        print(f"{line}  {words.get(status['came'], '')}".rstrip())
+    return 0
+
+
 def _rotate(args: argparse.Namespace) -> int:
     answer = _call(args, "POST", f"/v1/ca/{args.act}")
     if answer is None:
@@ -202,14 +223,15 @@ def _fault(args: argparse.Namespace) -> int:
     if args.action in {"list", "clear"}:
         answer = _call(args, "GET" if args.action == "list" else "DELETE", "/v1/faults")
     else:
-        names = ("route", "times", "when", "status", "headers", "body", "location", "kind", "seconds")
+        names = ("route", "times", "when", "status", "headers", "body", "location", "kind", "seconds", "deployment")
         fault = {name: getattr(args, name) for name in names if hasattr(args, name)}
         answer = _call(args, "POST", "/v1/faults", {"action": args.action, **fault})
     if answer is None:
         return 1
     for fault in answer["faults"]:
         left = fault["left"] or "until cleared"
-        print(f"{fault['action']} on {fault['route']}, {fault['when']}, left: {left}")
+        about = f" of {fault['deployment']}" if fault["deployment"] else ""
+        print(f"{fault['action']} on {fault['route']}{about}, {fault['when']}, left: {left}")
     return 0
 
 

@@ -1,6 +1,6 @@
 """The server side of the control socket (0600, in the directory): what a person or a test can make the WFM do.
 
-GET  /v1/info /v1/clients /v1/devices /v1/requests /v1/stats /v1/faults /v1/deployments /v1/spoils
+GET  /v1/info /v1/clients /v1/devices /v1/statuses /v1/requests /v1/stats /v1/faults /v1/deployments /v1/spoils
 POST /v1/clients/{id}/approve|reject|forget     id: request number, fingerprint prefix, client id
 POST /v1/upload (body: a certificate)  /v1/faults  /v1/stats/reset  /v1/connections/close
 POST /v1/ca/offer|present|swap|back
@@ -65,6 +65,7 @@ class ControlServer:
                 web.get("/v1/info", self._info),
                 web.get("/v1/clients", self._clients),
                 web.get("/v1/devices", self._devices),
+                web.get("/v1/statuses", self._statuses),
                 web.get("/v1/requests", self._requests),
                 web.get("/v1/stats", self._show_stats),
                 web.get("/v1/faults", self._show_faults),
@@ -114,6 +115,9 @@ class ControlServer:
     async def _devices(self, _request: web.Request) -> web.Response:
         devices = self._registry.devices()
         return web.json_response({"devices": [{**d, "manifest": json.loads(str(d["manifest"]))} for d in devices]})
+
+    async def _statuses(self, _request: web.Request) -> web.Response:
+        return web.json_response({"statuses": self._registry.statuses.all()})
 
     async def _requests(self, _request: web.Request) -> web.Response:
         shown = []

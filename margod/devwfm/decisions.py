@@ -22,7 +22,8 @@ from margod.devwfm.desired import MANIFEST, Desired
 from margod.devwfm.dialects import Dialect
 from margod.devwfm.keys import PublicKey
 from margod.devwfm.registry import Client, Registry
-from margod.devwfm.schema import SchemaError, check_capabilities
+from margod.devwfm.schema import SchemaError, check_capabilities, check_status
+from margod.devwfm.statuses import BACK
 from margod.devwfm.verifier import DigestRefused, Message, Refused, field_value, verify
 from margod.model.capabilities import DEVICE_ID
 
@@ -30,6 +31,7 @@ APPROVALS: Final = ("auto", "manual", "deny")
 PENDING: Final = (202, 403)
 
 _DEPLOYMENTS: Final = re.compile(r"/api/v1/clients/([^/]+)/deployments")
+_STATUS: Final = re.compile(r"/api/v1/clients/([^/]+)/(deployments?)/([^/]+)/status")
 _DEPLOYMENT: Final = re.compile(r"/api/v1/clients/([^/]+)/deployments/([^/]+)/(sha256:[^/]+)")
 _BUNDLE: Final = re.compile(r"/api/v1/clients/([^/]+)/bundles/([^/]+)")
 _DESIRED: Final = frozenset({"deployments", "deployment", "bundle"})
@@ -38,15 +40,17 @@ _CAPABILITIES: Final = re.compile(r"/api/v1/clients/([^/]+)/capabilities(?:/(.*)
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where a request goes: `certificate`, `onboarding`, `capabilities`, `deployments` and what it names, or `other`.
+    """Where a request goes: `certificate`, `onboarding`, `capabilities`, `status`, `deployments` and what it names.
 
-    `device_id` is raw, as are `deployment_id` and `digest`.
+    And `other`. `device_id` is raw, as are `deployment_id` and `digest` of what a manifest names. `segment` is what
+    stands before a deployment's id in a report: `deployments`, or `deployment` on earlier servers.
     """
 
     name: str
     client_id: str = ""
     device_id: str | None = None
     deployment_id: str = ""
+    segment: str = ""
     digest: str = ""
 
 
@@ -61,6 +65,8 @@ class Decision:
     fingerprint: str | None = None
     client_id: str | None = None
     content_type: str = "application/json"
+    says_null: bool = False
+    """Without a document: the body is `null`."""
     body: bytes | None = None
     """What is sent instead of a document."""
 
@@ -87,6 +93,9 @@ def route_of(prefix: str, target: str) -> Route:
         return Route("capabilities", unquote(match.group(1)), match.group(2))
     if match := _DEPLOYMENTS.fullmatch(path):
         return Route("deployments", unquote(match.group(1)))
+    if match := _STATUS.fullmatch(path):
+        client_id, segment, deployment_id = match.groups()
+        return Route("status", unquote(client_id), None, unquote(deployment_id), segment)
     if match := _DEPLOYMENT.fullmatch(path):
         return Route("deployment", unquote(match[1]), deployment_id=match[2], digest=match[3])
     if match := _BUNDLE.fullmatch(path):
@@ -130,6 +139,8 @@ class Wfm:
                 return Decision(200, "root CA given", {"certificate": self._ca_text()})
             if route.name == "onboarding":
                 return self._onboard(message, body, now)
+            if route.name == "status":
+                return self._status(route, message, body, now)
             if route.name in _DESIRED:
                 return self._desired_state(route, message, body, now)
             return self._capabilities(route, message, body, now)
@@ -238,6 +249,25 @@ class Wfm:
         self._registry.report(route.client_id, device_id, json.dumps(document))
         return Decision(201, f"{device_id} reported", None, {}, client.fingerprint, route.client_id)
 
+    def _status(self, route: Route, message: Message, body: bytes, now: float) -> Decision:
+        """Take a report of any deployment: what an agent runs is its own affair here."""
+        client = self._client(route, message, body, now)
+        document = _json_object(body)
+        try:
+            check_status(document)
+        except SchemaError as error:
+            raise _Denied(422, str(error)) from None
+        if document["deploymentId"] != route.deployment_id:
+            raise _Denied(422, "deploymentId: not the one in the path")
+        status = document["status"]
+        assert isinstance(status, dict), "checked above"
+        state = str(status["state"])
+        came = self._registry.statuses.take(route.client_id, route.deployment_id, state, document)
+        says = f"{route.deployment_id} is {state}" + (" (went back)" if came == BACK else "")
+        accepted = self._dialect.status_accepted
+        null = accepted == 201
+        return Decision(accepted, says, None, {}, client.fingerprint, client.client_id, says_null=null)
+
     # Desired state
 
     def _desired_state(self, route: Route, message: Message, body: bytes, now: float) -> Decision:
@@ -291,7 +321,7 @@ class Wfm:
     def _methods(self, route: Route) -> tuple[str, ...]:
         if route.name == "certificate" or route.name in _DESIRED:
             return ("GET",)
-        if route.name == "onboarding":
+        if route.name == "onboarding" or (route.name == "status" and route.segment == self._dialect.status_route):
             return ("POST",)
         if route.name == "capabilities" and (route.device_id is not None) == self._dialect.device_in_path:
             return ("POST", "PUT", "DELETE") if self._dialect.device_in_path else ("POST", "PUT")

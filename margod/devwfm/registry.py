@@ -1,4 +1,4 @@
-"""What the development WFM remembers: clients, their capabilities, and every request. SQLite in its directory.
+"""What the development WFM remembers: clients, their capabilities and reports, every request. SQLite in its directory.
 
 A commit survives SIGKILL. A client is one certificate; its states:
 
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from margod.devwfm.problems import Ambiguous, DevWfmError, NotFound, NotPossible
+from margod.devwfm.statuses import Statuses
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS clients (
@@ -68,6 +69,7 @@ class Registry:
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=NORMAL")
             self._database.executescript(_SCHEMA)
+            self.statuses = Statuses(self._database)
         except sqlite3.Error as error:
             raise DevWfmError(f"{file}: {error}") from None
 
@@ -130,6 +132,7 @@ class Registry:
     def forget(self, client: Client) -> None:
         """Forget the client and what it reported, as an emptied database would."""
         self._database.execute("DELETE FROM devices WHERE client_id = ?", (client.client_id,))
+        self.statuses.forget(client.client_id)
         self._database.execute("DELETE FROM clients WHERE number = ?", (client.number,))
 
     # Capabilities

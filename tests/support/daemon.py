@@ -146,6 +146,11 @@ class Daemon:
         """Have it make the next attempt now."""
         return await self.post("/v1/retry")
 
+    async def report(self, deployment_id: str, document: object) -> dict[str, Any]:
+        """Report a deployment as a local agent does; return the answer."""
+        body = document if isinstance(document, bytes) else json.dumps(document).encode()
+        return await self._call("PUT", f"/v1/deployments/{deployment_id}/status", "agent/agent.sock", body)
+
     async def post(self, path: str) -> dict[str, Any]:
         """Ask the admin socket for something."""
         return await self._call("POST", path, "admin/admin.sock")
@@ -163,10 +168,11 @@ class Daemon:
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         return Reply(int(first.split()[1]), headers, rest)
 
-    async def _call(self, method: str, path: str, name: str) -> dict[str, Any]:
+    async def _call(self, method: str, path: str, name: str, body: bytes = b"") -> dict[str, Any]:
         reader, writer = await asyncio.open_unix_connection(self.runtime / name)
-        length = "Content-Length: 0\r\n" if method == "POST" else ""
-        writer.write(f"{method} {path} HTTP/1.1\r\nHost: margod\r\nConnection: close\r\n{length}\r\n".encode())
+        length = f"Content-Length: {len(body)}\r\n" if method != "GET" else ""
+        head = f"{method} {path} HTTP/1.1\r\nHost: margod\r\nConnection: close\r\n{length}\r\n"
+        writer.write(head.encode() + body)
         async with asyncio.timeout(TIMEOUT):
             answer = await reader.read()
         writer.close()

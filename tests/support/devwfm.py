@@ -148,6 +148,14 @@ class DevWfm:
         """Return what was reported: client_id, device_id, manifest, since."""
         return list((await self.control("GET", "/v1/devices"))["devices"])
 
+    async def statuses(self, deployment_id: str | None = None) -> list[dict[str, Any]]:
+        """Return every deployment status taken, oldest first, of one deployment or of all.
+
+        Each has number, client_id, deployment_id, state, came (first, forward, again, back), manifest, at.
+        """
+        found = (await self.control("GET", "/v1/statuses"))["statuses"]
+        return [one for one in found if deployment_id in {None, one["deployment_id"]}]
+
     async def requests(self, route: str | None = None) -> list[dict[str, Any]]:
         """Return every request so far, oldest first, of one route or of all.
 
