@@ -29,6 +29,7 @@ COMMANDS: Final = (
     "identity",
     "trust",
     "clock",
+    "downtime",
     "config",
     "demo",
     "devwfm",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from enum import Enum
 from random import Random
@@ -77,7 +78,7 @@ class Standing:
     def condition(self, now: m.Now) -> Condition:
         """Return what the device is to be told as being."""
         condition = self._picture.condition(self._attempt, self._next_at(now))
-        return replace(condition, downtime=self._view.until)
+        return replace(condition, downtime=math.inf if self._view.lasting else self._view.until)
 
     def memory(self, now: m.Now) -> m.Memory | None:
         """Return what should survive a restart, or None before the first `Examined`."""
@@ -100,6 +101,8 @@ class Standing:
         )
 
     def _next_at(self, now: m.Now) -> float | None:
+        if self._held and self._view.lasting:
+            return None
         return None if self._due is None or self._resting else now.wall + max(0.0, self._due - now.mono)
 
     @property
@@ -118,7 +121,7 @@ class Standing:
         elif was.until is not None:
             notes += self._picture.speaks_again(now)
             far = self._due is not None and self._due > now.mono + policy.SPREAD
-            if self._held and far and self._on is On.TIMER:  # it ended before its time
+            if self._held and far:  # it ended before its time
                 self._due = max(self._floor, now.mono + self._rng.uniform(0.0, policy.SPREAD))
             self._held = False
         return notes
@@ -140,7 +143,7 @@ class Standing:
 
     def _failed(self, reason: Reason, kind: Kind, detail: str, wait: float, now: m.Now) -> list[m.Command]:
         """Report a request that failed, unless a downtime explains it."""
-        if self._silent and kind in SILENCED:
+        if (self._silent or reason is reasons.DOWNTIME) and kind in SILENCED:
             return []
         return [self._picture.failed(reason, detail, wait, now)]
 
@@ -170,7 +173,7 @@ class Standing:
         failed_reason = reason
         if state is None:
             state = self._picture.state if self._picture.state in m.SPOKEN else State.ONBOARDING
-        if self._silent and kind in SILENCED:
+        if (self._silent or reason is reasons.DOWNTIME) and kind in SILENCED:
             self._wait(verdict.schedule, outcome.retry_after, now)
             return self._first_words(step, now) if self._picture.reason in policy.FIRST_REASONS else []
         if enrolled and step in ABOUT_US:

@@ -13,6 +13,7 @@ from aiohttp.web_protocol import RequestPayloadError
 from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import Response, StreamResponse
 
+from margod.local import routes_downtime
 from margod.local.answers import document, error_answer
 from margod.local.connection import HEAD_TIMEOUT, Connection
 from margod.local.controller import Controller
@@ -69,7 +70,9 @@ def routes(controller: Controller, streams: EventStreams) -> list[Route]:
 
     async def health(_: Call) -> Response:
         healthy = controller.healthy()
-        return document({"healthy": healthy, "state": controller.status()["state"]}, 200 if healthy else 503)
+        status = controller.status()
+        found = {"healthy": healthy, "state": status["state"], "downtime": status["downtime"]}
+        return document(found, 200 if healthy else 503)
 
     async def identity(_: Call) -> Response:
         found = controller.identity()
@@ -99,6 +102,7 @@ def routes(controller: Controller, streams: EventStreams) -> list[Route]:
         Route("GET", "/v1/events", events),
         Route("GET", "/v1/openapi", openapi),
         *_actions(controller),
+        *routes_downtime.routes(controller),
     ]
 
 

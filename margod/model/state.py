@@ -61,4 +61,4 @@ class Condition:
     connection: Connection
     connection_since: float
     downtime: float | None = None
-    """No request leaves before this; None while there is no downtime."""
+    """No request leaves before this; infinity: no end is in sight; None while there is no downtime."""

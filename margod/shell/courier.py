@@ -86,6 +86,8 @@ class Courier:
 
     async def _call(self, request: Request, seconds: float | None, binding: str) -> Answer | TransportFailure:
         situation = self.situation
+        if self._exchange.silent:
+            return _unsent(reasons.DOWNTIME)
         if situation is not None and await self._exchange.find_time(situation):
             await self._exchange.take_time()
         if situation is None or situation.place is None or situation.facts.binding != binding:
@@ -116,6 +118,8 @@ class Courier:
         result: Answer | TransportFailure = _unsent(reasons.TLS_WRONG_HOST)
         for url in self._names.urls(place):
             signed = await self._disk.run(partial(sign, url))
+            if self._exchange.silent:
+                return _unsent(reasons.DOWNTIME)
             log.debug("request", lane=self._lane, method=signed.method, url=signed.url)
             result = await client.send(signed, seconds=seconds)
             ground.keeper.take(result)

@@ -76,6 +76,7 @@ STATUS: dict[str, object] = {
         "offset_seconds": 0.4,
         "offset_used": False,
     },
+    "downtime": {"active": False, "until": None, "operator_until": None, "next_at": None},
     "rotation": None,
     "warnings": [{"code": "config-last-good", "message": "The configuration has errors.", "hint": "Mend it."}],
     "started_at": "2026-11-21T17:59:00Z",
@@ -105,6 +106,7 @@ class SteeredController:
         self.failure: Exception | None = None
         self.retries = 0
         self.resets: list[dict[str, bool]] = []
+        self.downtimes: list[float] = []
         self.listeners = 0
         self._changed = asyncio.Condition()
 
@@ -168,6 +170,18 @@ class SteeredController:
             raise self.failure
         self.resets.append(wanted)
         return {"message": "Reset."}
+
+    async def start_downtime(self, seconds: float) -> dict[str, object]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        self.downtimes.append(seconds)
+        return {"message": "Begun."}
+
+    async def stop_downtime(self) -> dict[str, object]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        self.downtimes.append(0.0)
+        return {"message": "The downtime is over."}
 
     async def reset_clock(self) -> dict[str, object]:
         if isinstance(self.failure, MargodError):
