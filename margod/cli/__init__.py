@@ -30,6 +30,7 @@ COMMANDS: Final = (
     "identity",
     "trust",
     "clock",
+    "downtime",
     "config",
     "demo",
     "devwfm",

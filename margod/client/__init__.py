@@ -4,12 +4,13 @@ Standard library only, blocking, typed. Imports no room but model.
 """
 
 from margod.client.api import Client, RequestRefused, admin_socket, agent_socket, runtime_directory, status_socket
-from margod.client.documents import IdentityDocument, StatusDocument
+from margod.client.documents import DowntimeDocument, IdentityDocument, StatusDocument
 from margod.client.exit_codes import EXIT_CODES, exit_code
 
 __all__ = [
     "EXIT_CODES",
     "Client",
+    "DowntimeDocument",
     "IdentityDocument",
     "RequestRefused",
     "StatusDocument",

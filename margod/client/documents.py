@@ -113,6 +113,18 @@ class ClockDocument(TypedDict):
     offset_used: bool
 
 
+class DowntimeDocument(TypedDict):
+    """Whether nothing may leave the device: `until` null where no end is in sight, `operator_until` of one by hand.
+
+    `next_at`: when the next planned one begins.
+    """
+
+    active: bool
+    until: str | None
+    operator_until: str | None
+    next_at: str | None
+
+
 class RotationDocument(TypedDict):
     """An identity that is onboarded beside the one in force, to take its place."""
 
@@ -189,6 +201,7 @@ class StatusDocument(TypedDict):
     identity: IdentitySummary | None
     trust: TrustDocument
     clock: ClockDocument
+    downtime: DowntimeDocument
     rotation: RotationDocument | None
     desired_state: DesiredStateDocument
     warnings: list[WarningDocument]
@@ -200,6 +213,7 @@ class HealthDocument(TypedDict):
 
     healthy: bool
     state: str
+    downtime: DowntimeDocument
 
 
 class RetryDocument(TypedDict):
