@@ -28,6 +28,7 @@ COMMANDS: Final = (
     "prepare-image",
     "identity",
     "trust",
+    "deployment",
     "clock",
     "config",
     "demo",

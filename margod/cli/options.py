@@ -6,7 +6,7 @@ import argparse
 import re
 from typing import TYPE_CHECKING, Final
 
-from margod.client import Client, admin_socket, runtime_directory, status_socket
+from margod.client import Client, admin_socket, agent_socket, runtime_directory, status_socket
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -29,6 +29,11 @@ def client(args: argparse.Namespace, *, admin: bool = False) -> Client:
         return Client(args.socket)
     directory = runtime_directory(args.runtime_dir)
     return Client(admin_socket(directory) if admin else status_socket(directory))
+
+
+def agent_client(args: argparse.Namespace) -> Client:
+    """Return the client for the socket of the programs that do the device's work."""
+    return Client(args.socket or agent_socket(runtime_directory(args.runtime_dir)))
 
 
 def length_of_time(text: str) -> float:

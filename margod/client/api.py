@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Final, cast
 
 from margod.client.documents import (
@@ -15,6 +16,8 @@ from margod.client.documents import (
     IdentityDocument,
     MessageDocument,
     ReloadDocument,
+    ReportedDocument,
+    ReportsDocument,
     RetryDocument,
     StatusDocument,
 )
@@ -93,6 +96,23 @@ class Client:
         """Have that given up (admin socket)."""
         return cast("MessageDocument", self._ask("POST", "/v1/identity/rotate/abort"))
 
+    def report(self, deployment_id: str, body: bytes) -> ReportedDocument:
+        """Report a deployment in the specification's form, as JSON; it is durable when this returns (agent socket)."""
+        target = f"/v1/deployments/{_quoted(deployment_id, '-._~')}/status"
+        return cast("ReportedDocument", self._ask("PUT", target, body=body))
+
+    def reports(self, after: int = 0) -> ReportsDocument:
+        """Return a page of the reports that the WFM has not accepted, behind the number `after` (agent socket)."""
+        return cast("ReportsDocument", self._ask("GET", f"/v1/outbox?after={after}"))
+
+    def retry_reports(self, number: int | None = None) -> MessageDocument:
+        """Have a parked report, or all, sent again (admin socket)."""
+        return cast("MessageDocument", self._ask("POST", _numbered("/v1/outbox/retry", number)))
+
+    def drop_reports(self, number: int | None = None) -> MessageDocument:
+        """Have a parked report, or all, removed (admin socket)."""
+        return cast("MessageDocument", self._ask("POST", _numbered("/v1/outbox/drop", number)))
+
     def use(self, instance: str) -> ChosenDocument:
         """Take the discovered WFM of this instance name (admin socket)."""
         return cast("ChosenDocument", self._ask("POST", f"/v1/discovery/use?instance={_quoted(instance)}"))
@@ -144,21 +164,21 @@ class Client:
         finally:
             exchange.close()
 
-    def _ask(self, method: str, target: str, *, also: int = 0) -> dict[str, Any]:
+    def _ask(self, method: str, target: str, *, also: int = 0, body: bytes = b"") -> dict[str, Any]:
         timeout = self._timeout if method == "GET" else max(self._timeout, POST_TIMEOUT)
         exchange = _Exchange(self._path, timeout)
         try:
-            self._send(exchange, method, target)
-            body = self._read(exchange)
+            self._send(exchange, method, target, body)
+            answer = self._read(exchange)
             if exchange.status >= 300 and exchange.status != also:
-                raise self._refusal(exchange.status, body)
-            return self._parse(body)
+                raise self._refusal(exchange.status, answer)
+            return self._parse(answer)
         finally:
             exchange.close()
 
-    def _send(self, exchange: _Exchange, method: str, target: str) -> None:
+    def _send(self, exchange: _Exchange, method: str, target: str, body: bytes = b"") -> None:
         try:
-            exchange.send(method, target)
+            exchange.send(method, target, body)
         except (OSError, ValueError) as error:
             raise self._unreachable(error) from error
 
@@ -207,6 +227,11 @@ def status_socket(directory: str) -> str:
     return f"{directory.rstrip('/')}/status.sock"
 
 
+def agent_socket(directory: str) -> str:
+    """Return the path of the socket for the programs that do the device's work."""
+    return f"{directory.rstrip('/')}/agent/agent.sock"
+
+
 def admin_socket(directory: str) -> str:
     """Return the path of the socket for administering."""
     return f"{directory.rstrip('/')}/admin/admin.sock"
@@ -239,10 +264,12 @@ class _Exchange:
                     raise TimeoutError("its queue of callers is full") from None
                 time.sleep(0.02)
 
-    def send(self, method: str, target: str) -> None:
+    def send(self, method: str, target: str, body: bytes = b"") -> None:
         """Send the request and read the answer's head."""
         self._connect()
-        self._socket.sendall(f"{method} {target} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n".encode())
+        head = f"{method} {target} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+        with suppress(BrokenPipeError):  # refused for its size: the answer says so
+            self._socket.sendall(head.encode() + body)
         version, _, rest = self._head_line().partition(b" ")
         if not version.startswith(b"HTTP/1.") or not rest[:3].isdigit():
             raise ValueError("it does not speak HTTP")
@@ -290,9 +317,16 @@ class _Exchange:
         return line.rstrip(b"\r\n")
 
 
-def _quoted(text: str) -> str:
+def _numbered(target: str, number: int | None) -> str:
+    return target if number is None else f"{target}?number={number}"
+
+
+def _quoted(text: str, safe: str = "") -> str:
     """Percent-encode a value of a query (RFC 3986, 3.4); urllib.parse would cost more than the whole command."""
-    return "".join(chr(b) if chr(b).isalnum() and b < 128 else f"%{b:02X}" for b in text.encode())
+    return "".join(
+        chr(b) if b < 128 and (chr(b).isalnum() or chr(b) in safe) else f"%{b:02X}"
+        for b in text.encode("utf-8", "surrogateescape")
+    )
 
 
 def _next_event(exchange: _Exchange) -> bytes | None:
