@@ -3,7 +3,14 @@
 Standard library only, blocking, typed. Imports no room but model.
 """
 
-from margod.client.api import Client, RequestRefused, admin_socket, agent_socket, runtime_directory, status_socket
+from margod.client.api import (
+    Client,
+    RequestRefused,
+    admin_socket,
+    agent_socket,
+    runtime_directory,
+    status_socket,
+)
 from margod.client.documents import IdentityDocument, StatusDocument
 from margod.client.exit_codes import EXIT_CODES, exit_code
 
