@@ -29,6 +29,7 @@ COMMANDS: Final = (
     "deployments",
     "identity",
     "trust",
+    "deployment",
     "clock",
     "downtime",
     "config",

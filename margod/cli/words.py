@@ -64,6 +64,7 @@ def describe(status: StatusDocument, *, colour: bool, now: float | None = None) 
         rows.append(("", f"{identity['subject']}, valid until {identity['not_after'][:10]}"))
     rows += _rotation(status, now)
     rows += _desired(status, now)
+    rows += _outbox(status, now)
     for warning in status["warnings"]:
         rows.append(("Warning", f"{warning['code']}: {warning['message']} {warning['hint']}".rstrip()))
     text = "\n".join(_row(label, words) for label, words in rows) + "\n"
@@ -206,6 +207,23 @@ def _desired(status: StatusDocument, now: float | None) -> list[tuple[str, str]]
     if (error := desired["error"]) is not None:
         said = f' "{error["detail"]}"' if error["detail"] else ""
         rows += [("Not taken", f"{error['code']}: {error['message']}{said}"), ("What helps", error["hint"])]
+    return rows
+
+
+def _outbox(status: StatusDocument, now: float | None) -> list[tuple[str, str]]:
+    """Return what waits for the WFM, if anything does; what is parked is a warning of its own."""
+    outbox = status["outbox"]
+    count = outbox["waiting"]
+    if not count and not outbox["last_error"]:
+        return []
+    said = f"{count} report{'' if count == 1 else 's'} of deployments wait{'s' if count == 1 else ''}"
+    if outbox["oldest"]:
+        said += f", the oldest since {_time(outbox['oldest'], now)}"
+    rows = [("Outbox", said)]
+    if error := outbox["last_error"]:
+        rows.append(("", f"{error['code']}: {error['message']} {error['detail']}".rstrip()))
+    if at := outbox["next_attempt_at"]:
+        rows.append(("", f"Next attempt at {_time(at, None)}."))
     return rows
 
 

@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Final, cast
 
 from margod.client.documents import (
@@ -16,6 +17,8 @@ from margod.client.documents import (
     IdentityDocument,
     MessageDocument,
     ReloadDocument,
+    ReportedDocument,
+    ReportsDocument,
     RetryDocument,
     StatusDocument,
 )
@@ -106,6 +109,23 @@ class Client:
     def abort_rotation(self) -> MessageDocument:
         """Have that given up (admin socket)."""
         return cast("MessageDocument", self._ask("POST", "/v1/identity/rotate/abort"))
+
+    def report(self, deployment_id: str, body: bytes) -> ReportedDocument:
+        """Report a deployment in the specification's form, as JSON; it is durable when this returns (agent socket)."""
+        target = f"/v1/deployments/{_quoted(deployment_id)}/status"
+        return cast("ReportedDocument", self._ask("PUT", target, body=body))
+
+    def reports(self, after: int = 0) -> ReportsDocument:
+        """Return a page of the reports that the WFM has not accepted, behind the number `after` (agent socket)."""
+        return cast("ReportsDocument", self._ask("GET", f"/v1/outbox?after={after}"))
+
+    def retry_reports(self, number: int | None = None) -> MessageDocument:
+        """Have a parked report, or all, sent again (admin socket)."""
+        return cast("MessageDocument", self._ask("POST", _numbered("/v1/outbox/retry", number)))
+
+    def drop_reports(self, number: int | None = None) -> MessageDocument:
+        """Have a parked report, or all, removed (admin socket)."""
+        return cast("MessageDocument", self._ask("POST", _numbered("/v1/outbox/drop", number)))
 
     def use(self, instance: str) -> ChosenDocument:
         """Take the discovered WFM of this instance name (admin socket)."""
@@ -273,7 +293,8 @@ class _Exchange:
         """Send the request and read the answer's head."""
         self._connect()
         head = f"{method} {target} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
-        self._socket.sendall(head.encode() + body)
+        with suppress(BrokenPipeError):  # refused for its size: the answer says so
+            self._socket.sendall(head.encode() + body)
         version, _, rest = self._head_line().partition(b" ")
         if not version.startswith(b"HTTP/1.") or not rest[:3].isdigit():
             raise ValueError("it does not speak HTTP")
@@ -321,9 +342,17 @@ class _Exchange:
         return line.rstrip(b"\r\n")
 
 
+def _numbered(target: str, number: int | None) -> str:
+    return target if number is None else f"{target}?number={number}"
+
+
 def _quoted(text: str) -> str:
     """Percent-encode all but what is unreserved (RFC 3986, 2.3); urllib.parse costs more than the whole command."""
-    return "".join(chr(b) if b < 128 and (chr(b).isalnum() or chr(b) in "-._~") else f"%{b:02X}" for b in text.encode())
+
+    return "".join(
+        chr(b) if b < 128 and (chr(b).isalnum() or chr(b) in "-._~") else f"%{b:02X}"
+        for b in text.encode("utf-8", "surrogateescape")
+    )
 
 
 def _next_event(exchange: _Exchange) -> bytes | None:

@@ -169,6 +169,16 @@ class DeploymentsDocument(TypedDict):
     deployments: list[DeploymentEntry]
 
 
+class OutboxDocument(TypedDict):
+    """Reports of deployments that the WFM has not accepted."""
+
+    waiting: int
+    parked: int
+    oldest: str | None
+    next_attempt_at: str | None
+    last_error: LastErrorDocument | None
+
+
 class WarningDocument(TypedDict):
     """Something that does not stop margod but should be looked at."""
 
@@ -204,6 +214,7 @@ class StatusDocument(TypedDict):
     downtime: DowntimeDocument
     rotation: RotationDocument | None
     desired_state: DesiredStateDocument
+    outbox: OutboxDocument
     warnings: list[WarningDocument]
     started_at: str
 
@@ -227,6 +238,32 @@ class MessageDocument(TypedDict):
     """What was done."""
 
     message: str
+
+
+class ReportedDocument(TypedDict):
+    """A report of a deployment was taken: its number in the outbox."""
+
+    number: int
+
+
+class ReportDocument(TypedDict):
+    """One report; `parked` is the code of the reason, None while it waits to be sent."""
+
+    number: int
+    deployment_id: str
+    state: str
+    at: str
+    parked: str | None
+    detail: str
+    overtaken: bool
+
+
+class ReportsDocument(TypedDict):
+    """A page of the reports, and how many there are."""
+
+    waiting: int
+    parked: int
+    reports: list[ReportDocument]
 
 
 class ReloadDocument(TypedDict):

@@ -98,6 +98,7 @@ STATUS: dict[str, object] = {
         "next_poll_at": "2026-11-21T18:06:00Z",
         "error": None,
     },
+    "outbox": {"waiting": 0, "parked": 0, "oldest": None, "next_attempt_at": None, "last_error": None},
     "warnings": [{"code": "config-last-good", "message": "The configuration has errors.", "hint": "Mend it."}],
     "started_at": "2026-11-21T17:59:00Z",
 }
@@ -124,8 +125,6 @@ REPORT: dict[str, object] = {
     "detail": "",
     "overtaken": False,
 }
-
-OUTBOX: dict[str, object] = {"waiting": 0, "parked": 0, "oldest": None, "next_attempt_at": None, "last_error": None}
 
 
 class SteeredController:
