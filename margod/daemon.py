@@ -31,6 +31,7 @@ from margod.shell.disk import Disk
 from margod.shell.finder import Finder
 from margod.shell.ground import Ground
 from margod.shell.lane import Lane, take_events
+from margod.shell.polling import DesiredState
 from margod.shell.rotation import Rotation
 from margod.shell.settings import Options, Settings
 from margod.shell.situation import Situation
@@ -75,6 +76,8 @@ class Daemon(Controls):
         self._actions = self._lane.actions
         self._rotation = Rotation(self._lane, self._disk, self._inbox, self._tell)
         self._work = Work(self._lane, self._disk, self._tell)
+        self._desired = DesiredState(self._work, self._disk, self._ground)
+        self._work.sidelines.append(self._desired)
         self._finder = Finder(self._ground, self._disk, self._lane.look_again)
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()

@@ -42,6 +42,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         choices=("offer", "present", "swap", "back"),
         help="offer it beside the first; present a chain under it; swap: both at once, the first is gone; back",
     )
+    deploy = _command(commands, "deploy", _deploy, "want a deployment on every device")
+    deploy.add_argument("file", type=Path, help="its YAML, - for standard input")
+    deploy.add_argument("--id", metavar="ID", help="its id (default: the file's name without its ending)")
+    _command(commands, "remove", _remove, "want a deployment no more").add_argument("id", help="its id")
+    _command(commands, "deployments", _deployments, "list what is wanted").add_argument("--json", action="store_true")
+    spoil = _command(commands, "spoil", _spoil, "make something wrong with the desired state on purpose")
+    says = "what, in place of what was before; list: show what there is; nothing: all is well again"
+    spoil.add_argument("names", nargs="*", metavar="NAME", help=says)
     _add_fault_arguments(_command(commands, "fault", _fault, "break something on purpose"))
 
 
@@ -99,7 +107,8 @@ def _add_fault_arguments(parser: argparse.ArgumentParser) -> None:
     hidden: Any = argparse.SUPPRESS
     add = parser.add_argument
     add("action", choices=actions, metavar="ACTION", help=", ".join(actions))
-    add("--route", default=hidden, choices=("all", "certificate", "onboarding", "capabilities", "deployments", "other"))
+    routes = ("all", "certificate", "onboarding", "capabilities", "deployments", "deployment", "bundle", "other")
+    add("--route", default=hidden, choices=routes)
     add("--times", default=hidden, type=int, help="how often (default 1); 0: until cleared")
     add("--when", default=hidden, choices=("before", "after"), help="before or after the request was acted on")
     add("--status", default=hidden, type=int, help="answer: the status (default 503)")
@@ -202,6 +211,53 @@ def _fault(args: argparse.Namespace) -> int:
         left = fault["left"] or "until cleared"
         print(f"{fault['action']} on {fault['route']}, {fault['when']}, left: {left}")
     return 0
+
+
+def _deploy(args: argparse.Namespace) -> int:
+    try:
+        with sys.stdin.buffer if str(args.file) == "-" else args.file.open("rb") as stream:
+            data = stream.read((1 << 20) + 1)
+    except OSError as error:
+        return _failed(f"{args.file}: {error.strerror}")
+    name = args.id or ("" if str(args.file) == "-" else args.file.stem)
+    if not name:
+        return _failed("give --id with what comes from standard input")
+    return _show_desired(_call(args, "PUT", f"/v1/deployments/{quote(name, safe='')}", data))
+
+
+def _remove(args: argparse.Namespace) -> int:
+    return _show_desired(_call(args, "DELETE", f"/v1/deployments/{quote(args.id, safe='')}"))
+
+
+def _deployments(args: argparse.Namespace) -> int:
+    answer = _call(args, "GET", "/v1/deployments")
+    if answer is not None and args.json:
+        print(json.dumps(answer, indent=2))
+        return 0
+    return _show_desired(answer)
+
+
+def _show_desired(answer: Any) -> int:
+    if answer is None:
+        return 1
+    print(f"manifest version {answer['version']}, deployments: {len(answer['deployments']) or 'none'}")
+    for each in answer["deployments"]:
+        print(f"  {_cut(each['id'], 40):40}  {each['digest'][:19]}  {each['bytes']} bytes")
+    return 0
+
+
+def _spoil(args: argparse.Namespace) -> int:
+    if args.names == ["list"]:
+        require_devwfm()
+        from margod.devwfm.desired import SPOILS
+
+        for name, says in SPOILS.items():
+            print(f"{name:16} {says}")
+        return 0
+    answer = _call(args, "PUT", "/v1/spoils", args.names)
+    if answer is not None:
+        print(f"spoilt: {', '.join(answer['spoils']) or 'nothing'}")
+    return 0 if answer is not None else 1
 
 
 def _call(args: argparse.Namespace, method: str, path: str, payload: object = None) -> Any:

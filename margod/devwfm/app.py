@@ -90,6 +90,13 @@ class Handler:
         return await carry_out(fault, request, answer) if fault is not None else answer
 
     def _response(self, decision: Decision) -> web.Response:
+        if decision.body:
+            return web.Response(
+                status=decision.status,
+                headers=decision.headers,
+                body=decision.body,
+                content_type=decision.content_type,
+            )
         if decision.document is None:
             return web.Response(status=decision.status, headers=decision.headers)
         plain = self._plain_errors and decision.status >= 400

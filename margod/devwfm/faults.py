@@ -20,7 +20,7 @@ from margod.devwfm.problems import DevWfmError
 
 REQUEST_ACTIONS: Final = ("answer", "hang", "cut", "garbage", "endless", "slow", "redirect")
 CONNECTION_ACTIONS: Final = ("certificate", "tls12", "silent", "plain", "reset")
-ROUTES: Final = ("all", "certificate", "onboarding", "capabilities", "deployments", "other")
+ROUTES: Final = ("all", "certificate", "onboarding", "capabilities", "deployments", "deployment", "bundle", "other")
 WHEN: Final = ("before", "after")
 KINDS: Final = ("expired", "not-yet-valid", "wrong-host", "self-signed", "other-ca")
 

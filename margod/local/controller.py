@@ -24,6 +24,15 @@ class Controller(Protocol):
     def next_identity(self) -> dict[str, object] | None:
         """Return the identity document of what is onboarded beside the one in force, or None."""
 
+    def deployments(self) -> dict[str, object]:
+        """Return what is mirrored of the WFM's desired state. Raises MargodError while nothing is known."""
+
+    async def deployment(self, deployment_id: str) -> tuple[str, bytes]:
+        """Return digest (`sha256:...`) and YAML of a mirrored deployment. Raises MargodError if there is none."""
+
+    async def adopt_deployments(self, version: int) -> dict[str, object]:
+        """Store the version that the agent works by; return what is mirrored. Raises MargodError."""
+
     async def retry(self) -> dict[str, object]:
         """Bring the next attempt forward; return its answer. Raises MargodError if that cannot be done now."""
 

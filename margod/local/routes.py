@@ -17,6 +17,7 @@ from margod.local.connection import Connection
 from margod.local.controller import Controller
 from margod.local.events import EventStreams
 from margod.local.reading import read_body
+from margod.local.routes_deployments import deployment_routes
 from margod.local.routes_door import door_routes
 from margod.local.routing import BODY_LIMIT, Access, Call, Handler, Route, Table
 from margod.local.sockets import Peer
@@ -100,6 +101,7 @@ def routes(controller: Controller, streams: EventStreams) -> list[Route]:
         Route("GET", "/v1/events", events),
         Route("GET", "/v1/openapi", openapi),
         *door_routes(controller),
+        *deployment_routes(controller),
         *_actions(controller),
     ]
 

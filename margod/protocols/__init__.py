@@ -59,5 +59,14 @@ class Generation(Protocol):
     def forwarded(self, method: str, path: str, headers: Mapping[str, str], body: bytes, limit: int) -> Request:
         """Build the request that another program on the device makes in its name; `limit` as in Request."""
 
+    def poll(self, context: Context, etag: str) -> Request:
+        """Build the request for the desired state; with `etag` (opaque, "" for none): if it is another one."""
+
+    def bundle(self, context: Context, digest: str) -> Request:
+        """Build the request for the archive with all that a manifest names."""
+
+    def deployment(self, context: Context, deployment_id: str, digest: str) -> Request:
+        """Build the request for one deployment that a manifest names."""
+
     def authenticate(self, request: Request, base: str, signer: Signer, created: int) -> SignedRequest:
         """Make the request ready for the wire: absolute, and proven as its `auth` says. `created`: Unix seconds."""

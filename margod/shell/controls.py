@@ -18,6 +18,7 @@ from margod.shell.disk import Disk
 from margod.shell.finder import Finder
 from margod.shell.ground import Ground
 from margod.shell.lane import Lane
+from margod.shell.polling import DesiredState
 from margod.shell.resetting import Order
 from margod.shell.rotation import Rotation
 from margod.shell.settings import Settings
@@ -44,6 +45,7 @@ class Controls:
     _actions: Actions
     _rotation: Rotation
     _work: Work
+    _desired: DesiredState
     _finder: Finder
     _door: Door | None = None
 
@@ -94,6 +96,19 @@ class Controls:
 
             self._door = Door(self._ground, self._disk, self._work)
         return await self._door.forward(asked, body, into)
+
+    def deployments(self) -> dict[str, object]:
+        """Return what the WFM wants to run here, as it is mirrored."""
+        return self._desired.deployments()
+
+    async def deployment(self, deployment_id: str) -> tuple[str, bytes]:
+        """Return digest and YAML of a mirrored deployment."""
+        return await self._desired.deployment(deployment_id)
+
+    async def adopt_deployments(self, version: int) -> dict[str, object]:
+        """Remember by which version of the desired state the agent works."""
+        await self._desired.adopt(version)
+        return self._desired.deployments()
 
     async def retry(self) -> dict[str, object]:
         """End the engine's wait early, as far as the WFM allows; with the root CA that is in its file by now."""

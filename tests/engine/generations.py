@@ -50,6 +50,18 @@ class TokenLike:
         """Send what another program asks for as it is."""
         return Request(method, path, Auth.NONE, headers, body, limit)
 
+    def poll(self, context: Context, etag: str) -> Request:
+        """Ask for the desired state."""
+        return Request("GET", "/desired", Auth.NONE, {"If-None-Match": etag} if etag else {})
+
+    def bundle(self, context: Context, digest: str) -> Request:
+        """Ask for an archive."""
+        return Request("GET", f"/desired/{digest}", Auth.NONE)
+
+    def deployment(self, context: Context, deployment_id: str, digest: str) -> Request:
+        """Ask for one deployment."""
+        return Request("GET", f"/desired/{deployment_id}/{digest}", Auth.NONE)
+
     def authenticate(self, request: Request, base: str, signer: Signer, created: int) -> SignedRequest:
         """Send it as it is."""
         return SignedRequest(request.method, base + request.path, request.headers, request.body, request.limit)

@@ -169,6 +169,19 @@ class DevWfm:
         """Disarm every fault."""
         await self.control("DELETE", "/v1/faults")
 
+    async def deploy(self, deployment_id: str, text: str | bytes) -> dict[str, Any]:
+        """Want a deployment on every device; returns version and deployments."""
+        data = text if isinstance(text, bytes) else text.encode()
+        return dict(await self.control("PUT", f"/v1/deployments/{deployment_id}", data))
+
+    async def undeploy(self, deployment_id: str) -> dict[str, Any]:
+        """Want it no more."""
+        return dict(await self.control("DELETE", f"/v1/deployments/{deployment_id}"))
+
+    async def spoil(self, *names: str) -> None:
+        """Make these things wrong with the desired state, and these alone (`margod devwfm spoil list`)."""
+        await self.control("PUT", "/v1/spoils", list(names))
+
     async def rotate(self, act: str) -> dict[str, Any]:
         """Offer or present another CA (its root is `other-ca/ca.pem`): offer, present, swap, back."""
         return dict(await self.control("POST", f"/v1/ca/{act}"))

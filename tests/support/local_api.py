@@ -28,6 +28,14 @@ IDENTITY: dict[str, object] = {
     "not_after": "2046-01-01T00:00:00Z",
     "source": "minted",
 }
+DIGEST = f"sha256:{'ef' * 32}"
+DEPLOYMENTS: dict[str, object] = {
+    "manifestVersion": 7,
+    "fetched_at": "2026-11-21T18:00:00Z",
+    "adopted": None,
+    "complete": True,
+    "deployments": [{"deploymentId": "pump", "digest": DIGEST}],
+}
 PEM = "-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n"
 STATUS: dict[str, object] = {
     "schema": 1,
@@ -79,6 +87,16 @@ STATUS: dict[str, object] = {
         "offset_used": False,
     },
     "rotation": None,
+    "desired_state": {
+        "manifest_version": 7,
+        "deployments": 1,
+        "adopted": None,
+        "complete": True,
+        "fetched_at": "2026-11-21T18:00:00Z",
+        "checked_at": "2026-11-21T18:01:00Z",
+        "next_poll_at": "2026-11-21T18:06:00Z",
+        "error": None,
+    },
     "warnings": [{"code": "config-last-good", "message": "The configuration has errors.", "hint": "Mend it."}],
     "started_at": "2026-11-21T17:59:00Z",
 }
@@ -178,6 +196,21 @@ class SteeredController:
         if isinstance(self.failure, MargodError):
             raise self.failure
         return {"message": "Forgotten."}
+
+    def deployments(self) -> dict[str, object]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        return DEPLOYMENTS
+
+    async def deployment(self, deployment_id: str) -> tuple[str, bytes]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        return DIGEST, f"kind: ApplicationDeployment # {deployment_id}\n".encode()
+
+    async def adopt_deployments(self, version: int) -> dict[str, object]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        return {**DEPLOYMENTS, "adopted": version}
 
     async def choose(self, instance: str) -> dict[str, object]:
         if isinstance(self.failure, MargodError):

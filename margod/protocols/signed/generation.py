@@ -17,7 +17,8 @@ from margod.model.wire import Answer, Auth, Request, SignedRequest, Signer, Tran
 from margod.protocols import Context, classify
 from margod.protocols.answers import CLIENT_ID, error_text, read_client_id, read_object
 from margod.protocols.signed import bodies, signature
-from margod.protocols.signed.desired import READABLE, forwarded, manifest_request
+from margod.protocols.signed.desired import bundle_request, deployment_request, manifest_request
+from margod.protocols.signed.forwarding import READABLE, forwarded
 
 ENROLMENT: Final = "enrolment.json"
 REPORT: Final = "report.json"
@@ -110,6 +111,18 @@ class Signed:
                 return manifest_request(self._id(context))
             case _:
                 assert_never(step)
+
+    def poll(self, context: Context, etag: str) -> Request:
+        """Build the request for the desired state; with `etag`, as it once came: if it is another one."""
+        return manifest_request(self._id(context), etag)
+
+    def bundle(self, context: Context, digest: str) -> Request:
+        """Build the request for the archive of all deployments of a manifest."""
+        return bundle_request(self._id(context), digest)
+
+    def deployment(self, context: Context, deployment_id: str, digest: str) -> Request:
+        """Build the request for one deployment of a manifest."""
+        return deployment_request(self._id(context), deployment_id, digest)
 
     def outcome(self, step: Step, form: str, context: Context, result: Answer | TransportFailure) -> Outcome:
         """Say what an answer or failure means."""
