@@ -81,13 +81,13 @@ class Controls:
 
     def identity(self) -> dict[str, object] | None:
         """Return the identity document."""
-        situation = self._actions.situation
-        return None if situation is None or situation.identity is None else status.identity_document(situation.identity)
+        known = self._actions.situation
+        return None if known is None or known.identity is None else status.identity_document(known.identity, known)
 
     def next_identity(self) -> dict[str, object] | None:
         """Return the identity document of the candidate, if there is one."""
         identity = self._rotation.identity()
-        return None if identity is None else status.identity_document(identity)
+        return None if identity is None else status.identity_document(identity, None)
 
     async def forward(self, asked: Asked, body: Callable[[], Awaitable[bytes]], into: Sink) -> Answer:
         """Have the WFM asked what another program on the device wants to know. Raises DoorError."""
