@@ -62,9 +62,15 @@ class IdentitySummary(TypedDict):
 
 
 class IdentityDocument(IdentitySummary):
-    """The device's identity; `certificate` is PEM text, the device's own first."""
+    """The device's identity, and what it is known by to which WFM: all that is public.
+
+    `certificate` is PEM text, the device's own first; `root_ca` too, the trust anchors that the WFM is verified with.
+    """
 
     certificate: str
+    client_id: str | None
+    wfm_url: str | None
+    root_ca: str | None
 
 
 class AnchorDocument(TypedDict):

@@ -84,13 +84,21 @@ class Controls:
 
     def identity(self) -> dict[str, object] | None:
         """Return the identity document."""
-        situation = self._actions.situation
-        return None if situation is None or situation.identity is None else status.identity_document(situation.identity)
+        known = self._actions.situation
+        return None if known is None or known.identity is None else status.identity_document(known.identity, known)
 
     def next_identity(self) -> dict[str, object] | None:
         """Return the identity document of the candidate, if there is one."""
         identity = self._rotation.identity()
-        return None if identity is None else status.identity_document(identity)
+        return None if identity is None else status.identity_document(identity, None)
+
+    async def forward(self, asked: Asked, body: Callable[[], Awaitable[bytes]], into: Sink) -> Answer:
+        """Have the WFM asked what another program on the device wants to know. Raises DoorError."""
+        if self._door is None:
+            from margod.shell.door import Door  # most devices have no program that asks
+
+            self._door = Door(self._ground, self._disk, self._work)
+        return await self._door.forward(asked, body, into)
 
     def deployments(self) -> dict[str, object]:
         """Return what the WFM wants to run here, as it is mirrored."""
@@ -104,14 +112,6 @@ class Controls:
         """Remember by which version of the desired state the agent works."""
         await self._desired.adopt(version)
         return self._desired.deployments()
-
-    async def forward(self, asked: Asked, body: Callable[[], Awaitable[bytes]], into: Sink) -> Answer:
-        """Have the WFM asked what another program on the device wants to know. Raises DoorError."""
-        if self._door is None:
-            from margod.shell.door import Door  # most devices have no program that asks
-
-            self._door = Door(self._ground, self._disk, self._work)
-        return await self._door.forward(asked, body, into)
 
     async def retry(self) -> dict[str, object]:
         """End the engine's wait early, as far as the WFM allows; with the root CA that is in its file by now."""

@@ -132,7 +132,13 @@ class SteeredController:
     def __init__(self) -> None:
         self.document = copy.deepcopy(STATUS)
         self.is_healthy = True
-        self.certificate: dict[str, object] | None = {**IDENTITY, "certificate": PEM}
+        self.certificate: dict[str, object] | None = {
+            **IDENTITY,
+            "certificate": PEM,
+            "client_id": "client-7",
+            "wfm_url": "https://wfm.example/prefix",
+            "root_ca": PEM,
+        }
         self.reloaded: dict[str, object] = {"result": "reloaded", "problems": []}
         self.failure: Exception | None = None
         self.retries = 0
