@@ -31,6 +31,7 @@ COMMANDS: Final = (
     "trust",
     "deployment",
     "clock",
+    "downtime",
     "config",
     "demo",
     "devwfm",

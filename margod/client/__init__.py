@@ -12,7 +12,7 @@ from margod.client.api import (
     runtime_directory,
     status_socket,
 )
-from margod.client.documents import IdentityDocument, StatusDocument
+from margod.client.documents import DowntimeDocument, IdentityDocument, StatusDocument
 from margod.client.exit_codes import EXIT_CODES, exit_code
 from margod.model.errors import DaemonUnreachable
 
@@ -20,6 +20,7 @@ __all__ = [
     "EXIT_CODES",
     "Client",
     "DaemonUnreachable",
+    "DowntimeDocument",
     "IdentityDocument",
     "RequestRefused",
     "StatusDocument",

@@ -149,6 +149,14 @@ class Client:
         """Have the stored floor of the clock forgotten (admin socket)."""
         return cast("MessageDocument", self._ask("POST", "/v1/clock/reset"))
 
+    def start_downtime(self, seconds: int) -> MessageDocument:
+        """Have nothing leave the device for so many seconds, 60 to 2,592,000 (admin socket)."""
+        return cast("MessageDocument", self._ask("POST", f"/v1/downtime/start?seconds={seconds}"))
+
+    def stop_downtime(self) -> MessageDocument:
+        """End the downtime that was begun by hand (admin socket)."""
+        return cast("MessageDocument", self._ask("POST", "/v1/downtime/stop"))
+
     def events(self, timeout: float | None = None) -> Iterator[StatusDocument]:
         """Yield the status document now and at every change.
 

@@ -119,6 +119,18 @@ class ClockDocument(TypedDict):
     offset_used: bool
 
 
+class DowntimeDocument(TypedDict):
+    """Whether nothing may leave the device: `until` null where no end is in sight, `operator_until` of one by hand.
+
+    `next_at`: when the next planned one begins.
+    """
+
+    active: bool
+    until: str | None
+    operator_until: str | None
+    next_at: str | None
+
+
 class RotationDocument(TypedDict):
     """An identity that is onboarded beside the one in force, to take its place."""
 
@@ -205,6 +217,7 @@ class StatusDocument(TypedDict):
     identity: IdentitySummary | None
     trust: TrustDocument
     clock: ClockDocument
+    downtime: DowntimeDocument
     rotation: RotationDocument | None
     desired_state: DesiredStateDocument
     outbox: OutboxDocument
@@ -217,6 +230,7 @@ class HealthDocument(TypedDict):
 
     healthy: bool
     state: str
+    downtime: DowntimeDocument
 
 
 class RetryDocument(TypedDict):

@@ -73,7 +73,7 @@ class Actions(Exchange):
 
         situation = await self._disk.run(look)
         await self._take(situation)
-        if self.adopts:
+        if self.adopts and not self.silent:
             self.adopts = False
             if await self.adopt(situation) and self.situation is not None:
                 situation, self.wants_look = self.situation, False

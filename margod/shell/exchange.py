@@ -62,12 +62,19 @@ class Exchange:
         self._names = Names()
         self.renewing = Renewing(self._wall)
 
+    @property
+    def silent(self) -> bool:
+        """Whether it is downtime: nothing leaves this device, not even to look who is there."""
+        return self.ground.keeper.downtime.closed
+
     async def close(self) -> None:
         """Close the connection to the WFM."""
         if self._client is not None:
             await self._client.close()
 
     async def _unregister(self) -> None:
+        if self.silent:
+            raise MargodError(reasons.DOWNTIME)
         disk, ground = self._disk, self.ground
         leaving = Leaving(lambda: disk.run(ground.leave), lambda: disk.run(ground.stay), ground.keeper.created())
         await unregister(self.situation, ground.generation, self._opened, self._names, leaving)
@@ -75,7 +82,7 @@ class Exchange:
     async def find_time(self, situation: Situation) -> bool:
         """Ask the WFM for the time, where the owner wants it and the clock cannot be right; return whether it said."""
         keeper, wfm = self.ground.keeper, self.ground.config.wfm
-        if self.ground.config.clock.bootstrap != "wfm" or keeper.plausible():
+        if self.ground.config.clock.bootstrap != "wfm" or keeper.plausible() or keeper.downtime.closed:
             return False
         if time.monotonic() - self._asked_time_at < bootstrap.EVERY:
             return False
@@ -134,6 +141,8 @@ class Exchange:
     async def _attempt(self, step: Step, form: str, *, adopts: bool) -> Outcome | None:
         """Do what `_send` says; None (only where it `adopts`): another root is an anchor now, under which to ask."""
         situation = self.situation
+        if self.silent:  # it began while this was on its way here
+            return _unsent(reasons.DOWNTIME)
         who = situation.who(step) if situation else None
         if situation is None or who is None or situation.place is None:
             return _unsent(reasons.NO_URL)
@@ -209,6 +218,8 @@ class Exchange:
         result: Answer | TransportFailure = TransportFailure(reasons.TLS_WRONG_HOST, "", sent=False)
         for url in self._names.urls(place):
             request = await self._disk.run(partial(build, url))
+            if self.silent:
+                return TransportFailure(reasons.DOWNTIME, "", sent=False)
             log.debug("request", step=step.value, method=request.method, url=request.url)
             result = await client.send(request)
             self.ground.keeper.take(result)
@@ -222,6 +233,8 @@ class Exchange:
 
         True only if it is one afterwards. What follows another ground has its anchors, and asks that one to adopt.
         """
+        if self.silent:
+            return False
         adopt_after = self.ground.config.trust.adopt_after
         if self.ground.follows:
             if renewal.ripe(situation.staged, adopt_after):
@@ -251,6 +264,8 @@ class Exchange:
         """
         config = self.ground.config
         if outcome.reason is reasons.TLS_UNKNOWN_ISSUER:
+            if self.silent:
+                return outcome
             if may_ask(situation, config):
                 await self._offer(situation)
             return await self.renewing.refused(situation, outcome)
@@ -284,16 +299,19 @@ class Exchange:
         return asked.outcome
 
     async def accept(self, fingerprint: str) -> trust.Anchor:
-        """Keep the offered root CA that a person has compared. Raises TrustError or StateNotWritable."""
+        """Keep the offered root CA that a person has compared. Raises MargodError, in a downtime for one unseen yet."""
         situation = self.situation
         if situation is None:
             raise TrustError(reasons.NOT_OFFERED)
         known = (*self.offered, *(each.anchor for each in situation.staged))
         if all(anchor.fingerprint != fingerprint for anchor in known) and may_ask(situation, self.ground.config):
+            if self.silent:
+                raise MargodError(reasons.DOWNTIME)
             await self._offer(situation)  # a restart, or another server by now: what counts is what is offered now
         offered, in_use = self.offered, frozenset[str]()
         if len(situation.anchors) > 1:  # a full vault lets go of an old one, which must not be one that is needed
-            in_use = frozenset([a.fingerprint for a in situation.anchors if await presenting.verifies(situation, a)])
+            needed = [a for a in situation.anchors if self.silent or await presenting.verifies(situation, a)]
+            in_use = frozenset([anchor.fingerprint for anchor in needed])
         await self._disk.run(lambda: self.ground.accept(situation, offered, fingerprint, in_use))
         known = (*offered, *(each.anchor for each in situation.staged))
         found = next(anchor for anchor in known if anchor.fingerprint == fingerprint)
@@ -306,6 +324,8 @@ class Exchange:
         """Ask once more under the downloaded root alone: one that does not vouch for this WFM is never kept."""
         if outcome.kind is not Kind.ACCEPTED:
             return outcome
+        if self.silent:
+            return _unsent(reasons.DOWNTIME)
         assert situation.policy is not None
         offered = trust.decode_certificates(outcome.records[ANCHORS], self._wall(), limit=trust.KEPT_LIMIT)
         anchors = await vouching.vouching(situation, offered)

@@ -86,6 +86,7 @@ STATUS: dict[str, object] = {
         "offset_seconds": 0.4,
         "offset_used": False,
     },
+    "downtime": {"active": False, "until": None, "operator_until": None, "next_at": None},
     "rotation": None,
     "desired_state": {
         "manifest_version": 7,
@@ -144,6 +145,7 @@ class SteeredController:
         self.retries = 0
         self.resets: list[dict[str, bool]] = []
         self.reported: list[tuple[str, bytes]] = []
+        self.downtimes: list[float] = []
         self.listeners = 0
         self.asked: list[tuple[Asked, bytes]] = []
         self.answer = Answer(404, {"content-type": "application/json"}, b"{}", 0.0)
@@ -210,6 +212,18 @@ class SteeredController:
             raise self.failure
         self.resets.append(wanted)
         return {"message": "Reset."}
+
+    async def start_downtime(self, seconds: float) -> dict[str, object]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        self.downtimes.append(seconds)
+        return {"message": "Begun."}
+
+    async def stop_downtime(self) -> dict[str, object]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        self.downtimes.append(0.0)
+        return {"message": "The downtime is over."}
 
     async def reset_clock(self) -> dict[str, object]:
         if isinstance(self.failure, MargodError):
