@@ -9,7 +9,6 @@ settings_wfm.py and its lines in config/margod.yaml; a test compares the two.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,14 +18,10 @@ from margod.config import values
 from margod.config.setting import Setting
 from margod.config.setting import setting as _setting
 from margod.config.settings_wfm import Discovery, Tls, Trust, Wfm
-from margod.model.capabilities import DEVICE_ID
+from margod.model.capabilities import DEVICE_ID_IN_PATH
 
 LONGEST_SOCKET_DIRECTORY: Final = 90
 """Bytes: sockaddr_un holds 107 and a NUL (unix(7)), and `/admin/admin.sock` takes 17 of them."""
-
-
-# The specification's grammar, without the segments that servers and libraries take out of a path (RFC 3986, 5.2.4).
-_DEVICE_ID: Final = re.compile(rf"(?!(?:.*/)?\.{{1,2}}(?:/|$)){DEVICE_ID.pattern}")
 
 
 @attrs.frozen(kw_only=True)
@@ -75,7 +70,7 @@ class Device:
     id: str | None = _setting(
         values.text(
             255,
-            pattern=_DEVICE_ID,
+            pattern=DEVICE_ID_IN_PATH,
             what="1 to 255 letters, digits and . _ ~ - in segments divided by single slashes, none of them . or ..",
         ),
         None,
