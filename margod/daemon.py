@@ -41,6 +41,7 @@ log: Final = structlog.get_logger()
 
 EXIT_IN_USE: Final = 75
 GROUP: Final = "margod"
+AGENTS: Final = "margod-agent"
 DRAIN: Final = 1.0
 """Seconds that an enrolment under way is given at a stop: an answer that was read is an identity kept."""
 PATIENCE: Final = 0.5
@@ -83,7 +84,7 @@ class Daemon:
         self._watchdog = notify.watchdog_interval(options.env)
         self._said = ""
         self._reloading: asyncio.Task[dict[str, object]] | None = None
-        self._server = LocalServer(loaded.config.local.directory, self, group=GROUP)
+        self._server = LocalServer(loaded.config.local.directory, self, group=GROUP, agents=AGENTS)
 
     async def run(self) -> int:
         """Run until a signal asks to stop; return 0, or 75 if another margod is at it."""

@@ -14,95 +14,24 @@ durable intent, and always has a next event: `due`, or the answer to its last co
 from __future__ import annotations
 
 from dataclasses import replace
-from enum import Enum
-from random import Random
 from typing import Final, assert_never
 
-from margod.engine import doubt, forms, policy, verdicts
+from margod.engine import doubt, forms, policy
 from margod.engine import messages as m
 from margod.engine.failures import state_note
-from margod.engine.picture import Picture
-from margod.engine.policy import Policy, Schedule
 from margod.engine.resume import resume
+from margod.engine.standing import ABOUT_US, On, Standing
 from margod.engine.streaks import Streaks
-from margod.engine.upkeep import Upkeep
 from margod.model import reasons
 from margod.model.outcome import Kind, Outcome, Step
-from margod.model.reasons import Reason
-from margod.model.state import Condition, State
+from margod.model.state import State
 
 _REFUSALS: Final = (Kind.INVALID, Kind.UNAUTHORIZED, Kind.WRONG_ADDRESS, Kind.CONFLICT, Kind.UNKNOWN)
 _NO_ANSWER: Final = (Kind.UNREACHABLE, Kind.UNTRUSTED, Kind.INTERCEPTED, Kind.CLOCK, Kind.BUSY)
-_ABOUT_US: Final = (Step.REPORT, Step.CONFIRM)
-"""The steps whose answer says whether the WFM knows this device."""
 
 
-class _On(Enum):
-    """What the machine waits for."""
-
-    TIMER = "timer"
-    EXAMINED = "examined"
-    RECORDED = "recorded"
-    DONE = "done"
-    KEPT = "kept"
-    REISSUED = "reissued"
-
-
-class Enrolment:
+class Enrolment(Standing):
     """One device's way to enrolment. `handle` is the only way in; it never raises for any order of events."""
-
-    def __init__(self, rules: Policy, rng: Random, now: m.Now) -> None:
-        """Begin in `starting`, waiting for the first `Examined`."""
-        self.rules = rules
-        self._rng = rng
-        self._on = _On.EXAMINED
-        self._due: float | None = None
-        self._facts: m.Facts | None = None
-        self._history = m.History()
-        self._step: Step | None = None
-        self._to_keep: m.Keep | None = None
-        self._intent_form: str | None = None
-        """The form of a durable intent whose request certainly never left: it is still good for that form."""
-        self._former_asked, self._is_new, self._look_again = False, True, False
-        self._upkeep, self._doubt, self._resting = Upkeep(rng), doubt.NONE, False
-        self._picture = Picture(now)
-        self._attempt = self._streak = 0
-        self._schedule: Schedule | None = None
-        self._streaks = Streaks()
-        self._floor = 0.0
-        self._last_wake = self._last_told = -policy.SPREAD
-
-    @property
-    def due(self) -> float | None:
-        """When to send `Due`, on the monotonic clock; None while an answer is awaited or nothing is left to do."""
-        return self._due
-
-    def condition(self, now: m.Now) -> Condition:
-        """Return what the device is to be told as being."""
-        return self._picture.condition(self._attempt, self._next_at(now))
-
-    def memory(self, now: m.Now) -> m.Memory | None:
-        """Return what should survive a restart, or None before the first `Examined`."""
-        if self._facts is None:
-            return None
-        return m.Memory(
-            at=now.wall,
-            key=self._facts.key,
-            state=self._picture.state,
-            reason=self._picture.reason,
-            detail=self._picture.detail,
-            since=self._picture.since,
-            attempt=self._attempt,
-            streak=self._streak,
-            next_at=self._next_at(now),
-            floor_at=now.wall + self._floor - now.mono if self._floor > now.mono else 0.0,
-            upkeep=self._upkeep.memory(now),
-            doubt=self._doubt.shifted(-now.mono),
-            trail=self._picture.trail(now),
-        )
-
-    def _next_at(self, now: m.Now) -> float | None:
-        return None if self._due is None or self._resting else now.wall + max(0.0, self._due - now.mono)
 
     def handle(self, event: m.Event, now: m.Now) -> list[m.Command]:
         """Take one event, return what is to be done. An event that nothing waits for is passed over."""
@@ -111,9 +40,9 @@ class Enrolment:
             self._floor -= event.seconds
             self._upkeep.slept(event.seconds, now)
         commands = self._dispatch(event, now)
-        if self._look_again and self._on is _On.TIMER:
+        if self._look_again and self._on is On.TIMER:
             # Nothing else is begun meanwhile: what the look commits must not meet a request made under older facts.
-            self._look_again, self._on = False, _On.EXAMINED
+            self._look_again, self._on = False, On.EXAMINED
             commands.append(m.Examine())
         return commands
 
@@ -126,30 +55,53 @@ class Enrolment:
                 return []
             case m.Woken():
                 return self._woken(event.cause, now)
-            case m.Due() if self._on is _On.TIMER and self._due is not None and now.mono >= self._due:
+            case m.Due() if self._on is On.TIMER and self._due is not None and now.mono >= self._due:
                 return self._proceed(now)
-            case m.Recorded() if self._on is _On.RECORDED:
-                self._on, self._intent_form = _On.DONE, self._form(Step.ENROL)
+            case m.Recorded() if self._on is On.RECORDED:
+                self._on, self._intent_form = On.DONE, self._form(Step.ENROL)
                 return [m.Send(Step.ENROL, self._form(Step.ENROL))]
-            case m.RecordFailed() if self._on is _On.RECORDED:
+            case m.RecordFailed() if self._on is On.RECORDED:
                 return self._stopped_by(State.BLOCKED, reasons.STATE_NOT_WRITABLE, event.detail, now)
-            case m.Done() if self._on is _On.DONE and event.step is self._step:
+            case m.Done() if self._on is On.DONE and event.step is self._step:
                 return self._done(event.step, event.outcome, now)
-            case m.Kept() if self._on is _On.KEPT:
+            case m.Kept() if self._on is On.KEPT:
                 return self._kept(now)
-            case m.KeepFailed() if self._on in (_On.KEPT, _On.REISSUED):
+            case m.KeepFailed() if self._on in (On.KEPT, On.REISSUED):
                 stays = self._picture.state in (State.ONBOARDED, State.ENROLLED, State.REFUSED)
                 state = self._picture.state if stays else State.ONBOARDING
                 return self._stopped_by(state, reasons.STATE_NOT_WRITABLE, event.detail, now)
+            case m.Heard():
+                return self._heard(event, now)
             case m.Due() | m.Slept() | m.Recorded() | m.RecordFailed() | m.Done() | m.Kept() | m.KeepFailed():
                 return []
             case _:
                 assert_never(event)
 
+    def _heard(self, event: m.Heard, now: m.Now) -> list[m.Command]:
+        """Take another lane's word on what the WFM says of an enrolled device: as good as a CONFIRM of our own."""
+        facts = self._facts
+        if facts is None or not (facts.enrolled and facts.reported) or self._on is not On.TIMER:
+            return []
+        outcome = self._picture.exchanged(Step.CONFIRM, event.outcome, facts, now)
+        if outcome.kind is Kind.ACCEPTED:
+            self._upkeep.done(Step.CONFIRM, now)
+            notes: list[m.Command] = [*self._picture.recovered(now)]
+            if self._doubt.last:
+                self._doubt = doubt.NONE
+                return [*notes, *self._upkept(Step.CONFIRM, now)]
+            if self._resting:
+                self._due = self._upkeep.due()
+            return notes
+        if not self._resting:
+            return []  # it asks for itself already
+        if self._doubt.counts(outcome):
+            return self._wait_after(Step.CONFIRM, outcome, now)
+        return [self._picture.failed(outcome.reason, outcome.detail, event.wait, now)]
+
     def _examined(self, event: m.Examined, now: m.Now) -> list[m.Command]:
         old, new = self._facts, event.facts
         same_binding = old is not None and old.binding == new.binding
-        if self._on in (_On.RECORDED, _On.DONE, _On.KEPT) or (self._on is _On.REISSUED and same_binding):
+        if self._on in (On.RECORDED, On.DONE, On.KEPT) or (self._on is On.REISSUED and same_binding):
             self._look_again = True  # these facts may be older than the answer under way: look once it is here
             return []
         if same_binding and old is not None and old.enrolled and not new.enrolled:
@@ -174,7 +126,7 @@ class Enrolment:
         if mended or old is None or old.key != new.key or old.trusted is not new.trusted or new_report:
             self._begin_step()
             self._due = max(policy.found(self._picture.looked_for(now), now.mono), self._floor)
-        self._on, self._is_new = _On.TIMER, False
+        self._on, self._is_new = On.TIMER, False
         commands = self._proceed(now) if self._due <= now.mono else []
         if mended and not commands and (step := self._choose(now)) is not None:  # a Retry-After holds it back
             commands = self._first_words(step, now)
@@ -192,7 +144,7 @@ class Enrolment:
         if facts.next_step(former_asked=False) is None and not self._doubt.last and resumed.floor <= now.mono:
             return False  # enrolled since then; nothing is waited for
         self._streaks = Streaks({resumed.schedule: memory.streak})
-        self._attempt, self._streak, self._on = memory.attempt, memory.streak, _On.TIMER
+        self._attempt, self._streak, self._on = memory.attempt, memory.streak, On.TIMER
         self._due, self._floor, self._schedule = resumed.due, resumed.floor, resumed.schedule
         return True
 
@@ -208,17 +160,14 @@ class Enrolment:
     def _form(self, step: Step) -> str:
         return forms.present(self._facts, self._history, step)
 
-    def _begin_step(self) -> None:
-        self._attempt, self._streak, self._schedule, self._streaks = 0, 0, None, Streaks()
-
     def _proceed(self, now: m.Now) -> list[m.Command]:
         """Do what comes next, now."""
         self._due, self._resting = None, False
         if self._to_keep is not None:
-            self._on = _On.KEPT
+            self._on = On.KEPT
             return [self._to_keep]
         if self._facts is None or self._facts.obstacle is not None:
-            self._on = _On.EXAMINED
+            self._on = On.EXAMINED
             return [m.Examine()]
         self._upkeep.plan(self.rules.upkeep, now)
         step = self._choose(now)
@@ -228,12 +177,12 @@ class Enrolment:
         self._attempt += 1
         notes = self._first_words(step, now) if self._schedule is None else []
         if step is Step.ENROL and self._intent_form != self._form(step):
-            self._on = _On.RECORDED
+            self._on = On.RECORDED
             form = self._form(step)
             tried = self._history.tried if form in self._history.tried else (*self._history.tried, form)
             self._history = replace(self._history, tried=tried)
             return [*notes, m.RecordIntent(form, tried, self._attempt, self._streak)]
-        self._on = _On.DONE
+        self._on = On.DONE
         return [*notes, m.Send(step, self._form(step))]
 
     def _first_words(self, step: Step, now: m.Now) -> list[m.Command]:
@@ -245,12 +194,12 @@ class Enrolment:
 
     def _rest(self, now: m.Now) -> list[m.Command]:
         """Nothing is left to do until an upkeep is due."""
-        self._on, self._due, self._resting = _On.TIMER, self._upkeep.due(), True
+        self._on, self._due, self._resting = On.TIMER, self._upkeep.due(), True
         self._begin_step()
         return [*self._picture.recovered(now), *self._enter(State.ENROLLED, reasons.ENROLLED, "", now)]
 
     def _woken(self, cause: m.Cause, now: m.Now) -> list[m.Command]:
-        if self._on is not _On.TIMER or self._due is None or self._resting:
+        if self._on is not On.TIMER or self._due is None or self._resting:
             return []
         told = cause is m.Cause.OPERATOR
         last = self._last_told if told else self._last_wake
@@ -274,7 +223,7 @@ class Enrolment:
             case Step.REPORT:
                 self._facts = replace(facts, reported=facts.report)
             case Step.CONFIRM | Step.REFRESH_TRUST:  # another binding or other anchors: only a look can tell
-                self._on = _On.EXAMINED
+                self._on = On.EXAMINED
                 return [m.Examine()]
             case _:
                 assert_never(kept.step)
@@ -307,11 +256,11 @@ class Enrolment:
     def _accepted(self, step: Step, outcome: Outcome, now: m.Now) -> list[m.Command]:
         notes = self._picture.recovered(now)
         self._intent_form = None
-        if step in _ABOUT_US:
+        if step in ABOUT_US:
             self._doubt = doubt.NONE
         self._upkeep.done(step, now)
         if outcome.records:
-            self._to_keep, self._on = m.Keep(step, outcome.records), _On.KEPT
+            self._to_keep, self._on = m.Keep(step, outcome.records), On.KEPT
             return [*notes, self._to_keep]
         return [*notes, *self._upkept(step, now)]
 
@@ -329,7 +278,7 @@ class Enrolment:
         self._history = history = history.after(outcome)
         if outcome.kind is Kind.CONFLICT and history.unanswered and not history.reissued:
             if self.rules.reissue_on_conflict and facts.can_reissue:
-                self._on = _On.REISSUED
+                self._on = On.REISSUED
                 why = {"message": "an answer was lost, the WFM says 409"}
                 return [m.Note(m.Level.WARNING, "certificate-reissued", why), m.Reissue()]
         elif outcome.kind is Kind.INVALID:
@@ -346,55 +295,3 @@ class Enrolment:
         if memory is not None:
             commands.insert(0, m.RecordAnswer(outcome, memory, self._history.settled))
         return commands
-
-    def _wait_after(self, step: Step, outcome: Outcome, now: m.Now) -> list[m.Command]:
-        """Enter the state that the outcome leads to and set the time of the next attempt."""
-        facts = self._facts
-        assert facts is not None
-        kind, reason = outcome.kind, outcome.reason
-        if kind is Kind.FORBIDDEN and step is Step.ENROL and self.rules.forbidden_is_pending:
-            kind, reason = Kind.PENDING, reasons.NOT_APPROVED_YET
-        enrolled = facts.enrolled and facts.reported != ""
-        verdict = verdicts.verdict(step, kind, accepted=facts.enrolled, enrolled=enrolled)
-        state, detail = verdict.state, outcome.detail
-        failed_reason = reason
-        if state is None:
-            state = self._picture.state if self._picture.state in m.SPOKEN else State.ONBOARDING
-        if enrolled and step in _ABOUT_US:
-            self._doubt = self._doubt.heard(step, outcome, now.mono)
-        said = step in _ABOUT_US and self._doubt.counts(outcome)
-        stays = self._picture.state is State.REFUSED and bool(self._doubt.last)
-        if stays or (said and self._doubt.is_enough(self.rules.forgotten_after)):
-            state, reason = State.REFUSED, self._doubt.reason
-            detail = outcome.detail if said else self._picture.detail
-        elif state is State.ENROLLED:
-            reason, detail = reasons.ENROLLED, ""
-        elif verdict.state is None and state in m.SPOKEN:
-            reason, detail = self._picture.reason, self._picture.detail
-        wait = self._wait(verdict.schedule, outcome.retry_after, now)
-        notes: list[m.Command] = []
-        if kind is Kind.PENDING and step is Step.ENROL:
-            notes += self._picture.recovered(now)
-            notes += self._picture.waits(reason, state, now)
-        else:
-            notes.append(self._picture.failed(failed_reason, outcome.detail, wait, now))
-        return [*notes, *self._enter(state, reason, detail, now)]
-
-    def _stopped_by(self, state: State, reason: Reason, detail: str, now: m.Now) -> list[m.Command]:
-        wait = self._wait(policy.LOCAL, None, now)
-        return [self._picture.failed(reason, detail, wait, now), *self._enter(state, reason, detail, now)]
-
-    def _wait(self, schedule: Schedule, retry_after: float | None, now: m.Now) -> float:
-        """Set `due` and return how far away it is, seconds."""
-        self._streak = self._streaks.next(schedule)
-        self._schedule, self._on = schedule, _On.TIMER
-        wait = schedule.delay(self._streak, self._rng)
-        floor = policy.floor(retry_after)
-        if floor > 0.0:
-            self._floor = now.mono + floor
-            wait = max(wait, policy.after_floor(floor, schedule.window(self._streak), self._rng))
-        self._due = now.mono + wait
-        return wait
-
-    def _enter(self, state: State, reason: Reason, detail: str, now: m.Now) -> list[m.Command]:
-        return [*self._picture.enter(state, reason, detail, now, self._next_at(now))]

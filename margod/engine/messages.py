@@ -216,7 +216,15 @@ class Slept:
     seconds: float
 
 
-Event: TypeAlias = Examined | Reread | Due | Recorded | RecordFailed | Done | Kept | KeepFailed | Woken | Slept
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A request that another lane made in this enrolment's name has ended so; its next one is `wait` seconds away."""
+
+    outcome: Outcome
+    wait: float
+
+
+Event: TypeAlias = Examined | Reread | Due | Recorded | RecordFailed | Done | Kept | KeepFailed | Woken | Slept | Heard
 
 
 # Commands.

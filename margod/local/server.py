@@ -1,4 +1,4 @@
-"""The server of both local sockets."""
+"""The server of the local sockets."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ from margod.local.controller import Controller
 from margod.local.events import EventStreams
 from margod.local.guard import Guard
 from margod.local.routes import application
-from margod.local.sockets import Listener, listen, private_directory
+from margod.local.routing import Access
+from margod.local.sockets import Listener, listen, own_directory
 from margod.model.errors import MargodError
 from margod.model.reasons import LOCAL_SOCKET_FAILED
 
 STATUS_SOCKET: Final = "status.sock"
 """Read: mode 0660, group margod."""
+AGENT_SOCKET: Final = "agent/agent.sock"
+"""Read, report, mirror, door: mode 0660, group margod-agent, in a directory of that group that can be given away alone.
+"""
 ADMIN_SOCKET: Final = "admin/admin.sock"
 """Read and administer: mode 0600 in a directory of mode 0700."""
 
@@ -35,13 +39,16 @@ log = structlog.get_logger()
 
 
 class LocalServer:
-    """Serves `directory`/status.sock and `directory`/admin/admin.sock from `start` to `stop`."""
+    """Serves the sockets in `directory` from `start` to `stop`."""
 
-    def __init__(self, directory: Path, controller: Controller, *, group: str | None) -> None:
-        """Serve `controller`; the status socket goes to `group` if the system has it, else to the owner alone."""
+    def __init__(self, directory: Path, controller: Controller, *, group: str | None, agents: str | None) -> None:
+        """Serve `controller`; the status socket goes to `group` and the agent socket to `agents`.
+
+        A group that the system does not have, or that is not this process's to give, leaves them to the owner alone.
+        """
         self._directory = directory
         self._controller = controller
-        self._group = group
+        self._group, self._agents = group, agents
         self._guard = Guard()
         self._streams: EventStreams | None = None
         self._answering: list[Server] = []
@@ -49,17 +56,18 @@ class LocalServer:
         self._listeners: list[Listener] = []
 
     async def start(self) -> None:
-        """Open both sockets; the caller holds the state directory's lock, so what is found there is stale.
+        """Open the sockets; the caller holds the state directory's lock, so what is found there is stale.
 
         Raises MargodError (local-socket-failed); nothing stays open then.
         """
         self._streams = EventStreams(self._controller)
         try:
             self._make_directory()
-            await self._serve(self._status_listener(), admin=False)
+            await self._serve(self._shared(STATUS_SOCKET, self._group), Access.STATUS)
+            await self._serve(self._shared(AGENT_SOCKET, self._agents), Access.AGENT)
             admin = self._directory / ADMIN_SOCKET
-            private_directory(admin.parent)
-            await self._serve(listen(admin, mode=0o600, gid=None), admin=True)
+            own_directory(admin.parent, mode=0o700)
+            await self._serve(listen(admin, mode=0o600, gid=None), Access.ADMIN)
         except BaseException:
             await self.stop()
             raise
@@ -78,10 +86,10 @@ class LocalServer:
         await asyncio.gather(*(each.shutdown(_STOP_TIMEOUT) for each in self._answering))
         self._listeners, self._servers, self._answering, self._streams = [], [], [], None
 
-    async def _serve(self, listener: Listener, *, admin: bool) -> None:
+    async def _serve(self, listener: Listener, access: Access) -> None:
         self._listeners.append(listener)
         assert self._streams is not None
-        answering = Server(application(self._controller, self._streams, admin=admin))
+        answering = Server(application(self._controller, self._streams, access))
         self._answering.append(answering)
         loop = asyncio.get_running_loop()
         connect = partial(Connection, answering, self._guard)
@@ -96,16 +104,22 @@ class LocalServer:
             message = f"The directory {self._directory} could not be made: {error.strerror or error}."
             raise MargodError(LOCAL_SOCKET_FAILED, message) from error
 
-    def _status_listener(self) -> Listener:
-        path = self._directory / STATUS_SOCKET
-        if (gid := _gid(self._group)) is not None:
+    def _shared(self, name: str, group: str | None) -> Listener:
+        """Listen at `name` for a group, or for the owner alone where that cannot be."""
+        path = self._directory / name
+        if (gid := _gid(group)) is not None:
             try:
-                return listen(path, mode=0o660, gid=gid)
+                return self._listen(path, gid)
             except MargodError as error:
                 if not isinstance(error.__cause__, PermissionError):
                     raise
-                log.warning("status-socket-group", group=self._group, error="not a member of this group")
-        return listen(path, mode=0o600, gid=None)
+                log.warning("socket-group", socket=name, group=group, error="not a member of this group")
+        return self._listen(path, None)
+
+    def _listen(self, path: Path, gid: int | None) -> Listener:
+        if path.parent != self._directory:
+            own_directory(path.parent, mode=0o700 if gid is None else 0o750, gid=gid)
+        return listen(path, mode=0o600 if gid is None else 0o660, gid=gid)
 
 
 def _gid(group: str | None) -> int | None:

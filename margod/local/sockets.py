@@ -86,8 +86,11 @@ def listen(path: Path, *, mode: int, gid: int | None) -> Listener:
     return Listener(listener, path, (made.st_dev, made.st_ino))
 
 
-def private_directory(path: Path) -> None:
-    """Make the directory `path` if it is missing and give it mode 0700. Raises MargodError if it is not ours."""
+def own_directory(path: Path, *, mode: int, gid: int | None = None) -> None:
+    """Make the directory `path` if it is missing, and give it `mode` and group (None: unchanged).
+
+    Raises MargodError if it is not ours.
+    """
     try:
         with contextlib.suppress(FileExistsError):
             path.mkdir(mode=0o700)
@@ -95,8 +98,10 @@ def private_directory(path: Path) -> None:
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
             message = f"{path} has to be a directory that belongs to the user of margod."
             raise MargodError(LOCAL_SOCKET_FAILED, message, hint=f"Remove {path} and start margod again.")
-        if stat.S_IMODE(found.st_mode) != 0o700:
-            path.chmod(0o700)
+        if gid is not None and found.st_gid != gid:
+            os.chown(path, -1, gid)
+        if stat.S_IMODE(found.st_mode) != mode:
+            path.chmod(mode)
     except OSError as error:
         message = f"The directory {path} could not be made: {error.strerror or error}."
         raise MargodError(LOCAL_SOCKET_FAILED, message) from error

@@ -12,7 +12,7 @@ from margod.engine import messages as m
 from margod.engine.policy import Policy
 from margod.model import reasons
 from margod.model.capabilities import Capabilities
-from margod.model.outcome import Step
+from margod.model.outcome import Kind, Outcome, Step
 from margod.model.state import State
 from margod.model.wire import Answer, TransportFailure
 from tests.engine.world import World, accepting, answer
@@ -121,6 +121,11 @@ class Device(RuleBasedStateMachine):
     def wake(self, cause: m.Cause) -> None:
         """Ask for an early attempt."""
         self.world.tell(m.Woken(cause))
+
+    @rule(kind=st.sampled_from(list(Kind)), wait=st.floats(0, 86_400))
+    def another_lane_hears(self, kind: Kind, wait: float) -> None:
+        """Tell what came of another lane's request, whatever the engine is at."""
+        self.world.tell(m.Heard(Outcome(kind, reasons.CLIENT_UNKNOWN), wait))
 
     @rule(stray=st.sampled_from([m.Due(), m.Recorded(), m.RecordFailed("x"), m.Kept(), m.KeepFailed("x")]))
     def early_or_late(self, stray: m.Event) -> None:

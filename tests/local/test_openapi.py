@@ -14,6 +14,7 @@ import yaml
 from margod.local import LocalServer
 from margod.local.events import EventStreams
 from margod.local.routes import routes
+from margod.local.routing import Access
 from margod.model.errors import MargodError
 from margod.model.reasons import NO_IDENTITY, NOT_OFFERED, NOT_ROTATED, NOT_UNREGISTERED, STATE_NOT_WRITABLE
 from margod.model.state import Connection, State
@@ -46,9 +47,9 @@ async def ask(socket: Path, path: str, method: str, status: int) -> Any:
 
 async def test_routes_are_those_of_the_file(controller: SteeredController) -> None:
     """Pins that code and openapi.yaml name the same routes, socket by socket."""
-    for name, admin in (("status", False), ("admin", True)):
-        table = routes(controller, EventStreams(controller), admin=admin)
-        served = {(path, method) for path, methods in table.items() for method in methods}
+    table = routes(controller, EventStreams(controller))
+    for name, access in (("status", Access.STATUS), ("agent", Access.AGENT), ("admin", Access.ADMIN)):
+        served = {(route.path.replace("*}", "}"), route.method) for route in table if access in route.access}
         described = {
             (path, method.upper())
             for path, methods in SPEC["paths"].items()
@@ -65,9 +66,9 @@ def test_the_file_knows_every_state_and_connection() -> None:
     assert set(schemas["Status"]["properties"]["connection"]["enum"]) == {c.value for c in Connection}
 
 
-@pytest.mark.parametrize("socket", ["status.sock", "admin/admin.sock"])
+@pytest.mark.parametrize("socket", ["status.sock", "agent/agent.sock", "admin/admin.sock"])
 async def test_reading(directory: Path, controller: SteeredController, socket: str) -> None:
-    """Pins that every document that is read keeps to its schema, on both sockets."""
+    """Pins that every document that is read keeps to its schema, on every socket."""
     path = directory / socket
     assert await ask(path, "/v1/status", "get", 200) == controller.document
     assert (await ask(path, "/v1/health", "get", 200))["healthy"] is True

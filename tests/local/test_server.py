@@ -45,32 +45,38 @@ async def call_as(uid: int, path: Path) -> tuple[int | None, str]:
 
 
 async def test_rights_are_files(server: LocalServer, directory: Path) -> None:
-    """Pins the modes: without the group the status socket is the owner's; the admin socket and its directory always."""
+    """Pins the modes: without their groups the sockets are the owner's; the admin one and its directory always."""
     assert mode(directory / "status.sock") == 0o600
+    assert (mode(directory / "agent"), mode(directory / "agent" / "agent.sock")) == (0o700, 0o600)
     assert mode(directory / "admin") == 0o700
     assert mode(directory / "admin" / "admin.sock") == 0o600
 
 
 async def test_the_group_reads(directory: Path, controller: SteeredController) -> None:
-    """Pins 0660 and the group of the status socket where the system has that group."""
-    server = LocalServer(directory, controller, group=grp.getgrgid(os.getgid()).gr_name)
+    """Pins 0660 and the groups of the status and agent sockets where the system has them."""
+    own = grp.getgrgid(os.getgid()).gr_name
+    server = LocalServer(directory, controller, group=own, agents=own)
     await server.start()
-    found = os.lstat(directory / "status.sock")
+    found = [os.lstat(directory / name) for name in ("status.sock", "agent/agent.sock", "agent")]
     await server.stop()
-    assert (stat.S_IMODE(found.st_mode), found.st_gid) == (0o660, os.getgid())
+    assert [(stat.S_IMODE(one.st_mode), one.st_gid) for one in found] == [
+        (0o660, os.getgid()),
+        (0o660, os.getgid()),
+        (0o750, os.getgid()),
+    ]
 
 
 async def test_a_group_that_the_system_lacks(directory: Path, controller: SteeredController) -> None:
     """Pins that a missing group narrows the rights and does not stop the daemon."""
-    server = LocalServer(directory, controller, group="no-such-group-here")
+    server = LocalServer(directory, controller, group="no-such-group-here", agents="no-such-group-here")
     await server.start()
     assert mode(directory / "status.sock") == 0o600
     await server.stop()
 
 
 async def test_nothing_is_left_behind(directory: Path, controller: SteeredController) -> None:
-    """Pins that stopping removes both sockets, can be repeated, and that the same object starts again."""
-    server = LocalServer(directory, controller, group=None)
+    """Pins that stopping removes the sockets, can be repeated, and that the same object starts again."""
+    server = LocalServer(directory, controller, group=None, agents=None)
     for _ in range(2):
         await server.start()
         status, _, _ = head_and_json(await exchange(directory / "status.sock", get("/v1/health")))
@@ -96,15 +102,15 @@ async def test_a_start_that_fails_leaves_nothing_open(directory: Path, controlle
     directory.mkdir()
     (directory / "admin").write_text("in the way")
     with pytest.raises(MargodError, match="has to be a directory"):
-        await LocalServer(directory, controller, group=None).start()
-    assert [p.name for p in directory.iterdir()] == ["admin"]
+        await LocalServer(directory, controller, group=None, agents=None).start()
+    assert sorted(p.name for p in directory.iterdir()) == ["admin", "agent"]
 
 
 @needs_root
 async def test_a_caller_without_the_right(server: LocalServer, directory: Path) -> None:
-    """Pins that the kernel keeps another user out of both sockets."""
+    """Pins that the kernel keeps another user out of the sockets."""
     directory.parent.chmod(0o755)
-    for name in ("status.sock", "admin/admin.sock"):
+    for name in ("status.sock", "agent/agent.sock", "admin/admin.sock"):
         code, said = await call_as(NOBODY_IN_PARTICULAR, directory / name)
         assert (code, said.strip()) == (1, "PermissionError")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from margod.local.sockets import PATH_LIMIT, listen, peer_of, private_directory
+from margod.local.sockets import PATH_LIMIT, listen, own_directory, peer_of
 from margod.model.errors import MargodError, StateInUse
 
 
@@ -115,17 +115,19 @@ def test_missing_directory(run: Path) -> None:
 
 def test_private_directory_is_made_private(run: Path) -> None:
     """Pins 0700 for a new directory and for one that was wider."""
-    private_directory(run / "new")
+    own_directory(run / "new", mode=0o700)
     (run / "wide").mkdir(mode=0o755)
-    private_directory(run / "wide")
+    own_directory(run / "wide", mode=0o700)
     assert (mode(run / "new"), mode(run / "wide")) == (0o700, 0o700)
+    own_directory(run / "new", mode=0o750, gid=os.getgid())
+    assert mode(run / "new") == 0o750
 
 
 def test_private_directory_is_no_link(run: Path) -> None:
     """Pins that a link to somewhere else is refused."""
     (run / "link").symlink_to("/tmp")
     with pytest.raises(MargodError, match="has to be a directory"):
-        private_directory(run / "link")
+        own_directory(run / "link", mode=0o700)
 
 
 def test_peer() -> None:

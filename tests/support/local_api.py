@@ -209,7 +209,7 @@ def short_directory() -> Iterator[Path]:
 
 @contextlib.asynccontextmanager
 async def serving(directory: Path, controller: SteeredController) -> AsyncIterator[LocalServer]:
-    server = LocalServer(directory, controller, group=None)
+    server = LocalServer(directory, controller, group=None, agents=None)
     await server.start()
     try:
         yield server

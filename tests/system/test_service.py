@@ -42,6 +42,8 @@ def test_sockets_and_directories_have_their_rights(service: Service) -> None:
     assert service.rights("/var/lib/margod") == "700 margod:margod directory"
     assert service.rights("/run/margod") == "755 margod:margod directory"
     assert service.rights("/run/margod/status.sock") == "660 margod:margod socket"
+    assert service.rights("/run/margod/agent") == "750 margod:margod-agent directory"
+    assert service.rights("/run/margod/agent/agent.sock") == "660 margod:margod-agent socket"
     assert service.rights("/run/margod/admin") == "700 margod:margod directory"
     assert service.rights("/run/margod/admin/admin.sock") == "600 margod:margod socket"
     assert service.rights("/etc/margod") == "750 root:margod directory"

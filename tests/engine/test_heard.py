@@ -1,0 +1,82 @@
+"""What another lane hears from the WFM about this device is as good as the engine's own question."""
+
+from __future__ import annotations
+
+import pytest
+
+from margod.engine import messages as m
+from margod.engine.policy import DAY
+from margod.model import reasons
+from margod.model.outcome import Kind, Outcome, Step
+from margod.model.state import Connection, State
+from tests.engine.test_upkeep import UNKNOWN, enrolled, let_pass, steps
+from tests.engine.world import accepting
+
+FINE = Outcome(Kind.ACCEPTED, reasons.ENROLLED)
+OFFLINE = Outcome(Kind.UNREACHABLE, reasons.CONNECT_FAILED, "nobody there")
+STRANGER = Outcome(Kind.UNKNOWN, reasons.CLIENT_UNKNOWN)
+
+
+def test_a_poll_makes_the_question_needless() -> None:
+    """Who polls once an hour and is answered asks nothing else for a month."""
+    world = enrolled()
+    for _ in range(30 * 24):
+        let_pass(world, 3_600.0)
+        world.tell(m.Heard(FINE, 3_600.0))
+        world.settle()
+    assert steps(world) == []
+    let_pass(world, 1.2 * DAY)
+    assert steps(world) == ["confirm"]
+
+
+def test_a_failed_poll_is_shown_and_taken_back() -> None:
+    """The connection and the last error follow a lane that cannot reach the WFM, and the state does not."""
+    world = enrolled()
+    world.tell(m.Heard(OFFLINE, 90.0))
+    condition = world.engine.condition(world.now)
+    assert (condition.state, condition.connection) == (State.ENROLLED, Connection.OFFLINE)
+    assert condition.last_error is not None
+    assert condition.last_error.reason is reasons.CONNECT_FAILED
+    world.tell(m.Heard(FINE, 90.0))
+    condition = world.engine.condition(world.now)
+    assert (condition.connection, condition.last_error) == (Connection.ONLINE, None)
+    assert steps(world) == []
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_a_poll_that_is_refused_begins_the_doubt(comes_back: bool) -> None:
+    """The engine asks on its own routes then: a day on both makes it refused; one good word ends the doubt."""
+    world = enrolled()
+    world.server = lambda step, request: UNKNOWN
+    world.tell(m.Heard(STRANGER, 600.0))
+    assert world.condition() == (State.ENROLLED, "enrolled")
+    let_pass(world, 600.0)
+    assert steps(world)[0] == "report", "the other route is asked first"
+    if comes_back:
+        world.server = accepting
+        world.tell(m.Heard(FINE, 600.0))
+        world.settle()
+        let_pass(world, 2 * DAY)
+        assert world.condition() == (State.ENROLLED, "enrolled")
+    else:
+        let_pass(world, 2 * DAY)
+        assert world.condition() == (State.REFUSED, "forgotten")
+        world.server = accepting
+        world.tell(m.Heard(FINE, 600.0))
+        world.settle()
+        assert world.condition() == (State.ENROLLED, "enrolled")
+
+
+def test_a_device_that_is_not_enrolled_hears_nothing() -> None:
+    """A lane that was late is not taken for a word about another enrolment."""
+    world = enrolled()
+    world.records.clear()
+    world.entries.clear()
+    world.certificate += 1
+    world.server = lambda step, request: UNKNOWN
+    world.start()
+    world.settle()
+    before = world.condition()
+    world.tell(m.Heard(FINE, 1.0))
+    assert world.condition() == before
+    assert Step.ENROL in {step for step, _, _ in world.asked}
