@@ -17,6 +17,7 @@ import attrs
 from margod.config import values
 from margod.config.setting import Setting
 from margod.config.setting import setting as _setting
+from margod.config.settings_capabilities import CapabilitiesSettings
 from margod.config.settings_wfm import Discovery, Tls, Trust, Wfm
 from margod.model.capabilities import DEVICE_ID_IN_PATH
 
@@ -219,6 +220,7 @@ class Config:
     clock: Clock = _section(Clock)
     identity: IdentitySettings = _section(IdentitySettings)
     device: Device = _section(Device)
+    capabilities: CapabilitiesSettings = _section(CapabilitiesSettings)
     onboarding: Onboarding = _section(Onboarding)
     state: StateSettings = _section(StateSettings)
     local: LocalSettings = _section(LocalSettings)

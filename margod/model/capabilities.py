@@ -51,9 +51,9 @@ class Capabilities:
     """The device's capabilities. `device_id` None means: the client id. Sizes in bytes, None where not known.
 
     Of what is None nothing is said at all. `manifest`: a complete manifest that is sent in the place of everything
-    else. `invalid`: why there is nothing that could be sent. `children` None: what the WFM has of them stays, as it
-    does of those in `held`, whose manifests cannot be used at present. `said` is a digest of what a person wrote
-    about the device itself: a change of that is no flapping.
+    else. `invalid`: why there is nothing that could be sent. `children`: parents first; `held`: a child that is not
+    among them may be there all the same, so that what the WFM has of it stays. `said` is a digest of what a person
+    wrote about the device itself: a change of that is no flapping.
     """
 
     device_id: str | None
@@ -70,6 +70,6 @@ class Capabilities:
     deployment_types: tuple[str, ...] = ()
     manifest: Mapping[str, object] | None = None
     invalid: str = ""
-    children: tuple[Child, ...] | None = ()
-    held: tuple[str, ...] = ()
+    children: tuple[Child, ...] = ()
+    held: bool = False
     said: str = ""
