@@ -20,22 +20,21 @@ import structlog
 
 from margod import __version__
 from margod.config import Loaded
-from margod.engine.messages import Cause, Due, Event, Woken
+from margod.engine.messages import Cause, Due, Event, Slept, Woken
 from margod.local import LocalServer
-from margod.model import reasons
 from margod.model.errors import MargodError, StateInUse, StateNotWritable, StateUnusable
 from margod.model.state import State
-from margod.model.text import duration, timestamp
 from margod.service import clock, journal, notify, signals
 from margod.shell import status
+from margod.shell.controls import Controls
 from margod.shell.disk import Disk
 from margod.shell.finder import Finder
 from margod.shell.ground import Ground
 from margod.shell.lane import Lane, take_events
-from margod.shell.resetting import Order
 from margod.shell.rotation import Rotation
 from margod.shell.settings import Options, Settings
-from margod.shell.situation import Situation, Warned
+from margod.shell.situation import Situation
+from margod.shell.work import Work
 
 log: Final = structlog.get_logger()
 
@@ -52,11 +51,9 @@ FILES_INTERVAL: Final = 120.0
 """Seconds between two looks at whether the file of trust.ca_file has changed; each is a wakeup, of few (budgets)."""
 CLOCK_INTERVAL: Final = 5.0
 """Seconds between two looks at a clock that is waited for; while nothing waits for it, the kernel tells of a step."""
-STUCK: Final = 60.0
-"""Seconds by which the loop may be late before it no longer counts as healthy."""
 
 
-class Daemon:
+class Daemon(Controls):
     """One margod. `run` returns the exit code; the rest is what the local sockets ask for (local.Controller)."""
 
     def __init__(self, options: Options, loaded: Loaded) -> None:
@@ -77,6 +74,7 @@ class Daemon:
         )
         self._actions = self._lane.actions
         self._rotation = Rotation(self._lane, self._disk, self._inbox, self._tell)
+        self._work = Work(self._lane, self._disk, self._tell)
         self._finder = Finder(self._ground, self._disk, self._lane.look_again)
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
@@ -105,121 +103,21 @@ class Daemon:
                 await self._stop()
         return 0
 
-    def status(self) -> dict[str, object]:
-        """Return the status document."""
-        situation = self._actions.situation
-        warnings = [*self._settings.warnings(), *(situation.warnings if situation else ()), *self._keeper.warnings()]
-        if not self._actions.state_writable:
-            warnings.append(Warned(reasons.STATE_NOT_WRITABLE, reasons.STATE_NOT_WRITABLE.says))
-        renewing = self._actions.renewing
-        document = status.document(
-            self._lane.condition,
-            situation,
-            (*warnings, *renewing.warnings()),
-            self._started_at,
-            self._actions.offered,
-            presented=renewing.presented,
-            adopt_after=self._ground.config.trust.adopt_after,
-        )
-        return {
-            **document,
-            "clock": self._keeper.document(),
-            "discovery": self._finder.document(situation),
-            "rotation": self._rotation.document(),
-        }
-
-    def healthy(self) -> bool:
-        """Return whether the loop makes progress and what must be remembered can be written."""
-        due = self._lane.due
-        on_time = due is None or time.monotonic() - due < STUCK
-        return on_time and self._actions.state_writable and self._ground.vault is not None
-
-    def identity(self) -> dict[str, object] | None:
-        """Return the identity document."""
-        situation = self._actions.situation
-        return None if situation is None or situation.identity is None else status.identity_document(situation.identity)
-
-    def next_identity(self) -> dict[str, object] | None:
-        """Return the identity document of the candidate, if there is one."""
-        identity = self._rotation.identity()
-        return None if identity is None else status.identity_document(identity)
-
-    async def retry(self) -> dict[str, object]:
-        """End the engine's wait early, as far as the WFM allows; with the root CA that is in its file by now."""
-        candidate, lane = self._rotation.lane, self._lane
-        mended = await self._disk.run(self._ground.ca_file_changed)
-        if candidate is not None:
-            lane.wake(Cause.OPERATOR)
-            lane = candidate if lane.condition.state is State.ENROLLED else lane  # whose wait it is
-        before = lane.due
-        if mended:
-            await self._lane.look_again()  # tries at once by itself
-        lane.wake(Cause.OPERATOR)
-        condition, due = lane.condition, lane.due
-        at = None if condition.next_attempt_at is None else timestamp(condition.next_attempt_at)
-        if before is None:
-            message = f"nothing waits: {condition.reason.says}"
-        elif due is None:
-            message = "trying now"
-        else:
-            wait = max(1.0, due - time.monotonic())
-            message = f"trying in {duration(wait)}" if due < before else f"the next attempt is in {duration(wait)}"
-            if wait > 2.0:
-                message += ": early ones are made once a minute at most, and never before the WFM allows it"
-        return {"next_attempt_at": at, "message": message}
-
     async def reload(self) -> dict[str, object]:
         """Read the configuration again; what is broken leaves the one in force as it is."""
         if self._reloading is None or self._reloading.done():
             self._reloading = asyncio.ensure_future(self._reload())
         return await asyncio.shield(self._reloading)  # a caller that leaves stops nothing; many share one
 
-    async def accept_trust(self, fingerprint: str) -> dict[str, object]:
-        """Take the offered root CA that a person has compared."""
-        anchor = await self._actions.accept(fingerprint)
-        await self._lane.look_again()
-        self._lane.post(Woken(Cause.OPERATOR))  # the same kind of trust, another root: worth an attempt now
-        return {"message": f"Taken: {anchor.subject}, {anchor.fingerprint}"}
-
-    async def forget_trust(self) -> dict[str, object]:
-        """Drop the root CA that is kept, and download it anew."""
-        await self._actions.forget()
-        await self._lane.look_again()
-        return {"message": "Forgotten; the root CA is downloaded anew."}
-
-    async def adopt_hardware(self) -> dict[str, object]:
-        """Take the hardware that this device has now for its own."""
-        await self._disk.run(self._ground.adopt_hardware)
-        await self._lane.look_again()
-        self._lane.wake(Cause.OPERATOR)
-        return {"message": "Adopted: the identity belongs to this hardware."}
-
-    async def rotate(self) -> dict[str, object]:
-        """Have another identity onboarded beside the one in force, to take its place."""
-        return await self._rotation.rotate()
-
-    async def abort_rotation(self) -> dict[str, object]:
-        """Give up the identity that was to take the place of the one in force."""
-        return await self._rotation.abort()
-
-    async def reset(self, *, unregister: bool, new_identity: bool, wipe: bool) -> dict[str, object]:
-        """End the enrolment and start again, or clear everything. Raises MargodError if it was not done."""
-        order = Order(unregister, new_identity, wipe)
-        return {"message": await self._actions.resetting.ask(order, self._lane.look_again)}
-
-    async def reset_clock(self) -> dict[str, object]:
-        """Forget the floor of the clock and what was learnt about the time."""
-        self._keeper.reset()
-        await self._disk.run(self._ground.save_floor)
-        await self._lane.look_again()
-        self._lane.wake(Cause.OPERATOR)
-        return {"message": "Forgotten; the clock is believed again, unless it is behind this margod's release."}
-
     def _mind_clock(self) -> None:
         """Notice that the clock was set or the device slept; write the floor when it rose."""
         for event in self._keeper.turn():
             for lane in self._lanes():
                 lane.post(event)
+            if isinstance(event, Slept):
+                self._work.slept(event.seconds)
+            elif isinstance(event, Woken):
+                self._work.wake(event.cause)
         if self._keeper.wants_saving:
             self._keeper.wants_saving = False
             self._lane.start(self._disk.run(self._ground.save_floor))
@@ -238,13 +136,6 @@ class Daemon:
         finally:
             self._tell()
             self._notifier.ready(self._line())
-
-    async def choose(self, instance: str) -> dict[str, object]:
-        """Take the discovered WFM of this instance name from now on. Raises MargodError if that has no effect."""
-        answer = await self._finder.choose(instance, self._actions.situation)
-        await self._lane.look_again()
-        self._lane.wake(Cause.OPERATOR)  # a person chose, for this device: no fleet has to be spread
-        return answer
 
     async def changes(self) -> AsyncIterator[dict[str, object]]:
         """Yield the status document now and after every change; a slow reader gets the latest only."""
@@ -332,6 +223,7 @@ class Daemon:
     def _handled(self, lane: Lane) -> None:
         """Tell the world what changed."""
         self._finder.consider(self._actions.situation, lane.condition.connection)
+        self._work.consider(self._actions.situation, self._lane.condition)
         self._rotation.consider(reonboards=self._settings.config.onboarding.when_forgotten == "reonboard")
         self._tell()
 
@@ -341,7 +233,9 @@ class Daemon:
         if before is not None and now is not None and before.place != now.place:
             told = self._reloading is not None and not self._reloading.done()
             # Another place is worth an attempt of its own; an announcement is not worth all devices' at once.
-            self._lane.post(Woken(Cause.OPERATOR if told else Cause.NETWORK))
+            cause = Cause.OPERATOR if told else Cause.NETWORK
+            self._lane.post(Woken(cause))
+            self._work.wake(cause)
         await self._rotation.looked()
         await self._keep_configuration()
 
@@ -368,7 +262,9 @@ class Daemon:
         """Stop within 2 s: let an enrolment end, close what is open, write down where it stands."""
         log.info("stopping")
         self._notifier.stopping("stopping")
-        await asyncio.gather(self._drain(), self._server.stop(), self._finder.close(), return_exceptions=True)
+        await asyncio.gather(
+            self._drain(), self._server.stop(), self._finder.close(), self._work.close(), return_exceptions=True
+        )
         for lane in self._lanes():
             lane.end()
         if self._reloading:

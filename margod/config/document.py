@@ -1,8 +1,9 @@
 """One YAML document -> what it sets, with line numbers, and everything that is wrong with its shape.
 
-YAML is taken in the small: mappings of mappings of scalars, or of lists of texts. Anchors, aliases, merge keys and
-duplicate keys are refused; depth and number of nodes are bounded while the document is composed, so that no input costs
-more than its size. PyYAML's pure-Python loader is used even where its C part is there: one behaviour everywhere.
+YAML is taken in the small: sections (mappings) with settings and sections in them; a setting is a scalar or a list of
+texts. Anchors, aliases, merge keys and duplicate keys are refused; depth and number of nodes are bounded while the
+document is composed, so that no input costs more than its size. PyYAML's pure-Python loader is used even where its C
+part is there: one behaviour everywhere.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from typing import Final
 
 import yaml
 
-from margod.config.settings import SECTIONS, SETTINGS
+from margod.config.settings import SECTIONS, SETTINGS, sections_in, settings_in
 from margod.config.values import Raw, RawType
 from margod.model.errors import Problem
 from margod.model.text import clean
 
 DEEPEST: Final = 8
-"""Levels of nesting; settings need three. Composing recurses, so this also guards the stack."""
+"""Levels of nesting; settings need four. Composing recurses, so this also guards the stack."""
 MOST_NODES: Final = 2_000
 """Keys and values in one file; all settings together have fewer than 100."""
 
@@ -105,7 +106,7 @@ class _Walk:
             self._problem(node, "", f"expected sections such as `wfm:`, not {_describe(node)}")
             return
         for name, value in self._pairs(node, ""):
-            if name.value in SECTIONS:
+            if name.value in sections_in(""):
                 self._section(name.value, value)
             else:
                 self._problem(name, clean(name.value, 60), "is not a section", _meant(name.value, ""))
@@ -118,7 +119,9 @@ class _Walk:
             return
         for name, value in self._pairs(node, section):
             key = f"{section}.{name.value}"
-            if key in SETTINGS:
+            if "." not in name.value and key in SECTIONS:
+                self._section(key, value)
+            elif "." not in name.value and key in SETTINGS:
                 self.entries.append(Entry(key, _raw(value), _line(name)))
             else:
                 shown = f"{section}.{clean(name.value, 60)}"
@@ -147,8 +150,10 @@ def _raw(node: yaml.Node) -> Raw:
     if isinstance(node, yaml.ScalarNode):
         return Raw(node.value, _TYPES.get(node.tag, "other"))
     if isinstance(node, yaml.SequenceNode):
-        texts = [item.value for item in node.value if _TYPES.get(item.tag) == "text" and "," not in item.value]
-        return Raw(",".join(texts) if len(texts) == len(node.value) else "", "list")
+        texts = tuple(item.value for item in node.value if _TYPES.get(item.tag) == "text")
+        if len(texts) < len(node.value):
+            return Raw("", "list")
+        return Raw("" if any("," in text for text in texts) else ",".join(texts), "list", texts)
     return Raw("", "mapping")
 
 
@@ -171,11 +176,12 @@ def _meant(name: str, section: str) -> str:
     from difflib import get_close_matches
 
     word = name[:60].lower()
-    whole = [key for key in SETTINGS if key == word or key.split(".")[1] == word]
-    if whole and not section:
-        owner, setting = whole[0].split(".")
-        return f"write `{setting}:` indented below `{owner}:`"
-    known = [key.split(".")[1] for key in SETTINGS if key.startswith(f"{section}.")] if section else list(SECTIONS)
+    whole = [key for key in (*SETTINGS, *SECTIONS) if "." in key and (key == word or key.split(".")[-1] == word)]
+    if whole and (not section or whole[0].startswith(f"{section}.")):
+        *owners, setting = whole[0].removeprefix(f"{section}.").split(".")
+        if owners:
+            return " ".join([f"write `{setting}:`", *(f"indented below `{owner}:`" for owner in reversed(owners))])
+    known = [setting.name for setting in settings_in(section)] + [name.split(".")[-1] for name in sections_in(section)]
     if close := get_close_matches(word.replace("-", "_"), known, n=1):
         return f"did you mean {close[0]}?"
     if whole:

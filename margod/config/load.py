@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from margod.config import document
 from margod.config.files import Sources, read_all, shown
 from margod.config.refusal import Refusal
 from margod.config.setting import Setting
-from margod.config.settings import SECTIONS, SETTINGS, Config
+from margod.config.settings import SECTIONS, SETTINGS, Config, sections_in, settings_in
 from margod.config.values import Raw
 from margod.model import reasons
 from margod.model.errors import ConfigError, Problem
@@ -63,8 +64,7 @@ class Loaded:
 
     def value(self, key: str) -> Any:
         """Return the effective value of the setting `key`."""
-        section, name = key.split(".")
-        return getattr(getattr(self.config, section), name)
+        return attrgetter(key)(self.config)
 
     def origin(self, key: str) -> Origin:
         """Return where the effective value of the setting `key` comes from."""
@@ -148,15 +148,17 @@ def outside(env: Mapping[str, str], overrides: Mapping[str, str]) -> list[tuple[
 
 def build(given: Mapping[str, Given], files: Iterable[Path], problems: tuple[Problem, ...] = ()) -> Loaded:
     """Make the configuration out of checked values."""
-    sections = {
-        name: of(**{s.name: given[s.key].value for s in SETTINGS.values() if s.section == name and s.key in given})
-        for name, of in SECTIONS.items()
-    }
-    config = Config(**sections)
+    config = Config(**{name: _section(name, given) for name in sections_in("")})
     loaded = Loaded(config, tuple(files), "", given, problems)
     effective = {key: written(setting, loaded.value(key)) for key, setting in SETTINGS.items()}
     digest = hashlib.sha256(json.dumps(effective, sort_keys=True).encode()).hexdigest()
     return Loaded(config, tuple(files), digest, given, problems)
+
+
+def _section(section: str, given: Mapping[str, Given]) -> Any:
+    values = {s.name: given[s.key].value for s in settings_in(section) if s.key in given}
+    inner = {name.rpartition(".")[2]: _section(name, given) for name in sections_in(section)}
+    return SECTIONS[section](**values, **inner)
 
 
 def written(setting: Setting, value: Any) -> str | int | bool | list[str] | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from margod.config.setting import Setting
-from margod.config.settings import SECTIONS, SETTINGS
+from margod.config.settings import SECTIONS, sections_in, settings_in
 
 if TYPE_CHECKING:
     from margod.config.load import Loaded
@@ -19,43 +19,42 @@ def json_schema() -> dict[str, Any]:
     It is as strict as a schema can be; ranges of durations and what two settings say together are checked at loading
     only (the second also because the two may stand in different files).
     """
-    sections: dict[str, Any] = {}
-    for section, of in SECTIONS.items():
-        sections[section] = {
-            "description": of.__doc__,
-            "type": ["object", "null"],
-            "additionalProperties": False,
-            "properties": {s.name: _property(s) for s in SETTINGS.values() if s.section == section},
-        }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "margod configuration",
         "description": "/etc/margod/margod.yaml and each of its drop-ins in /etc/margod/conf.d",
         "type": ["object", "null"],
         "additionalProperties": False,
-        "properties": sections,
+        "properties": {section: _schema(section) for section in sections_in("")},
     }
 
 
 def as_yaml(values: Mapping[str, Any]) -> str:
     """Return the document that sets `values` (key -> checked value), in the order of the table."""
-    lines = []
-    for section in SECTIONS:
-        settings = [s for s in SETTINGS.values() if s.section == section and s.key in values]
-        lines += [f"{section}:"] if settings else []
-        lines += [f"  {s.name}: {scalar(s, values[s.key])}" for s in settings]
-    return "".join(f"{line}\n" for line in lines)
+
+    def below(section: str, indent: str) -> list[str]:
+        lines = [f"{indent}{s.name}: {scalar(s, values[s.key])}" for s in settings_in(section) if s.key in values]
+        for inner in sections_in(section):
+            within = below(inner, indent + "  ")
+            lines += [f"{indent}{_name(inner)}:", *within] if within else []
+        return lines
+
+    return "".join(f"{line}\n" for line in below("", ""))
 
 
 def with_origins(loaded: Loaded) -> str:
     """Return every effective value with a comment that says where it comes from; a valid document itself."""
-    lines = []
-    for section in SECTIONS:
-        lines.append(f"{section}:")
-        for setting in (s for s in SETTINGS.values() if s.section == section):
-            line = f"  {setting.name}: {scalar(setting, loaded.value(setting.key))}"
+
+    def below(section: str, indent: str) -> list[str]:
+        lines = []
+        for setting in settings_in(section):
+            line = f"{indent}{setting.name}: {scalar(setting, loaded.value(setting.key))}"
             lines.append(f"{line:<42}  # {loaded.origin(setting.key)}")
-    return "".join(f"{line}\n" for line in lines)
+        for inner in sections_in(section):
+            lines += [f"{indent}{_name(inner)}:", *below(inner, indent + "  ")]
+        return lines
+
+    return "".join(f"{line}\n" for line in below("", ""))
 
 
 def scalar(setting: Setting, value: Any) -> str:
@@ -67,6 +66,20 @@ def scalar(setting: Setting, value: Any) -> str:
         return plain
     # JSON's strings are YAML's double-quoted ones as long as nothing above U+FFFF is escaped.
     return json.dumps(plain, ensure_ascii=False)
+
+
+def _name(section: str) -> str:
+    return section.rpartition(".")[2]
+
+
+def _schema(section: str) -> dict[str, Any]:
+    properties = {s.name: _property(s) for s in settings_in(section)}
+    return {
+        "description": SECTIONS[section].__doc__,
+        "type": ["object", "null"],
+        "additionalProperties": False,
+        "properties": properties | {_name(inner): _schema(inner) for inner in sections_in(section)},
+    }
 
 
 def _property(setting: Setting) -> dict[str, Any]:

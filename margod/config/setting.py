@@ -1,4 +1,4 @@
-"""One setting: an attrs field, and in its metadata what is to be known of it."""
+"""One setting, or one section of them: an attrs field, and in its metadata what is to be known of it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ class Setting:
     """What is to be known of one setting. `default` is the value itself, None where there is none."""
 
     section: str
+    """Its section, with the one around it if there is one: `schedule.polling`."""
     name: str
     kind: Kind
     default: Any
@@ -31,6 +32,11 @@ class Setting:
     def key(self) -> str:
         """The name with its section: `wfm.url`."""
         return f"{self.section}.{self.name}"
+
+
+def section(of: type) -> Any:
+    """Return the field of a section whose settings are the fields of `of`."""
+    return attrs.field(factory=of, metadata={"class": of})
 
 
 def setting(

@@ -1,7 +1,7 @@
 """The table of settings: the single source for loading, defaults, JSON Schema, `config show` and the sample file.
 
-A setting is one attrs field; what is to be known of it stands in its metadata. To add one, add a field here or in
-settings_wfm.py and its lines in config/margod.yaml; a test compares the two.
+A setting is one attrs field; what is to be known of it stands in its metadata. To add one, add a field here, in
+settings_wfm.py or in settings_schedule.py, and its lines in config/margod.yaml; a test compares the two.
 """
 
 # Fields of frozen attrs classes; what RUF009 warns of (a default shared and changed) cannot happen to them:
@@ -10,14 +10,16 @@ settings_wfm.py and its lines in config/margod.yaml; a test compares the two.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
 from margod.config import values
 from margod.config.setting import Setting
+from margod.config.setting import section as _section
 from margod.config.setting import setting as _setting
 from margod.config.settings_capabilities import CapabilitiesSettings
+from margod.config.settings_schedule import Schedule
 from margod.config.settings_wfm import Discovery, Tls, Trust, Wfm
 from margod.model.capabilities import DEVICE_ID_IN_PATH
 
@@ -205,10 +207,6 @@ class Clock:
     )
 
 
-def _section(of: type) -> Any:
-    return attrs.field(factory=of, metadata={"class": of})
-
-
 @attrs.frozen(kw_only=True)
 class Config:
     """The whole configuration, every value checked. `Config()` is that of a device without any file."""
@@ -222,19 +220,42 @@ class Config:
     device: Device = _section(Device)
     capabilities: CapabilitiesSettings = _section(CapabilitiesSettings)
     onboarding: Onboarding = _section(Onboarding)
+    schedule: Schedule = _section(Schedule)
     state: StateSettings = _section(StateSettings)
     local: LocalSettings = _section(LocalSettings)
     log: Log = _section(Log)
 
 
-SECTIONS: Final[dict[str, type]] = {field.name: field.metadata["class"] for field in attrs.fields(Config)}
-"""The class of every section by its name, in order."""
+def _sections(of: type, inside: str = "") -> dict[str, type]:
+    """Return the sections in `of` by name, each before the sections in it."""
+    found: dict[str, type] = {}
+    for field in attrs.fields(of):
+        if (inner := field.metadata.get("class")) is not None:
+            found[inside + field.name] = inner
+            found |= _sections(inner, f"{inside}{field.name}.")
+    return found
+
+
+SECTIONS: Final[dict[str, type]] = _sections(Config)
+"""The class of every section by its name, in order; one in another has that one's name before its own and a dot."""
 
 SETTINGS: Final[dict[str, Setting]] = {
     setting.key: setting
     for section, of in SECTIONS.items()
     for setting in (
-        Setting(section=section, name=field.name, default=field.default, **field.metadata) for field in attrs.fields(of)
+        Setting(section=section, name=field.name, default=field.default, **field.metadata)
+        for field in attrs.fields(of)
+        if "class" not in field.metadata
     )
 }
 """Every setting by its key, in order."""
+
+
+def settings_in(section: str) -> list[Setting]:
+    """Return the settings that stand directly in a section, in order."""
+    return [setting for setting in SETTINGS.values() if setting.section == section]
+
+
+def sections_in(section: str) -> list[str]:
+    """Return the names (whole) of the sections that stand directly in a section, in order; "": the outermost."""
+    return [name for name in SECTIONS if name.rpartition(".")[0] == section]

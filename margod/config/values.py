@@ -28,6 +28,8 @@ class Raw:
 
     text: str
     type: RawType = "text"
+    items: tuple[str, ...] = ()
+    """The texts of a list of texts, commas and all; of any other value none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a reason is, and the table of all of them; `reasons.py` and `reasons_trust.py` fill it."""
+"""What a reason is, and the table of all of them; `reasons.py` and the `reasons_*.py` beside it fill it."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Final, TypeAlias
 from zoneinfo import ZoneInfo
@@ -45,10 +45,12 @@ class Window:
     end: int
     """Minutes after midnight of the first day, more than `start`; up to 2,880."""
     dated: tuple[datetime, datetime] | None = None
+    clock: tzinfo | None = field(default=None, compare=False, repr=False)
+    """The zone itself, read once; None is the device's own, which may change while margod runs."""
 
     def spans(self, at: float) -> Iterator[Span]:
         """Return the spans that begin near `at`, Unix seconds: from two days before it to two weeks after it."""
-        zone = _zone(self.zone)
+        zone = self.clock
         if self.dated is not None:
             yield _unix(self.dated[0], zone, last=False), _unix(self.dated[1], zone, last=True)
             return
@@ -67,12 +69,14 @@ def parse(text: str) -> Window:
         if start == 24 * 60:
             raise ValueError("a window cannot start at 24:00; write 00:00 of the next day")
         days = _days(found["days"]) if found["days"] else frozenset(range(7))
-        return Window(text, _known(found["zone"]), days, start, end if end > start else end + 24 * 60)
+        clock = _known(found["zone"])
+        return Window(text, found["zone"] or "", days, start, end if end > start else end + 24 * 60, clock=clock)
     if found := _DATED.fullmatch(text):
         first, last = _moment(found["start"], end=False), _moment(found["end"], end=True)
         if last <= first:
             raise ValueError("the end is not after the start")
-        return Window(text, _known(found["zone"]), frozenset(), 0, 0, (first, last))
+        clock = _known(found["zone"])
+        return Window(text, found["zone"] or "", frozenset(), 0, 0, (first, last), clock)
     raise ValueError(f"expected a window such as {EXAMPLES}")
 
 
@@ -139,16 +143,9 @@ def _unix(wall: datetime, zone: tzinfo | None, *, last: bool) -> float:
     return wall.replace(tzinfo=zone, fold=int(last)).timestamp()
 
 
-def _known(name: str | None) -> str:
-    if name is None:
-        return ""
+def _known(name: str | None) -> tzinfo | None:
+    """Return the zone of that name, None without one."""
     try:
-        _zone(name)
+        return None if name is None else ZoneInfo(name)
     except (OSError, ValueError, LookupError):
         raise ValueError(f"the time zone {name} is not known on this device; write one such as Europe/Berlin") from None
-    return name
-
-
-def _zone(name: str) -> tzinfo | None:
-    """Return the zone; None is the device's own, which may change while margod runs."""
-    return ZoneInfo(name) if name else None

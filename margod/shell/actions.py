@@ -75,10 +75,10 @@ class Actions(Exchange):
         await self._take(situation)
         if self.adopts:
             self.adopts = False
-            if await self._adopt(situation) and self.situation is not None:
+            if await self.adopt(situation) and self.situation is not None:
                 situation, self.wants_look = self.situation, False
         obstacle = situation.facts.obstacle
-        if obstacle is not None and obstacle.state is State.WAITING_FOR_CLOCK and await self._find_time(situation):
+        if obstacle is not None and obstacle.state is State.WAITING_FOR_CLOCK and await self.find_time(situation):
             situation = await self._disk.run(self.ground.examine)
             await self._take(situation)
         return m.Examined(situation.facts, situation.history)

@@ -72,7 +72,7 @@ class Exchange:
         leaving = Leaving(lambda: disk.run(ground.leave), lambda: disk.run(ground.stay), ground.keeper.created())
         await unregister(self.situation, ground.generation, self._opened, self._names, leaving)
 
-    async def _find_time(self, situation: Situation) -> bool:
+    async def find_time(self, situation: Situation) -> bool:
         """Ask the WFM for the time, where the owner wants it and the clock cannot be right; return whether it said."""
         keeper, wfm = self.ground.keeper, self.ground.config.wfm
         if self.ground.config.clock.bootstrap != "wfm" or keeper.plausible():
@@ -109,20 +109,22 @@ class Exchange:
             if warned not in before:
                 about = {"code": warned.reason.code, "message": warned.message, "hint": warned.reason.hint}
                 log.warning("needs-attention", **about, **self.about)
-        addresses = situation.place.addresses if situation.place else ()
-        own_clock = self.ground.keeper.shift != 0.0
-        wanted = (
-            situation.policy,
-            situation.url,
-            addresses,
-            self.ground.config.wfm.timeout,
-            situation.proxy,
-            own_clock,
-        )
+        wanted = self.connects_by(situation)
         if self._client is not None and wanted != self._client_for:
             await self._client.close()
             self._client = None
         self._client_for = wanted
+
+    async def take_time(self) -> None:
+        """Have connections go by the time that `find_time` has found."""
+        if self.situation is not None:
+            await self._take(self.situation)
+
+    def connects_by(self, situation: Situation) -> object:
+        """Return what a connection is made by; one that was made by something else is not used any more."""
+        addresses = situation.place.addresses if situation.place else ()
+        own_clock = self.ground.keeper.shift != 0.0
+        return situation.policy, situation.url, addresses, self.ground.config.wfm.timeout, situation.proxy, own_clock
 
     async def _send(self, step: Step, form: str) -> Outcome:
         """Build, sign and send the request of a step, and say what came of it; once more under a root just adopted."""
@@ -135,22 +137,19 @@ class Exchange:
         who = situation.who(step) if situation else None
         if situation is None or who is None or situation.place is None:
             return _unsent(reasons.NO_URL)
-        if await self._find_time(situation):
-            await self._take(situation)  # with a client that goes by it
+        if await self.find_time(situation):
+            await self.take_time()
         if (outcome := self._not_to_be_sent(situation, step)) is not None:
             return outcome
         generation, context, identity = self.ground.generation, who.context, who.identity
         place, url = situation.place, situation.place.url
-        try:  # the file with the credentials may be another one by now
-            proxy = await self._disk.run(lambda: self.ground.proxy(place))
+        try:
+            situation = await self.by_its_proxy(situation, place)
         except MargodError as error:
             return Outcome(Kind.UNREACHABLE, error.reason, error.message, sent=False)
-        if proxy != situation.proxy:
-            situation = replace(situation, proxy=proxy)
-            await self._take(situation)
 
         if step is Step.FETCH_TRUST and situation.unverified is not None:
-            return placed(place, await self._ask_a_stranger(situation.unverified, context, url, proxy))
+            return placed(place, await self._ask_a_stranger(situation.unverified, context, url, situation.proxy))
 
         def build(url: str) -> SignedRequest:  # in the disk thread: the first signature imports the signing library
             request = generation.request(step, form, context)
@@ -161,7 +160,7 @@ class Exchange:
         except TrustError as error:
             return Outcome(Kind.UNTRUSTED, error.reason, error.message, sent=False)
         outcome = generation.outcome(step, form, context, result)
-        if adopts and outcome.reason is reasons.TLS_UNKNOWN_ISSUER and await self._adopt(situation):
+        if adopts and outcome.reason is reasons.TLS_UNKNOWN_ISSUER and await self.adopt(situation):
             return None
         if step is Step.CONFIRM and outcome.kind is Kind.ACCEPTED:
             return replace(outcome, records=who.records)
@@ -169,7 +168,18 @@ class Exchange:
             outcome = placed(place, self._read_anchors(outcome, url))
             tried = await self._try_anchors(situation, outcome, place, build)
             return tried if isinstance(tried, Outcome) else generation.outcome(step, form, context, tried)
-        return await self._about_trust(step, situation, outcome)
+        return await self.about_trust(step, situation, outcome)
+
+    async def by_its_proxy(self, situation: Situation, place: Place) -> Situation:
+        """Return the situation with the proxy as its file has it: the credentials may be others by now.
+
+        Raises MargodError.
+        """
+        proxy = await self._disk.run(lambda: self.ground.proxy(place))
+        if proxy != situation.proxy:
+            situation = replace(situation, proxy=proxy)
+            await self._take(situation)
+        return situation
 
     def _not_to_be_sent(self, situation: Situation, step: Step) -> Outcome | None:
         identity, keeper = situation.identity, self.ground.keeper
@@ -207,7 +217,7 @@ class Exchange:
                 break
         return result
 
-    async def _adopt(self, situation: Situation) -> bool:
+    async def adopt(self, situation: Situation) -> bool:
         """Make a root that was vouched for long enough an anchor, now that the WFM's chain verifies under it alone.
 
         True only if it is one afterwards. What follows another ground has its anchors, and asks that one to adopt.
@@ -234,7 +244,7 @@ class Exchange:
         self.wants_look = True
         return not set(trust.decode_certificates(records[ANCHORS], 0.0)) - set(adopted.anchors)
 
-    async def _about_trust(self, step: Step, situation: Situation, outcome: Outcome) -> Outcome:
+    async def about_trust(self, step: Step, situation: Situation, outcome: Outcome) -> Outcome:
         """Take in what an outcome says of the root CA: another one offered, or somebody else in the WFM's place.
 
         With trust.on_change: ask the root CA that is offered there is shown, for a person to compare.
@@ -303,7 +313,7 @@ class Exchange:
             return Outcome(Kind.BAD_ANSWER, reasons.CA_ANSWER_INVALID, "a root CA of more than 8 KiB")
         policy = replace(situation.policy, anchors=anchors)
         try:
-            client = self._connect(replace(situation, policy=policy))
+            client = self.connect(replace(situation, policy=policy))
         except TrustError as error:
             return TransportFailure(error.reason, error.message, sent=False)
         try:
@@ -327,10 +337,10 @@ class Exchange:
 
     def _opened(self, situation: Situation) -> WfmClient:
         if self._client is None:
-            self._client = self._connect(situation)
+            self._client = self.connect(situation)
         return self._client
 
-    def _connect(self, situation: Situation) -> WfmClient:
+    def connect(self, situation: Situation) -> WfmClient:
         """Return a client for the WFM of this situation, by its proxy and at its addresses. Raises TrustError."""
         if situation.policy is None:
             raise TrustError(reasons.NO_ANCHOR)

@@ -96,11 +96,12 @@ class WfmClient:
         self._sockets: list[socket.socket] = []
         self._closed = asyncio.Event()
 
-    async def send(self, request: SignedRequest) -> Answer | TransportFailure:
+    async def send(self, request: SignedRequest, *, seconds: float | None = None) -> Answer | TransportFailure:
         """Send `request` and return what came of it. Raises nothing but CancelledError.
 
+        `seconds` (> 0) bounds this exchange instead of the client's own `timeout`; waiting for the turn does not count.
         The URL goes out verbatim, its authority as the Host header (unless `request.headers` has one). Only https is
-        spoken. Waiting for the turn does not count into the timeout.
+        spoken.
         """
         if refusal := _unfit(request):
             return TransportFailure(reasons.CONNECT_FAILED, clean(refusal), sent=False)
@@ -110,7 +111,7 @@ class WfmClient:
             progress = _Progress()
             self._room.begin(request.limit)
             try:
-                async with asyncio.timeout(self._timeout) as self._deadline:
+                async with asyncio.timeout(self._timeout if seconds is None else seconds) as self._deadline:
                     await self._settle()
                     return await self._exchange(request, progress)
             except Exception as error:  # the boundary: each foreign exception is translated here, once

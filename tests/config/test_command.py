@@ -111,6 +111,8 @@ def test_show(tmp_path: Path) -> None:
     ran = run("show", MARGOD_CONFIG=str(tmp_path / "margod.yaml"), MARGOD_WFM_URL="https://H/", STATE_DIRECTORY="/s")
     assert (ran.returncode, ran.stderr) == (0, "")
     shown = yaml.safe_load(ran.stdout)
+    polling = shown["schedule"].pop("polling")
+    shown["schedule.polling"] = polling
     assert {f"{section}.{name}" for section, of in shown.items() for name in of} == set(SETTINGS)
     origins = {line.split("#")[0].strip(): line.split("# ")[1] for line in ran.stdout.splitlines() if "# " in line}
     assert origins['url: "https://h"'] == "MARGOD_WFM_URL"

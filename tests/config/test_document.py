@@ -39,6 +39,17 @@ def test_entries() -> None:
     )
 
 
+def test_a_section_in_a_section() -> None:
+    """Its settings have both names in their key; a list of texts keeps the commas in them."""
+    text = "schedule:\n  polling:\n    rate: 5m\n  downtime:\n    - Sat,Sun 00:00-24:00\n    - 22:00-06:00\n"
+    windows = Raw("", "list", ("Sat,Sun 00:00-24:00", "22:00-06:00"))
+    assert parse(text.encode(), "f") == (
+        [Entry("schedule.polling.rate", Raw("5m"), 3), Entry("schedule.downtime", windows, 4)],
+        [],
+    )
+    assert parse(b"schedule:\n  polling:\n", "f") == ([], [])
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
@@ -52,6 +63,18 @@ def test_entries() -> None:
         ("url: a\n", "f:1: url: is not a section (write `url:` indented below `wfm:`)"),
         ("wfm.url: a\n", "f:1: wfm.url: is not a section (write `url:` indented below `wfm:`)"),
         ("log:\n  strict_x509: a\n", "f:2: log.strict_x509: is not a setting (did you mean tls.strict_x509?)"),
+        ("schedule:\n  polling: 5m\n", "f:2: schedule.polling: expected settings below it, not a single value"),
+        ("schedule:\n  polling:\n    rat: 5m\n", "f:3: schedule.polling.rat: is not a setting (did you mean rate?)"),
+        ("schedule:\n  poling: {}\n", "f:2: schedule.poling: is not a setting (did you mean polling?)"),
+        ("schedule:\n  rate: 5m\n", "f:2: schedule.rate: is not a setting (write `rate:` indented below `polling:`)"),
+        (
+            "rate: 5m\n",
+            "f:1: rate: is not a section (write `rate:` indented below `polling:` indented below `schedule:`)",
+        ),
+        ("polling:\n  rate: 5m\n", "f:1: polling: is not a section (write `polling:` indented below `schedule:`)"),
+        ("schedule.polling:\n  rate: 5m\n", "f:1: schedule.polling: is not a section (write `polling:` indented below"),
+        ("schedule:\n  polling.rate: 5m\n", "f:2: schedule.polling.rate: is not a setting"),
+        ("schedule:\n  polling:\n    rate: 5m\n    rate: 6m\n", "f:4: schedule.polling.rate: stands twice, first in"),
         ("log:\n  zzz: a\n", "f:2: log.zzz: is not a setting (there are level, format)"),
         ("log:\n  level: a\n  level: b\n", "f:3: log.level: stands twice, first in line 2 (remove one of them)"),
         ("log:\n  level: a\nlog:\n  format: b\n", "f:3: log: stands twice, first in line 1 (remove one of them)"),

@@ -486,8 +486,8 @@ async def test_a_candidate_asks_the_one_in_force_to_adopt(tmp_path: Path) -> Non
     disk, asked = RealDisk(), []
     actions = Actions(candidate, disk)
     actions.met_ripe = lambda: asked.append("asked")
-    assert not await actions._adopt(situation)
+    assert not await actions.adopt(situation)
     assert asked == []
-    assert not await actions._adopt(replace(situation, staged=(staged,)))
+    assert not await actions.adopt(replace(situation, staged=(staged,)))
     assert asked == ["asked"]
     assert disk.close(5.0)

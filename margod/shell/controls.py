@@ -1,0 +1,154 @@
+"""What the local sockets ask of the daemon (local.Controller): to show what is so, and to do what a person wants."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from margod.engine.messages import Cause, Woken
+from margod.model import reasons
+from margod.model.state import State
+from margod.model.text import duration, timestamp
+from margod.shell import status
+from margod.shell.actions import Actions
+from margod.shell.disk import Disk
+from margod.shell.finder import Finder
+from margod.shell.ground import Ground
+from margod.shell.lane import Lane
+from margod.shell.resetting import Order
+from margod.shell.rotation import Rotation
+from margod.shell.settings import Settings
+from margod.shell.situation import Warned
+from margod.shell.timekeeper import Timekeeper
+from margod.shell.work import Work
+
+STUCK: Final = 60.0
+"""Seconds by which the loop may be late before it no longer counts as healthy."""
+
+
+class Controls:
+    """The daemon as its sockets see it; the daemon itself adds the loop, the reload and the events."""
+
+    _settings: Settings
+    _started_at: float
+    _ground: Ground
+    _keeper: Timekeeper
+    _disk: Disk
+    _lane: Lane
+    _actions: Actions
+    _rotation: Rotation
+    _work: Work
+    _finder: Finder
+
+    def status(self) -> dict[str, object]:
+        """Return the status document."""
+        situation = self._actions.situation
+        warnings = [*self._settings.warnings(), *(situation.warnings if situation else ()), *self._keeper.warnings()]
+        if not self._actions.state_writable:
+            warnings.append(Warned(reasons.STATE_NOT_WRITABLE, reasons.STATE_NOT_WRITABLE.says))
+        renewing = self._actions.renewing
+        document = status.document(
+            self._lane.condition,
+            situation,
+            (*warnings, *renewing.warnings()),
+            self._started_at,
+            self._actions.offered,
+            presented=renewing.presented,
+            adopt_after=self._ground.config.trust.adopt_after,
+        )
+        return {
+            **document,
+            "clock": self._keeper.document(),
+            "discovery": self._finder.document(situation),
+            "rotation": self._rotation.document(),
+            **self._work.document(),
+        }
+
+    def healthy(self) -> bool:
+        """Return whether the loop makes progress and what must be remembered can be written."""
+        due = self._lane.due
+        on_time = due is None or time.monotonic() - due < STUCK
+        return on_time and self._actions.state_writable and self._ground.vault is not None
+
+    def identity(self) -> dict[str, object] | None:
+        """Return the identity document."""
+        situation = self._actions.situation
+        return None if situation is None or situation.identity is None else status.identity_document(situation.identity)
+
+    def next_identity(self) -> dict[str, object] | None:
+        """Return the identity document of the candidate, if there is one."""
+        identity = self._rotation.identity()
+        return None if identity is None else status.identity_document(identity)
+
+    async def retry(self) -> dict[str, object]:
+        """End the engine's wait early, as far as the WFM allows; with the root CA that is in its file by now."""
+        candidate, lane = self._rotation.lane, self._lane
+        self._work.wake(Cause.OPERATOR)
+        mended = await self._disk.run(self._ground.ca_file_changed)
+        if candidate is not None:
+            lane.wake(Cause.OPERATOR)
+            lane = candidate if lane.condition.state is State.ENROLLED else lane  # whose wait it is
+        before = lane.due
+        if mended:
+            await self._lane.look_again()  # tries at once by itself
+        lane.wake(Cause.OPERATOR)
+        condition, due = lane.condition, lane.due
+        at = None if condition.next_attempt_at is None else timestamp(condition.next_attempt_at)
+        if before is None:
+            message = f"nothing waits: {condition.reason.says}"
+        elif due is None:
+            message = "trying now"
+        else:
+            wait = max(1.0, due - time.monotonic())
+            message = f"trying in {duration(wait)}" if due < before else f"the next attempt is in {duration(wait)}"
+            if wait > 2.0:
+                message += ": early ones are made once a minute at most, and never before the WFM allows it"
+        return {"next_attempt_at": at, "message": message}
+
+    async def accept_trust(self, fingerprint: str) -> dict[str, object]:
+        """Take the offered root CA that a person has compared."""
+        anchor = await self._actions.accept(fingerprint)
+        await self._lane.look_again()
+        self._lane.post(Woken(Cause.OPERATOR))  # the same kind of trust, another root: worth an attempt now
+        return {"message": f"Taken: {anchor.subject}, {anchor.fingerprint}"}
+
+    async def forget_trust(self) -> dict[str, object]:
+        """Drop the root CA that is kept, and download it anew."""
+        await self._actions.forget()
+        await self._lane.look_again()
+        return {"message": "Forgotten; the root CA is downloaded anew."}
+
+    async def adopt_hardware(self) -> dict[str, object]:
+        """Take the hardware that this device has now for its own."""
+        await self._disk.run(self._ground.adopt_hardware)
+        await self._lane.look_again()
+        self._lane.wake(Cause.OPERATOR)
+        return {"message": "Adopted: the identity belongs to this hardware."}
+
+    async def rotate(self) -> dict[str, object]:
+        """Have another identity onboarded beside the one in force, to take its place."""
+        return await self._rotation.rotate()
+
+    async def abort_rotation(self) -> dict[str, object]:
+        """Give up the identity that was to take the place of the one in force."""
+        return await self._rotation.abort()
+
+    async def reset(self, *, unregister: bool, new_identity: bool, wipe: bool) -> dict[str, object]:
+        """End the enrolment and start again, or clear everything. Raises MargodError if it was not done."""
+        order = Order(unregister, new_identity, wipe)
+        return {"message": await self._actions.resetting.ask(order, self._lane.look_again)}
+
+    async def reset_clock(self) -> dict[str, object]:
+        """Forget the floor of the clock and what was learnt about the time."""
+        self._keeper.reset()
+        await self._disk.run(self._ground.save_floor)
+        await self._lane.look_again()
+        self._lane.wake(Cause.OPERATOR)
+        return {"message": "Forgotten; the clock is believed again, unless it is behind this margod's release."}
+
+    async def choose(self, instance: str) -> dict[str, object]:
+        """Take the discovered WFM of this instance name from now on. Raises MargodError if that has no effect."""
+        answer = await self._finder.choose(instance, self._actions.situation)
+        await self._lane.look_again()
+        self._lane.wake(Cause.OPERATOR)  # a person chose, for this device: no fleet has to be spread
+        return answer

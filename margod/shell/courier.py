@@ -1,0 +1,140 @@
+"""Calls of an enrolled device beside the enrolment's own: polls, reports, what local agents ask for.
+
+Each lane has a courier and a connection of its own: a bundle that takes minutes keeps nothing else waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Final
+
+import structlog
+
+from margod.engine.timekeeping import OFFSET_FROM
+from margod.model import reasons
+from margod.model.errors import MargodError, TrustError
+from margod.model.reasons import Reason
+from margod.model.wire import Answer, Request, SignedRequest, TransportFailure
+from margod.protocols import Context
+from margod.shell.disk import Disk
+from margod.shell.exchange import Exchange
+from margod.shell.place import Names, Place
+from margod.shell.situation import Situation
+from margod.wfm import WfmClient
+
+log: Final = structlog.get_logger()
+
+
+class Courier:
+    """Sends one lane's requests, one after the other, by the situation that its exchange is in at that moment.
+
+    What holds for the enrolment's requests holds for these: the proxy's file is read anew, the clock's offset is learnt
+    and used, a root CA that was vouched for long enough becomes an anchor.
+    """
+
+    def __init__(self, exchange: Exchange, disk: Disk, lane: str) -> None:
+        """Send in the name of the device that `exchange` knows; `lane` is for the journal."""
+        self._exchange, self._disk, self._lane = exchange, disk, lane
+        self._client: WfmClient | None = None
+        self._client_for: object = None
+        self._names = Names()
+        self._turn = asyncio.Lock()
+
+    @property
+    def situation(self) -> Situation | None:
+        """The situation, if it is that of an enrolled device that may ask for something; otherwise None."""
+        known = self._exchange.situation
+        if known is None or known.client_id is None or known.identity is None or known.context is None:
+            return None
+        if known.facts.obstacle is not None or known.place is None or known.leaving:
+            return None
+        return known
+
+    @property
+    def context(self) -> Context | None:
+        """What its requests are built from; None if the device is not enrolled."""
+        known = self.situation
+        return known.context if known else None
+
+    @property
+    def binding(self) -> str:
+        """The name of this identity at this WFM; empty if the device is not enrolled."""
+        known = self.situation
+        return known.facts.binding if known else ""
+
+    async def call(self, request: Request, *, seconds: float | None = None) -> Answer | TransportFailure:
+        """Sign and send `request`, return what came of it. Raises nothing but CancelledError.
+
+        `seconds` (> 0) bounds the exchange instead of wfm.timeout. A request that waits for its turn is made for the
+        enrolment that it was given under, or not at all.
+        """
+        binding = self.binding
+        async with self._turn:
+            result = await self._call(request, seconds, binding)
+            situation = self.situation
+            unknown = isinstance(result, TransportFailure) and result.reason is reasons.TLS_UNKNOWN_ISSUER
+            if unknown and situation is not None and await self._exchange.adopt(situation):
+                result = await self._call(request, seconds, binding)
+            return result
+
+    async def close(self) -> None:
+        """End what is under way and close the connection; it is opened anew where it is needed."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    async def _call(self, request: Request, seconds: float | None, binding: str) -> Answer | TransportFailure:
+        situation = self.situation
+        if situation is not None and await self._exchange.find_time(situation):
+            await self._exchange.take_time()
+        if situation is None or situation.place is None or situation.facts.binding != binding:
+            return _unsent(reasons.NOT_ENROLLED)
+        place = situation.place
+        try:
+            situation = await self._exchange.by_its_proxy(situation, place)
+            client = await self._opened(situation)
+        except (MargodError, TrustError) as error:
+            return _unsent(error.reason, error.message)
+        keeper = self._exchange.ground.keeper
+        used = keeper.correction()
+        result = await self._ask(client, situation, place, request, seconds)
+        refused = isinstance(result, Answer) and result.status in (400, 401)
+        if refused and abs(keeper.correction() - used) > OFFSET_FROM:
+            result = await self._ask(client, situation, place, request, seconds)
+        return result
+
+    async def _ask(
+        self, client: WfmClient, situation: Situation, place: Place, request: Request, seconds: float | None
+    ) -> Answer | TransportFailure:
+        ground, identity = self._exchange.ground, situation.identity
+        assert identity is not None, "looked at by `situation`"
+
+        def sign(url: str) -> SignedRequest:  # in the disk thread, as all signing
+            return ground.generation.authenticate(request, url, identity.signer, ground.keeper.created())
+
+        result: Answer | TransportFailure = _unsent(reasons.TLS_WRONG_HOST)
+        for url in self._names.urls(place):
+            signed = await self._disk.run(partial(sign, url))
+            log.debug("request", lane=self._lane, method=signed.method, url=signed.url)
+            result = await client.send(signed, seconds=seconds)
+            ground.keeper.take(result)
+            if isinstance(result, Answer):
+                log.debug("answer", lane=self._lane, status=result.status, bytes=len(result.body))
+            else:
+                log.debug("no-answer", lane=self._lane, code=result.reason.code, detail=result.detail, sent=result.sent)
+            if not self._names.wrong(url, result):
+                break
+        return result
+
+    async def _opened(self, situation: Situation) -> WfmClient:
+        wanted = self._exchange.connects_by(situation)
+        if self._client is not None and wanted != self._client_for:
+            await self.close()
+        if self._client is None:
+            self._client, self._client_for = self._exchange.connect(situation), wanted
+        return self._client
+
+
+def _unsent(reason: Reason, detail: str = "") -> TransportFailure:
+    return TransportFailure(reason, detail, sent=False)
