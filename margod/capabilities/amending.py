@@ -53,8 +53,4 @@ def peripheral(text: str) -> Peripheral:
 
 
 def _fits(each: Peripheral, named: Peripheral) -> bool:
-    return (
-        each.type == named.type
-        and named.manufacturer in ("", each.manufacturer)
-        and named.model in ("", each.model)
-    )
+    return each.type == named.type and named.manufacturer in ("", each.manufacturer) and named.model in ("", each.model)

@@ -30,7 +30,9 @@ _CONNECTOR: Final = re.compile(r"card\d{1,3}-.+")
 _PCM: Final = re.compile(r"pcmC(\d{1,3})D\d{1,3}([cp])")
 _NOT_A_GPU: Final = frozenset({"ast", "bochs-drm", "cirrus", "mgag200", "simple-framebuffer", "vkms", "hibmc-drm"})
 """Drivers of what shows a console and computes nothing: management controllers and emulators."""
-_NOT_A_CAMERA: Final = re.compile(r"codec|isp\b|-isp|vpu|m2m|decod|encod|dec\b|enc\b|loopback|dummy|vivid", re.IGNORECASE)
+_NOT_A_CAMERA: Final = re.compile(
+    r"codec|isp\b|-isp|vpu|m2m|decod|encod|dec\b|enc\b|loopback|dummy|vivid", re.IGNORECASE
+)
 _NOT_A_SOUND: Final = re.compile(r"hdmi|loopback|dummy", re.IGNORECASE)
 _MAKERS: Final = {
     "0x10de": "NVIDIA",

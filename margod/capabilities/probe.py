@@ -194,7 +194,7 @@ def _withheld(probed: Probed, names: frozenset[str]) -> Probed:
     )
     hidden = {*names, *(("cores", "architecture") if "cpu" in names else ())} - {"cpu"}
     sources = {name: Source.WITHHELD if name in hidden else source for name, source in probed.sources.items()}
-    sources |= {name: Source.WITHHELD for name in hidden - set(sources)}
+    sources |= dict.fromkeys(hidden - set(sources), Source.WITHHELD)
     return Probed(device, sources, {name: entries for name, entries in probed.found.items() if name not in hidden})
 
 

@@ -33,9 +33,7 @@ _OTLP_PORTS: Final = frozenset({4317, 4318})
 """OTLP over gRPC and over HTTP (IANA)."""
 _LISTENING: Final = "0A"
 """TCP_LISTEN (include/net/tcp_states.h)."""
-_LOCAL: Final = frozenset(
-    {"00000000", "0100007F", "0" * 32, "0" * 24 + "01000000", "0000000000000000FFFF00000100007F"}
-)
+_LOCAL: Final = frozenset({"00000000", "0100007F", "0" * 32, "0" * 24 + "01000000", "0000000000000000FFFF00000100007F"})
 """Any address, 127.0.0.1, ::, ::1 and ::ffff:127.0.0.1 as a little-endian kernel writes them."""
 _LOCAL_BIG: Final = frozenset({"7F000001", "0" * 31 + "1", "00000000000000000000FFFF7F000001"})
 _TABLE_LIMIT: Final = 262_144

@@ -73,9 +73,11 @@ def paths() -> Kind:
 
 
 def _texts(raw: Raw, expected: str, most: int) -> tuple[str, ...]:
-    if raw.type not in ("text", "list") or not raw.text:
+    if raw.type not in ("text", "list") or not (raw.text or raw.items):
         raise refuse_type(raw, expected, f"for an empty list write {NOTHING}" if raw.type == "list" else "")
-    entries = tuple(dict.fromkeys(re.split(r"\s*,\s*", raw.text.strip())))
+    entries = tuple(dict.fromkeys(raw.items or re.split(r"\s*,\s*", raw.text.strip())))
+    if any("," in entry for entry in entries):  # commas divide the entries where the value is one text
+        raise Refusal("has a comma within an entry")
     if len(entries) > most or not all(entries):
         raise Refusal(f"expected {expected}, at most {most} of them")
     return entries

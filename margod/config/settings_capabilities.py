@@ -58,10 +58,10 @@ class CapabilitiesSettings:
         example="compose",
     )
     otel_collector: str = _setting(
-        values.choice("auto", "true", "false"),
+        values.choice("auto", "present", "absent"),
         "auto",
-        "Whether workloads find an OpenTelemetry collector here; auto: if something listens on this device's port 4317 "
-        "or 4318. Reported by a device that hosts workloads, and wherever it is set.",
+        "Whether workloads find an OpenTelemetry collector here: present, absent, or auto: present if something listens "
+        "on this device's port 4317 or 4318. Reported by a device that hosts workloads, and wherever it is set.",
     )
     withhold: tuple[str, ...] | None = _setting(
         lists.names(*WITHHELD),
@@ -72,7 +72,8 @@ class CapabilitiesSettings:
     file: Path | None = _setting(
         values.path(),
         None,
-        "A complete manifest (JSON or YAML), reported in the place of all that is found or set. Its id is the device's.",
+        "A complete manifest (JSON or YAML), reported in the place of all that is found or set. Its id is the "
+        "device's.",
         example="/etc/margod/capabilities.json",
     )
     children: tuple[Path, ...] | None = _setting(

@@ -23,6 +23,19 @@ class Context:
     capabilities: Capabilities
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a report says of one device behind this one: its digest, "" for one that is gone, and how it is said.
+
+    `other`: the request that is made where the WFM says that it knows the device already, or does not know it.
+    """
+
+    device_id: str
+    digest: str
+    request: Request
+    other: Request | None = None
+
+
 class Generation(Protocol):
     """One generation of the specification, as far as an engine and a shell need to know it."""
 
@@ -51,6 +64,30 @@ class Generation(Protocol):
 
     def outcome(self, step: Step, form: str, context: Context, result: Answer | TransportFailure) -> Outcome:
         """Say what came of it. An accepted step's `records` are what the vault has to keep."""
+
+    def own_report_is_due(self, context: Context) -> bool:
+        """Return whether a report has to say anything of the device itself, and not only of those behind it."""
+
+    def parts(self, context: Context) -> tuple[Part, ...]:
+        """Return what a report says of the devices behind this one, in order, once its own is accepted."""
+
+    def part_outcome(self, part: Part, result: Answer | TransportFailure) -> Outcome:
+        """Say what came of a part; INVALID is about that one alone, and the next is made all the same."""
+
+    def part_wants_other(self, part: Part, result: Answer | TransportFailure) -> bool:
+        """Return whether an answer asks for the part's other request."""
+
+    def part_kept(self, part: Part, context: Context) -> Mapping[str, bytes]:
+        """Return what the vault has to keep of an accepted part, beside what is in the context."""
+
+    def reported_under(self, records: Mapping[str, bytes]) -> str:
+        """Return the digest of the settings that the last accepted report was made under; "" if there is none."""
+
+    def manifest_problem(self, document: object) -> str:
+        """Return what is wrong with a parsed manifest that somebody wrote, beginning with the field; "" if nothing."""
+
+    def manifest_id(self, document: Mapping[str, object]) -> str:
+        """Return the device's id in a manifest that nothing is wrong with."""
 
     def authenticate(self, request: Request, base: str, signer: Signer, created: int) -> SignedRequest:
         """Make the request ready for the wire: absolute, and proven as its `auth` says. `created`: Unix seconds."""

@@ -101,7 +101,9 @@ def _members(found: Mapping[str, object], checks: Mapping[str, _Check], path: st
     for name in required:
         if name not in found:
             return f"{_join(path, name)}: missing"
-    return next((said for name in checks if name in found and (said := checks[name](found[name], _join(path, name)))), "")
+    return next(
+        (said for name in checks if name in found and (said := checks[name](found[name], _join(path, name)))), ""
+    )
 
 
 def _object(checks: Mapping[str, _Check], *required: str) -> _Check:
@@ -186,9 +188,7 @@ _PROPERTIES: Final[Mapping[str, _Check]] = {
     "cpu": _list(_object({"cores": _cores, "architecture": _one_of(ARCHITECTURES)}, "cores")),
     "memory": _string,
     "storage": _string,
-    "peripherals": _list(
-        _object({"type": _one_of(PERIPHERALS), "manufacturer": _string, "model": _string}, "type")
-    ),
+    "peripherals": _list(_object({"type": _one_of(PERIPHERALS), "manufacturer": _string, "model": _string}, "type")),
     "interfaces": _list(_object({"type": _one_of(INTERFACES)}, "type")),
     "otelCollector": _boolean,
     "supportedRuntimes": _list(_one_of(RUNTIMES), least=1),
