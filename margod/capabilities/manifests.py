@@ -75,14 +75,16 @@ def family(
     for file in files:
         try:
             document = read(file, check)
-            name = identifier(document)
-            if name in found:
-                raise Unusable(f"{file}: properties.id: {name} is in {found[name][1].name} already")
-            if not name.startswith(f"{parent}/"):
-                raise Unusable(f"{file}: properties.id: {name} does not lie below the gateway's, {parent}/")
-            found[name] = (Child(name, document), file)
         except Unusable as error:
             problems.append(str(error))
+            continue
+        name = identifier(document)
+        if name in found:
+            problems.append(f"{file}: properties.id: {name} is in {found[name][1].name} already")
+        elif not name.startswith(f"{parent}/"):
+            problems.append(f"{file}: properties.id: {name} does not lie below the gateway's, {parent}/")
+        else:
+            found[name] = (Child(name, document), file)
     for name in sorted(found, key=depth):
         above = name.rpartition("/")[0]
         if above != parent and above not in found:

@@ -60,8 +60,8 @@ class CapabilitiesSettings:
     otel_collector: str = _setting(
         values.choice("auto", "present", "absent"),
         "auto",
-        "Whether workloads find an OpenTelemetry collector here: present, absent, or auto: present if something listens "
-        "on this device's port 4317 or 4318. Reported by a device that hosts workloads, and wherever it is set.",
+        "Whether workloads find an OpenTelemetry collector here: present, absent, or auto: present if something "
+        "listens on this device's port 4317 or 4318. Reported by a device that hosts workloads, and where it is set.",
     )
     withhold: tuple[str, ...] | None = _setting(
         lists.names(*WITHHELD),

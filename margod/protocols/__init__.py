@@ -68,6 +68,9 @@ class Generation(Protocol):
     def own_report_is_due(self, context: Context) -> bool:
         """Return whether a report has to say anything of the device itself, and not only of those behind it."""
 
+    def report_problem(self, form: str, context: Context) -> str:
+        """Return why the device's own report cannot be made, or breaks the specification; "" if it may be sent."""
+
     def parts(self, context: Context) -> tuple[Part, ...]:
         """Return what a report says of the devices behind this one, in order, once its own is accepted."""
 

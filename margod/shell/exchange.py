@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -17,7 +17,7 @@ from margod.model.errors import MargodError, TrustError
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.reasons import Reason
 from margod.model.text import timestamp
-from margod.model.wire import Answer, SignedRequest, TransportFailure
+from margod.model.wire import Answer, Request, SignedRequest, TransportFailure
 from margod.protocols import Context
 from margod.protocols.signed.generation import CA_ANSWER
 from margod.shell import anchoring, bootstrap, first_contact, presenting, renewal, vouching
@@ -26,6 +26,7 @@ from margod.shell.ground import Ground
 from margod.shell.place import Names, Place, placed
 from margod.shell.records import ANCHORS, WFM
 from margod.shell.renewing import Renewing, may_ask
+from margod.shell.reporting import Ask, Reporting
 from margod.shell.resetting import Leaving, Resetting, unregister
 from margod.shell.situation import Situation, is_valid
 from margod.wfm import Proxy, WfmClient, at
@@ -61,6 +62,7 @@ class Exchange:
         self._asked_time_at = -bootstrap.EVERY
         self._names = Names()
         self.renewing = Renewing(self._wall)
+        self.reporting = Reporting()
 
     async def close(self) -> None:
         """Close the connection to the WFM."""
@@ -96,6 +98,7 @@ class Exchange:
             self.offered = ()
         if moved:
             self.renewing.forget()
+            self.reporting.forget()
         known = self.situation.identity if self.situation else None
         identity = situation.identity
         if identity is not None and (known is None or known.fingerprint != identity.fingerprint):
@@ -151,15 +154,20 @@ class Exchange:
         if step is Step.FETCH_TRUST and situation.unverified is not None:
             return placed(place, await self._ask_a_stranger(situation.unverified, context, url, situation.proxy))
 
-        def build(url: str) -> SignedRequest:  # in the disk thread: the first signature imports the signing library
-            request = generation.request(step, form, context)
-            return generation.authenticate(request, url, identity.signer, self.ground.keeper.created())
+        def signed(request: Callable[[], Request]) -> Callable[[str], SignedRequest]:
+            # In the disk thread: the first signature imports the signing library.
+            created = self.ground.keeper.created
+            return lambda url: generation.authenticate(request(), url, identity.signer, created())
+
+        build = signed(lambda: generation.request(step, form, context))
+
+        def ask(request: Callable[[], Request]) -> Awaitable[Answer | TransportFailure]:
+            return self._ask_in_time(self._opened(situation), place, step, signed(request))
 
         try:
-            result = await self._ask_in_time(self._opened(situation), place, step, build)
+            outcome = await self._outcome(step, form, context, ask)
         except TrustError as error:
             return Outcome(Kind.UNTRUSTED, error.reason, error.message, sent=False)
-        outcome = generation.outcome(step, form, context, result)
         if adopts and outcome.reason is reasons.TLS_UNKNOWN_ISSUER and await self.adopt(situation):
             return None
         if step is Step.CONFIRM and outcome.kind is Kind.ACCEPTED:
@@ -169,6 +177,13 @@ class Exchange:
             tried = await self._try_anchors(situation, outcome, place, build)
             return tried if isinstance(tried, Outcome) else generation.outcome(step, form, context, tried)
         return await self.about_trust(step, situation, outcome)
+
+    async def _outcome(self, step: Step, form: str, context: Context, ask: Ask) -> Outcome:
+        """Ask what the step asks: one question, but for a report, which may be about several devices."""
+        generation = self.ground.generation
+        if step is Step.REPORT:
+            return await self.reporting.report(generation, form, context, ask)
+        return generation.outcome(step, form, context, await ask(lambda: generation.request(step, form, context)))
 
     async def by_its_proxy(self, situation: Situation, place: Place) -> Situation:
         """Return the situation with the proxy as its file has it: the credentials may be others by now.

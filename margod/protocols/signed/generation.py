@@ -95,6 +95,11 @@ class Signed:
         """Return whether the device's own manifest is another one than the WFM has."""
         return reporting.is_due(context)
 
+    def report_problem(self, form: str, context: Context) -> str:
+        """Return what keeps the device's own manifest from being sent."""
+        device = context.capabilities
+        return device.invalid or device_manifest.problem(device_manifest.of(device, self._device_id(form, context)))
+
     def parts(self, context: Context) -> tuple[Part, ...]:
         """Return the requests about the devices behind this one."""
         return reporting.parts(self._id(context), context)
