@@ -86,6 +86,9 @@ class Generation(Protocol):
     def reported_under(self, records: Mapping[str, bytes]) -> str:
         """Return the digest of the settings that the last accepted report was made under; "" if there is none."""
 
+    def reported_id(self, records: Mapping[str, bytes]) -> str:
+        """Return the id under which the last accepted report was made; "" if that is not known."""
+
     def manifest_problem(self, document: object) -> str:
         """Return what is wrong with a parsed manifest that somebody wrote, beginning with the field; "" if nothing."""
 

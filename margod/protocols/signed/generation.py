@@ -120,6 +120,10 @@ class Signed:
         """Return the digest of the settings of the last accepted report."""
         return reporting.read(records).said
 
+    def reported_id(self, records: Mapping[str, bytes]) -> str:
+        """Return the device id of the last accepted report."""
+        return reporting.read(records).device_id
+
     def manifest_problem(self, document: object) -> str:
         """Return what breaks the schema of DeviceCapabilitiesManifest."""
         return device_manifest.problem(document)
