@@ -45,6 +45,8 @@ class Daemon:
         """Write the configuration; a running daemon learns of it by `reload`."""
         lines = ["log: {level: debug}"]
         lines += [] if "state:" in yaml else ["state: {allow_volatile: true}"]  # wherever the tests' files are
+        # The desired state is asked for where a test wants it: otherwise all requests are the enrolment's.
+        lines += [] if "schedule:" in yaml else ["schedule: {polling: {rate: off}}"]
         lines += [f'wfm: {{url: "{url}", timeout: 5s}}'] if url else []
         lines += [f"trust: {{ca_file: {ca_file}}}"] if ca_file else []
         self.config.write_text("\n".join([*lines, yaml, ""]))

@@ -40,22 +40,22 @@ class Shell:
         """What the engine had to say, oldest first."""
         self._skipped = 0.0
         self._ground = Ground(settings.config, time.time)
-        self._disk = Disk()
-        self._actions = Actions(self._ground, self._disk)
+        self.disk = Disk()
+        self.actions = Actions(self._ground, self.disk)
         self._engine = Enrolment(settings.policy, Random(7), self._now())
 
     async def __aenter__(self) -> Self:
         """Look at the ground and do what the engine asks for, until it waits."""
-        await self._take(await self._actions.examine())
+        await self._take(await self.actions.examine())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the connection and the vault."""
-        await self._actions.close()
-        await self._disk.run(self._ground.close)
-        assert self._disk.close(5.0)
+        await self.actions.close()
+        await self.disk.run(self._ground.close)
+        assert self.disk.close(5.0)
 
     async def attempt(self) -> dict[str, Any]:
         """Skip the time to the next attempt, make it, and return the status document."""
@@ -67,9 +67,9 @@ class Shell:
 
     def status(self) -> dict[str, Any]:
         """Return the status document."""
-        offered = self._actions.offered
-        condition, renewing = self._engine.condition(self._now()), self._actions.renewing
-        return status.document(condition, self._actions.situation, (), 0.0, offered, presented=renewing.presented)
+        offered = self.actions.offered
+        condition, renewing = self._engine.condition(self._now()), self.actions.renewing
+        return status.document(condition, self.actions.situation, (), 0.0, offered, presented=renewing.presented)
 
     def wait(self) -> float:
         """Return the seconds until the next attempt."""
@@ -82,7 +82,7 @@ class Shell:
             for command in self._engine.handle(events.pop(0), self._now()):
                 if isinstance(command, m.Note):
                     self.notes.append(command)
-                elif (answer := await self._actions.perform(command)) is not None:
+                elif (answer := await self.actions.perform(command)) is not None:
                     events.append(answer)
 
     def _now(self) -> m.Now:

@@ -1,0 +1,66 @@
+"""A courier's calls: signed in the device's name, over a connection of their own, for one enrolment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from margod.model import reasons
+from margod.model.wire import Answer, Auth, Request, TransportFailure
+from margod.shell.courier import Courier
+from tests.support.rawserver import Certificates, RawServer, Turn
+from tests.support.shell import Shell
+
+POLL = Request("GET", "/api/v1/clients/client-1/deployments", Auth.SIGNATURE, {"Accept": "text/plain"})
+pytestmark = pytest.mark.e2e
+
+
+async def wfm(turn: Turn) -> None:
+    """Accept the device, and answer everything else with 200."""
+    if "onboarding" in turn.request.line:
+        await turn.answer(201, b'{"clientId": "client-1"}')
+    else:
+        await turn.answer(200, b"fine")
+
+
+async def stranger(turn: Turn) -> None:
+    """Accept nobody."""
+    await turn.answer(403)
+
+
+async def test_a_call_is_signed_and_has_its_own_connection(tmp_path: Path) -> None:
+    """Two calls of one courier share a connection, which is not the enrolment's; each bears the device's signature."""
+    certificates = Certificates()
+    (ca := tmp_path / "ca.pem").write_bytes(certificates.ca.cert_pem.bytes())
+    async with (
+        RawServer(wfm, context=certificates.server()) as server,
+        Shell(tmp_path, url=server.url, ca_file=ca) as it,
+    ):
+        assert it.status()["state"] == "enrolled"
+        before = server.connections
+        courier = Courier(it.actions, it.disk, "test")
+        for _ in range(2):
+            answer = await courier.call(POLL)
+            assert isinstance(answer, Answer)
+            assert (answer.status, answer.body) == (200, b"fine")
+        assert server.connections == before + 1
+        assert {"signature", "signature-input"} <= {name.lower() for name, _ in server.requests[-1].headers}
+        await courier.close()
+        assert isinstance(await courier.call(POLL), Answer), "it is opened anew where it is needed"
+        assert server.connections == before + 2
+        await courier.close()
+
+
+async def test_nobody_speaks_for_a_device_that_is_not_enrolled(tmp_path: Path) -> None:
+    """Nothing is sent, and the reason says why."""
+    certificates = Certificates()
+    (ca := tmp_path / "ca.pem").write_bytes(certificates.ca.cert_pem.bytes())
+    async with (
+        RawServer(stranger, context=certificates.server()) as server,
+        Shell(tmp_path, url=server.url, ca_file=ca) as it,
+    ):
+        before = len(server.requests)
+        result = await Courier(it.actions, it.disk, "test").call(POLL)
+        assert isinstance(result, TransportFailure)
+        assert (result.reason, result.sent, len(server.requests)) == (reasons.NOT_ENROLLED, False, before)
