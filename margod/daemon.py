@@ -27,6 +27,7 @@ from margod.model.state import State
 from margod.service import clock, journal, notify, signals
 from margod.shell import status
 from margod.shell.controls import Controls
+from margod.shell.devicewatch import DeviceWatch
 from margod.shell.disk import Disk
 from margod.shell.finder import Finder
 from margod.shell.ground import Ground
@@ -75,6 +76,7 @@ class Daemon(Controls):
         self._actions = self._lane.actions
         self._rotation = Rotation(self._lane, self._disk, self._inbox, self._tell)
         self._work = Work(self._lane, self._disk, self._tell)
+        self._work.sidelines.append(DeviceWatch(self._lane, self._disk))
         self._finder = Finder(self._ground, self._disk, self._lane.look_again)
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
@@ -131,6 +133,7 @@ class Daemon(Controls):
                 loaded = self._settings.loaded
                 self._actions.config, self._lane.engine.rules = loaded.config, self._settings.policy
                 journal.configure(loaded.config.log.level, loaded.config.log.format)
+                self._ground.told = True
                 await self._lane.look_again()
             return {"result": result, "problems": problems}
         finally:

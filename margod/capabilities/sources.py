@@ -12,7 +12,6 @@ class Source(StrEnum):
     """Where a value comes from."""
 
     SETTING = "setting"
-    FILE = "file"
     DMI = "dmi"
     DEVICE_TREE = "device-tree"
     SYSTEM = "system"

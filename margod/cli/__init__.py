@@ -27,6 +27,7 @@ COMMANDS: Final = (
     "reset",
     "prepare-image",
     "identity",
+    "capabilities",
     "trust",
     "clock",
     "config",

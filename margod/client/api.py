@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Final, cast
 
 from margod.client.documents import (
+    CapabilitiesDocument,
     ChosenDocument,
     HealthDocument,
     IdentityDocument,
@@ -72,6 +73,10 @@ class Client:
             if error.status == 404:
                 return None
             raise
+
+    def capabilities(self) -> CapabilitiesDocument:
+        """Return what the device would report now, where it comes from, and what the WFM took last."""
+        return cast("CapabilitiesDocument", self._ask("GET", "/v1/capabilities"))
 
     def retry(self) -> RetryDocument:
         """Bring the next attempt forward (admin socket)."""

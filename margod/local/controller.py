@@ -21,6 +21,9 @@ class Controller(Protocol):
     def next_identity(self) -> dict[str, object] | None:
         """Return the identity document of what is onboarded beside the one in force, or None."""
 
+    async def capabilities(self) -> dict[str, object]:
+        """Return what the device would report now, and what the WFM took last."""
+
     async def retry(self) -> dict[str, object]:
         """Bring the next attempt forward; return its answer. Raises MargodError if that cannot be done now."""
 

@@ -17,6 +17,7 @@ from margod.local.answers import document, error_answer
 from margod.local.connection import HEAD_TIMEOUT, Connection
 from margod.local.controller import Controller
 from margod.local.events import EventStreams
+from margod.local.routes_capabilities import capabilities_routes
 from margod.local.routing import BODY_LIMIT, Access, Call, Handler, Route, Table
 from margod.local.sockets import Peer
 from margod.model.errors import MargodError
@@ -98,6 +99,7 @@ def routes(controller: Controller, streams: EventStreams) -> list[Route]:
         Route("GET", "/v1/identity/next", next_identity),
         Route("GET", "/v1/events", events),
         Route("GET", "/v1/openapi", openapi),
+        *capabilities_routes(controller),
         *_actions(controller),
     ]
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from margod.model.capabilities import Capabilities
@@ -21,6 +21,21 @@ class Context:
     certificate: bytes
     records: Mapping[str, bytes]
     capabilities: Capabilities
+
+
+@dataclass(frozen=True, slots=True)
+class LastReport:
+    """What a WFM has accepted last: digest of all of it ("" if nothing was), dialect form, digest of the settings of
+    then, the device's own id, digest and manifest, and the digest of each device behind it by its id.
+    """
+
+    digest: str = ""
+    form: str = ""
+    said: str = ""
+    device_id: str = ""
+    own: str = ""
+    manifest: Mapping[str, object] = field(default_factory=dict)
+    children: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +86,7 @@ class Generation(Protocol):
     def report_problem(self, form: str, context: Context) -> str:
         """Return why the device's own report cannot be made, or breaks the specification; "" if it may be sent."""
 
-    def parts(self, context: Context) -> tuple[Part, ...]:
+    def parts(self, context: Context, client_id: str) -> tuple[Part, ...]:
         """Return what a report says of the devices behind this one, in order, once its own is accepted."""
 
     def part_outcome(self, part: Part, result: Answer | TransportFailure) -> Outcome:
@@ -83,11 +98,11 @@ class Generation(Protocol):
     def part_kept(self, part: Part, context: Context) -> Mapping[str, bytes]:
         """Return what the vault has to keep of an accepted part, beside what is in the context."""
 
-    def reported_under(self, records: Mapping[str, bytes]) -> str:
-        """Return the digest of the settings that the last accepted report was made under; "" if there is none."""
+    def last_report(self, records: Mapping[str, bytes]) -> LastReport:
+        """Return what the WFM accepted last, as far as it is known."""
 
-    def reported_id(self, records: Mapping[str, bytes]) -> str:
-        """Return the id under which the last accepted report was made; "" if that is not known."""
+    def manifest(self, device: Capabilities, device_id: str) -> Mapping[str, object]:
+        """Return what a report of this device says, `device_id` where it names no id itself."""
 
     def manifest_problem(self, document: object) -> str:
         """Return what is wrong with a parsed manifest that somebody wrote, beginning with the field; "" if nothing."""

@@ -126,7 +126,7 @@ class Ground:
     def settled(self, context: Context, reported: str, device: Device) -> str:
         """Return the digest of the report that holds now; a change of the device has to hold for a while first."""
         generation, told, self.told, self.device = self.generation, self.told, False, device
-        said = generation.reported_under(context.records) != context.capabilities.said
+        said = generation.last_report(context.records).said != context.capabilities.said
         return self.settling.settle(
             reported,
             generation.report_digest(context),

@@ -354,7 +354,7 @@ class Look:
             former=former,
             moved=self.moved if obstacle is None or obstacle.reason is not reasons.STATE_NOT_WRITABLE else "",
             client_id=client_id,
-            device_id=context.capabilities.device_id or generation.reported_id(records) or client_id,
+            device_id=context.capabilities.device_id or generation.last_report(records).device_id or client_id,
             warnings=tuple(self.warnings),
         )
 

@@ -50,7 +50,8 @@ class Reporting:
         what was. What speaks about one device alone ends nothing but what is said of that device and those behind it.
         """
         failed: Outcome | None = None
-        if generation.own_report_is_due(context) or not generation.parts(context):
+        client_id = generation.client_id(context.records) or ""
+        if generation.own_report_is_due(context) or not generation.parts(context, client_id):
             outcome = await self._own(generation, form, context, ask)
             if outcome.kind is Kind.ACCEPTED:
                 context = replace(context, records={**context.records, **outcome.records})
@@ -60,7 +61,7 @@ class Reporting:
         else:
             records = {}
         out_of_reach: list[str] = []
-        parts = generation.parts(context)
+        parts = generation.parts(context, client_id)
         known = {part.device_id for part in parts}
         self._refused = {name: said for name, said in self._refused.items() if not name or name in known}
         for part in parts:

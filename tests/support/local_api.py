@@ -77,6 +77,7 @@ STATUS: dict[str, object] = {
         "offset_used": False,
     },
     "rotation": None,
+    "capabilities": {"accepted": False, "settling": False, "children": 0},
     "warnings": [{"code": "config-last-good", "message": "The configuration has errors.", "hint": "Mend it."}],
     "started_at": "2026-11-21T17:59:00Z",
 }
@@ -130,6 +131,17 @@ class SteeredController:
 
     def next_identity(self) -> dict[str, object] | None:
         return self.certificate if self.document["rotation"] else None
+
+    async def capabilities(self) -> dict[str, object]:
+        return {
+            "schema": 1,
+            "manifest": {"properties": {"vendor": "V"}},
+            "values": [{"name": "vendor", "value": "V", "source": "dmi", "by": []}],
+            "children": [{"device_id": "gw/a", "state": "new"}],
+            "problems": [],
+            "accepted": None,
+            "settling": False,
+        }
 
     async def retry(self) -> dict[str, object]:
         if isinstance(self.failure, MargodError):

@@ -11,14 +11,16 @@ from urllib.parse import quote
 
 from margod import __version__
 from margod.model import reasons
+from margod.model.capabilities import Capabilities
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.wire import Answer, Auth, Request, SignedRequest, Signer, TransportFailure
-from margod.protocols import Context, Part, classify
+from margod.protocols import Context, LastReport, Part, classify
 from margod.protocols.answers import CLIENT_ID, error_text, read_client_id, read_object
 from margod.protocols.signed import bodies, device_manifest, reporting, signature
 from margod.protocols.signed.desired import manifest_request
 
 ENROLMENT: Final = "enrolment.json"
+REPORT: Final = reporting.REPORT
 CA_ANSWER: Final = "certificate.json"
 """The Certificate API's body as it came: the trust room reads it before anything is kept."""
 
@@ -100,9 +102,9 @@ class Signed:
         device = context.capabilities
         return device.invalid or device_manifest.problem(device_manifest.of(device, self._device_id(form, context)))
 
-    def parts(self, context: Context) -> tuple[Part, ...]:
+    def parts(self, context: Context, client_id: str) -> tuple[Part, ...]:
         """Return the requests about the devices behind this one."""
-        return reporting.parts(self._id(context), context)
+        return reporting.parts(client_id, context)
 
     def part_outcome(self, part: Part, result: Answer | TransportFailure) -> Outcome:
         """Say what came of one of them."""
@@ -116,13 +118,13 @@ class Signed:
         """Return the record of the report with this part in it."""
         return reporting.kept(part, context)
 
-    def reported_under(self, records: Mapping[str, bytes]) -> str:
-        """Return the digest of the settings of the last accepted report."""
-        return reporting.read(records).said
+    def last_report(self, records: Mapping[str, bytes]) -> LastReport:
+        """Return the record of the last accepted report."""
+        return reporting.read(records)
 
-    def reported_id(self, records: Mapping[str, bytes]) -> str:
-        """Return the device id of the last accepted report."""
-        return reporting.read(records).device_id
+    def manifest(self, device: Capabilities, device_id: str) -> Mapping[str, object]:
+        """Return the DeviceCapabilitiesManifest."""
+        return device_manifest.of(device, device.device_id or device_id)
 
     def manifest_problem(self, document: object) -> str:
         """Return what breaks the schema of DeviceCapabilitiesManifest."""

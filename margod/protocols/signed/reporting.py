@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote
 
@@ -22,7 +21,7 @@ from margod import __version__
 from margod.model import reasons
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.wire import Answer, Auth, Request, TransportFailure
-from margod.protocols import Context, Part, classify
+from margod.protocols import Context, LastReport, Part, classify
 from margod.protocols.signed import bodies, device_manifest
 from margod.protocols.signed.unregister import is_unregistered, unregister_request
 
@@ -37,29 +36,16 @@ _MANIFEST_LIMIT: Final = 65_536
 """Characters of the device's own manifest that are kept, to show what has changed since."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reported:
-    """The record, read. `digest` is "" where nothing was ever accepted."""
-
-    digest: str = ""
-    form: str = ""
-    said: str = ""
-    device_id: str = ""
-    own: str = ""
-    manifest: Mapping[str, object] = field(default_factory=dict)
-    children: Mapping[str, str] = field(default_factory=dict)
-
-
-def read(records: Mapping[str, bytes]) -> Reported:
+def read(records: Mapping[str, bytes]) -> LastReport:
     """Return what was last accepted; nothing for what cannot be read."""
     try:
         value = json.loads(records.get(REPORT, b"{}"))
     except (ValueError, RecursionError):
-        return Reported()
+        return LastReport()
     if not isinstance(value, dict) or not all(isinstance(value.get(name), str) for name in ("digest", "form")):
-        return Reported()
+        return LastReport()
     children, manifest = value.get("children"), value.get("manifest")
-    return Reported(
+    return LastReport(
         digest=value["digest"],
         form=value["form"],
         said=str(value.get("said", "")),
@@ -101,8 +87,10 @@ def accepted(form: str, context: Context, device_id: str) -> dict[str, bytes]:
     manifest = device_manifest.of(context.capabilities, device_id)
     if len(json.dumps(manifest)) > _MANIFEST_LIMIT:
         manifest = {}
+    # What is this device's own by now, or above it, is none of its children any more, and never to be removed.
+    below = {name: each for name, each in known.children.items() if not f"{device_id}/".startswith(f"{name}/")}
     said = context.capabilities.said
-    return _record(Reported("", form, said, device_id, own_digest(context), manifest, known.children))
+    return _record(LastReport("", form, said, device_id, own_digest(context), manifest, below))
 
 
 def parts(client_id: str, context: Context) -> tuple[Part, ...]:
@@ -148,7 +136,7 @@ def kept(part: Part, context: Context) -> dict[str, bytes]:
     children = {name: each for name, each in known.children.items() if name != part.device_id}
     if part.digest:
         children[part.device_id] = part.digest
-    return _record(Reported("", known.form, known.said, known.device_id, known.own, known.manifest, children))
+    return _record(LastReport("", known.form, known.said, known.device_id, known.own, known.manifest, children))
 
 
 def route(client_id: str, device_id: str) -> str:
@@ -157,7 +145,7 @@ def route(client_id: str, device_id: str) -> str:
     return f"/api/v1/clients/{quote(client_id, safe='')}/capabilities/{path}"
 
 
-def _record(known: Reported) -> dict[str, bytes]:
+def _record(known: LastReport) -> dict[str, bytes]:
     value = {
         "digest": _whole(known.own, known.children),
         "form": known.form,
