@@ -20,6 +20,11 @@ class Settling:
         self.due: float | None = None
         """When it is to be asked again, because a change will have held for long enough; None: nothing waits."""
 
+    @property
+    def waits(self) -> bool:
+        """Whether there is a change that has not held for long enough yet."""
+        return self._pending is not None
+
     def settle(self, reported: str, report: str, *, hold: float, told: bool, now: float) -> str:
         """Return the digest of what is to be reported: `report`, or what the WFM has while the change has to hold.
 

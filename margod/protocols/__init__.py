@@ -26,7 +26,8 @@ class Context:
 @dataclass(frozen=True, slots=True)
 class LastReport:
     """What a WFM has accepted last: digest of all of it ("" if nothing was), dialect form, digest of the settings of
-    then, the device's own id, digest and manifest, and the digest of each device behind it by its id.
+    then, the device's own id, digest and manifest, and the digest of each device behind it by its id. `wanted`: the
+    digest of the whole report, a part of which this is.
     """
 
     digest: str = ""
@@ -36,6 +37,7 @@ class LastReport:
     own: str = ""
     manifest: Mapping[str, object] = field(default_factory=dict)
     children: Mapping[str, str] = field(default_factory=dict)
+    wanted: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ class Controls:
             device = device_of(ground.config, ground.directory, ground.generation)
             records = ground.vault.records if ground.vault is not None else {}
             known = situation.client_id if situation else None
-            settling = ground.settling.due is not None
+            settling = ground.settling.waits
             return described.document(device, ground.generation, records, known, settling=settling)
 
         return await self._disk.run(look)

@@ -66,9 +66,10 @@ class DeviceWatch:
         known = self._situation
         facts = known.facts if known else None
         children = known.context.capabilities.children if known and known.context else ()
+        settling = self._lane.ground.settling.waits
         return {
-            "accepted": bool(facts and facts.reported) and facts is not None and facts.reported == facts.report,
-            "settling": self._lane.ground.settling.due is not None,
+            "accepted": facts is not None and facts.reported == facts.report != "" and not settling,
+            "settling": settling,
             "children": len(children),
         }
 
@@ -116,7 +117,7 @@ class DeviceWatch:
         """Look at the device alone; at everything if it is another one. `told`: then it is reported at once."""
         ground = self._lane.ground
         changed = await self._disk.run(ground.device_changed)
-        if changed or (told and ground.settling.due is not None):
+        if changed or (told and ground.settling.waits):
             log.debug("device-changed")
             ground.told = ground.told or told
             await self._look_again()

@@ -126,10 +126,11 @@ class Ground:
     def settled(self, context: Context, reported: str, device: Device) -> str:
         """Return the digest of the report that holds now; a change of the device has to hold for a while first."""
         generation, told, self.told, self.device = self.generation, self.told, False, device
-        said = generation.last_report(context.records).said != context.capabilities.said
+        last, report = generation.last_report(context.records), generation.report_digest(context)
+        said = last.said != context.capabilities.said or report == last.wanted  # or only the rest of it is missing
         return self.settling.settle(
             reported,
-            generation.report_digest(context),
+            report,
             hold=self.config.capabilities.settle,
             told=told or said,
             now=time.monotonic(),

@@ -3,10 +3,11 @@
 The record of the last report, `report.json`:
 
     {"digest": of all of it, "form": dialect form, "said": of the settings, "id": own id, "own": digest,
-     "manifest": the device's own, {"children": {id: digest}}
+     "manifest": the device's own, "children": {id: digest}, "wanted": digest}
 
 A report is whole when its digest is that of what should be there. A part of it that was accepted is kept as a record
-with a digest that is another one. Records of before there were children have `digest` and `form` alone.
+with a digest that is another one; `wanted` is then the digest of the whole. Records of before there were children
+have `digest` and `form` alone.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ def read(records: Mapping[str, bytes]) -> LastReport:
         own=str(value.get("own", "")),
         manifest=manifest if isinstance(manifest, dict) else {},
         children={str(name): str(each) for name, each in children.items()} if isinstance(children, dict) else {},
+        wanted=str(value.get("wanted", "")),
     )
 
 
@@ -90,7 +92,7 @@ def accepted(form: str, context: Context, device_id: str) -> dict[str, bytes]:
     # What is this device's own by now, or above it, is none of its children any more, and never to be removed.
     below = {name: each for name, each in known.children.items() if not f"{device_id}/".startswith(f"{name}/")}
     said = context.capabilities.said
-    return _record(LastReport("", form, said, device_id, own_digest(context), manifest, below))
+    return _record(LastReport("", form, said, device_id, own_digest(context), manifest, below), digest(context))
 
 
 def parts(client_id: str, context: Context) -> tuple[Part, ...]:
@@ -136,7 +138,8 @@ def kept(part: Part, context: Context) -> dict[str, bytes]:
     children = {name: each for name, each in known.children.items() if name != part.device_id}
     if part.digest:
         children[part.device_id] = part.digest
-    return _record(LastReport("", known.form, known.said, known.device_id, known.own, known.manifest, children))
+    now = LastReport("", known.form, known.said, known.device_id, known.own, known.manifest, children)
+    return _record(now, digest(context))
 
 
 def route(client_id: str, device_id: str) -> str:
@@ -145,7 +148,7 @@ def route(client_id: str, device_id: str) -> str:
     return f"/api/v1/clients/{quote(client_id, safe='')}/capabilities/{path}"
 
 
-def _record(known: LastReport) -> dict[str, bytes]:
+def _record(known: LastReport, wanted: str) -> dict[str, bytes]:
     value = {
         "digest": _whole(known.own, known.children),
         "form": known.form,
@@ -154,6 +157,7 @@ def _record(known: LastReport) -> dict[str, bytes]:
         "own": known.own,
         "manifest": known.manifest,
         "children": dict(sorted(known.children.items())),
+        "wanted": wanted,
     }
     return {REPORT: json.dumps(value, separators=(",", ":")).encode()}
 
