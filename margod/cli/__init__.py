@@ -26,6 +26,7 @@ COMMANDS: Final = (
     "reload",
     "reset",
     "prepare-image",
+    "deployments",
     "identity",
     "capabilities",
     "trust",

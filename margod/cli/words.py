@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from margod.client import StatusDocument, exit_code
+from margod.client.documents import DesiredStateDocument
 from margod.model.text import duration
 
 WIDTH: Final = 80
@@ -61,6 +62,7 @@ def describe(status: StatusDocument, *, colour: bool, now: float | None = None) 
     if identity:
         rows.append(("", f"{identity['subject']}, valid until {identity['not_after'][:10]}"))
     rows += _rotation(status, now)
+    rows += _desired(status, now)
     for warning in status["warnings"]:
         rows.append(("Warning", f"{warning['code']}: {warning['message']} {warning['hint']}".rstrip()))
     text = "\n".join(_row(label, words) for label, words in rows) + "\n"
@@ -158,6 +160,31 @@ def _rotation(status: StatusDocument, now: float | None) -> list[tuple[str, str]
         ("", rotation["fingerprint"] or "a candidate that cannot be read"),
         ("", said if at is None else f"{said} Next attempt at {_time(at, None)}."),
     ]
+
+
+def _desired(status: StatusDocument, now: float | None) -> list[tuple[str, str]]:
+    """Return what is mirrored of the desired state, and why something is not; nothing before there is anything."""
+    desired: DesiredStateDocument | None = status.get("desired_state")  # an older daemon has none
+    if desired is None or (desired["manifest_version"] is None and desired["next_poll_at"] is None):
+        return []
+    rows = [("Desired", "not known yet")]
+    if desired["manifest_version"] is not None and desired["fetched_at"] is not None:
+        adopted = desired["adopted"]
+        by = "not adopted yet" if adopted is None else f"adopted is {adopted}"
+        if adopted == desired["manifest_version"]:
+            by = "adopted"
+        count = desired["deployments"]
+        many = f"{count} deployment{'' if count == 1 else 's'}"
+        rows = [("Desired", f"version {desired['manifest_version']}, {many}, {by}")]
+        rows.append(("", f"since {_time(desired['fetched_at'], now)}"))
+        if not desired["complete"]:
+            rows.append(("", "A copy is damaged and is fetched again at the next poll."))
+    if desired["next_poll_at"] is not None:
+        rows.append(("", f"asked for next at {_time(desired['next_poll_at'], None)}"))
+    if (error := desired["error"]) is not None:
+        said = f' "{error["detail"]}"' if error["detail"] else ""
+        rows += [("Not taken", f"{error['code']}: {error['message']}{said}"), ("What helps", error["hint"])]
+    return rows
 
 
 def _row(label: str, words: str) -> str:

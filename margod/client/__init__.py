@@ -3,7 +3,7 @@
 Standard library only, blocking, typed. Imports no room but model.
 """
 
-from margod.client.api import Client, RequestRefused, admin_socket, runtime_directory, status_socket
+from margod.client.api import Client, RequestRefused, admin_socket, agent_socket, runtime_directory, status_socket
 from margod.client.documents import IdentityDocument, StatusDocument
 from margod.client.exit_codes import EXIT_CODES, exit_code
 
@@ -14,6 +14,7 @@ __all__ = [
     "RequestRefused",
     "StatusDocument",
     "admin_socket",
+    "agent_socket",
     "exit_code",
     "runtime_directory",
     "status_socket",

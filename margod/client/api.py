@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 from margod.client.documents import (
     CapabilitiesDocument,
     ChosenDocument,
+    DeploymentsDocument,
     HealthDocument,
     IdentityDocument,
     MessageDocument,
@@ -77,6 +78,19 @@ class Client:
     def capabilities(self) -> CapabilitiesDocument:
         """Return what the device would report now, where it comes from, and what the WFM took last."""
         return cast("CapabilitiesDocument", self._ask("GET", "/v1/capabilities"))
+
+    def deployments(self) -> DeploymentsDocument:
+        """Return what the WFM wants to run here (agent socket); refused with 404 while nothing is known."""
+        return cast("DeploymentsDocument", self._ask("GET", "/v1/deployments"))
+
+    def deployment(self, deployment_id: str) -> bytes:
+        """Return the YAML of one deployment as the WFM gave it (agent socket)."""
+        return self._whole("GET", f"/v1/deployments/{_quoted(deployment_id)}")
+
+    def adopted(self, version: int) -> DeploymentsDocument:
+        """Say that the agent works by the desired state of this version (agent socket)."""
+        body = json.dumps({"manifestVersion": version}).encode()
+        return cast("DeploymentsDocument", self._ask("POST", "/v1/deployments/adopted", body=body))
 
     def retry(self) -> RetryDocument:
         """Bring the next attempt forward (admin socket)."""
@@ -149,21 +163,24 @@ class Client:
         finally:
             exchange.close()
 
-    def _ask(self, method: str, target: str, *, also: int = 0) -> dict[str, Any]:
+    def _ask(self, method: str, target: str, *, also: int = 0, body: bytes = b"") -> dict[str, Any]:
+        return self._parse(self._whole(method, target, also=also, body=body))
+
+    def _whole(self, method: str, target: str, *, also: int = 0, body: bytes = b"") -> bytes:
         timeout = self._timeout if method == "GET" else max(self._timeout, POST_TIMEOUT)
         exchange = _Exchange(self._path, timeout)
         try:
-            self._send(exchange, method, target)
-            body = self._read(exchange)
+            self._send(exchange, method, target, body)
+            answer = self._read(exchange)
             if exchange.status >= 300 and exchange.status != also:
-                raise self._refusal(exchange.status, body)
-            return self._parse(body)
+                raise self._refusal(exchange.status, answer)
+            return answer
         finally:
             exchange.close()
 
-    def _send(self, exchange: _Exchange, method: str, target: str) -> None:
+    def _send(self, exchange: _Exchange, method: str, target: str, body: bytes = b"") -> None:
         try:
-            exchange.send(method, target)
+            exchange.send(method, target, body)
         except (OSError, ValueError) as error:
             raise self._unreachable(error) from error
 
@@ -212,6 +229,11 @@ def status_socket(directory: str) -> str:
     return f"{directory.rstrip('/')}/status.sock"
 
 
+def agent_socket(directory: str) -> str:
+    """Return the path of the socket for the programs that do the device's work."""
+    return f"{directory.rstrip('/')}/agent/agent.sock"
+
+
 def admin_socket(directory: str) -> str:
     """Return the path of the socket for administering."""
     return f"{directory.rstrip('/')}/admin/admin.sock"
@@ -244,10 +266,11 @@ class _Exchange:
                     raise TimeoutError("its queue of callers is full") from None
                 time.sleep(0.02)
 
-    def send(self, method: str, target: str) -> None:
+    def send(self, method: str, target: str, body: bytes = b"") -> None:
         """Send the request and read the answer's head."""
         self._connect()
-        self._socket.sendall(f"{method} {target} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n".encode())
+        head = f"{method} {target} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+        self._socket.sendall(head.encode() + body)
         version, _, rest = self._head_line().partition(b" ")
         if not version.startswith(b"HTTP/1.") or not rest[:3].isdigit():
             raise ValueError("it does not speak HTTP")
@@ -296,8 +319,8 @@ class _Exchange:
 
 
 def _quoted(text: str) -> str:
-    """Percent-encode a value of a query (RFC 3986, 3.4); urllib.parse would cost more than the whole command."""
-    return "".join(chr(b) if chr(b).isalnum() and b < 128 else f"%{b:02X}" for b in text.encode())
+    """Percent-encode all but what is unreserved (RFC 3986, 2.3); urllib.parse costs more than the whole command."""
+    return "".join(chr(b) if b < 128 and (chr(b).isalnum() or chr(b) in "-._~") else f"%{b:02X}" for b in text.encode())
 
 
 def _next_event(exchange: _Exchange) -> bytes | None:

@@ -127,6 +127,36 @@ class RotationDocument(TypedDict):
     fingerprint: str | None
 
 
+class DesiredStateDocument(TypedDict):
+    """How it stands with what the WFM wants to run here."""
+
+    manifest_version: int | None
+    deployments: int | None
+    adopted: int | None
+    complete: bool
+    fetched_at: str | None
+    checked_at: str | None
+    next_poll_at: str | None
+    error: LastErrorDocument | None
+
+
+class DeploymentEntry(TypedDict):
+    """One deployment that is wanted; the digest is `sha256:` and 64 hexadecimal digits over its YAML."""
+
+    deploymentId: str
+    digest: str
+
+
+class DeploymentsDocument(TypedDict):
+    """What the WFM wants to run here, as it is mirrored; `adopted`: the version that the agent works by."""
+
+    manifestVersion: int
+    fetched_at: str
+    adopted: int | None
+    complete: bool
+    deployments: list[DeploymentEntry]
+
+
 class WarningDocument(TypedDict):
     """Something that does not stop margod but should be looked at."""
 
@@ -197,6 +227,7 @@ class StatusDocument(TypedDict):
     clock: ClockDocument
     rotation: RotationDocument | None
     capabilities: ReportStateDocument
+    desired_state: DesiredStateDocument
     warnings: list[WarningDocument]
     started_at: str
 

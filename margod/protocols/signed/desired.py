@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote
 
@@ -12,8 +13,46 @@ MANIFEST: Final = "application/vnd.margo.manifest.v1+json"
 """The one value of Accept that every known server takes; one of them answers 500 to any other."""
 
 
-def manifest_request(client_id: str) -> Request:
-    """Return the request for the desired-state manifest of a client."""
+_ANY: Final = {"Accept": "*/*", "User-Agent": f"margod/{__version__}"}
+BUNDLE_LIMIT: Final = 8 << 20
+FILE_LIMIT: Final = 1 << 20
+"""Bytes of a bundle as it is sent, and of one deployment; more is not read."""
+
+
+_CLIENT: Final = "/api/v1/clients/{clientId}"
+READABLE: Final = (
+    f"{_CLIENT}/deployments",
+    f"{_CLIENT}/deployments/{{deploymentId}}/{{digest}}",
+    f"{_CLIENT}/bundles/{{digest}}",
+)
+"""The routes of the desired state."""
+
+
+def manifest_request(client_id: str, etag: str = "") -> Request:
+    """Return the request for the desired-state manifest of a client; with `etag` (opaque): if it is another one."""
     route = f"/api/v1/clients/{quote(client_id, safe='')}/deployments"
     headers = {"Accept": MANIFEST, "User-Agent": f"margod/{__version__}"}
+    if etag:
+        headers["If-None-Match"] = etag
     return Request("GET", route, Auth.SIGNATURE, headers, limit=1_048_576)
+
+
+def bundle_request(client_id: str, digest: str) -> Request:
+    """Return the request for the archive of this digest."""
+    route = f"/api/v1/clients/{quote(client_id, safe='')}/bundles/{digest}"
+    return Request("GET", route, Auth.SIGNATURE, _ANY, limit=BUNDLE_LIMIT)
+
+
+def deployment_request(client_id: str, deployment_id: str, digest: str) -> Request:
+    """Return the request for one deployment's YAML. `deployment_id` is one raw segment of a path already."""
+    route = f"/api/v1/clients/{quote(client_id, safe='')}/deployments/{deployment_id}/{digest}"
+    return Request("GET", route, Auth.SIGNATURE, _ANY, limit=FILE_LIMIT)
+
+
+def forwarded(method: str, path: str, headers: Mapping[str, str], body: bytes, limit: int) -> Request:
+    """Return the request of another program on the device; who asks for the manifest need not know its media type."""
+    given = {name.lower() for name in headers}
+    accept = {} if "accept" in given or not path.endswith("/deployments") else {"Accept": MANIFEST}
+    return Request(
+        method, path, Auth.SIGNATURE, {**headers, **accept, "User-Agent": f"margod/{__version__}"}, body, limit
+    )

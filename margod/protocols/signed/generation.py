@@ -13,14 +13,16 @@ from margod import __version__
 from margod.model import reasons
 from margod.model.capabilities import Capabilities
 from margod.model.outcome import Kind, Outcome, Step
+from margod.model.report import Reply
 from margod.model.wire import Answer, Auth, Request, SignedRequest, Signer, TransportFailure
 from margod.protocols import Context, LastReport, Part, classify
 from margod.protocols.answers import CLIENT_ID, error_text, read_client_id, read_object
-from margod.protocols.signed import bodies, device_manifest, reporting, signature
-from margod.protocols.signed.desired import manifest_request
+from margod.protocols.signed import bodies, capabilities, device_manifest, signature
+from margod.protocols.signed.desired import READABLE, bundle_request, deployment_request, forwarded, manifest_request
+from margod.protocols.signed.reporting import FORMS, status_reply, status_request
 
 ENROLMENT: Final = "enrolment.json"
-REPORT: Final = reporting.REPORT
+REPORT: Final = capabilities.REPORT
 CA_ANSWER: Final = "certificate.json"
 """The Certificate API's body as it came: the trust room reads it before anything is kept."""
 
@@ -57,6 +59,7 @@ class Signed:
 
     name = "signed"
     enrols = True
+    readable = READABLE
 
     def __init__(self, dialect: Dialect, signed_as: signature.SignedAs = signature.AS_SENT) -> None:
         """Take the knobs; a knob that is set by hand is the only form there is."""
@@ -86,16 +89,16 @@ class Signed:
 
     def report_digest(self, context: Context) -> str:
         """Return the SHA-256 of what the WFM should know of this device and those behind it, hexadecimal."""
-        return reporting.digest(context)
+        return capabilities.digest(context)
 
     def reported(self, records: Mapping[str, bytes]) -> tuple[str, str]:
         """Return digest and form of the last accepted report."""
-        known = reporting.read(records)
+        known = capabilities.read(records)
         return known.digest, known.form
 
     def own_report_is_due(self, context: Context) -> bool:
         """Return whether the device's own manifest is another one than the WFM has."""
-        return reporting.is_due(context)
+        return capabilities.is_due(context)
 
     def report_problem(self, form: str, context: Context) -> str:
         """Return what keeps the device's own manifest from being sent."""
@@ -104,23 +107,23 @@ class Signed:
 
     def parts(self, context: Context, client_id: str) -> tuple[Part, ...]:
         """Return the requests about the devices behind this one."""
-        return reporting.parts(client_id, context)
+        return capabilities.parts(client_id, context)
 
     def part_outcome(self, part: Part, result: Answer | TransportFailure) -> Outcome:
         """Say what came of one of them."""
-        return reporting.outcome(part, result)
+        return capabilities.outcome(part, result)
 
     def part_wants_other(self, part: Part, result: Answer | TransportFailure) -> bool:
         """Return whether PUT is asked for in place of POST, or POST of PUT."""
-        return reporting.wants_other(part, result)
+        return capabilities.wants_other(part, result)
 
     def part_kept(self, part: Part, context: Context) -> Mapping[str, bytes]:
         """Return the record of the report with this part in it."""
-        return reporting.kept(part, context)
+        return capabilities.kept(part, context)
 
     def last_report(self, records: Mapping[str, bytes]) -> LastReport:
         """Return the record of the last accepted report."""
-        return reporting.read(records)
+        return capabilities.read(records)
 
     def manifest(self, device: Capabilities, device_id: str) -> Mapping[str, object]:
         """Return the DeviceCapabilitiesManifest."""
@@ -150,6 +153,18 @@ class Signed:
             case _:
                 assert_never(step)
 
+    def poll(self, context: Context, etag: str) -> Request:
+        """Build the request for the desired state; with `etag`, as it once came: if it is another one."""
+        return manifest_request(self._id(context), etag)
+
+    def bundle(self, context: Context, digest: str) -> Request:
+        """Build the request for the archive of all deployments of a manifest."""
+        return bundle_request(self._id(context), digest)
+
+    def deployment(self, context: Context, deployment_id: str, digest: str) -> Request:
+        """Build the request for one deployment of a manifest."""
+        return deployment_request(self._id(context), deployment_id, digest)
+
     def outcome(self, step: Step, form: str, context: Context, result: Answer | TransportFailure) -> Outcome:
         """Say what an answer or failure means."""
         if isinstance(result, Answer):
@@ -160,6 +175,22 @@ class Signed:
         if isinstance(result, Answer):
             return replace(outcome, other_form=self._other_form(step, form, result))
         return outcome
+
+    def report_forms(self) -> tuple[str, ...]:
+        """Return the specification's route, and that of earlier servers."""
+        return FORMS[:1] if self._dialect.mode == "spec" else FORMS
+
+    def report_request(self, form: str, context: Context, deployment_id: str, body: bytes) -> Request:
+        """Build the report of a deployment."""
+        return status_request(self._id(context), deployment_id, form, body)
+
+    def report_reply(self, result: Answer | TransportFailure) -> Reply:
+        """Say what came of it."""
+        return status_reply(result)
+
+    def forwarded(self, method: str, path: str, headers: Mapping[str, str], body: bytes, limit: int) -> Request:
+        """Build the request of another program."""
+        return forwarded(method, path, headers, body, limit)
 
     def authenticate(self, request: Request, base: str, signer: Signer, created: int) -> SignedRequest:
         """Make the request ready for the wire."""
@@ -181,8 +212,8 @@ class Signed:
         device_id = self._device_id(form, context)
         route = f"/api/v1/clients/{quote(client_id, safe='')}/capabilities"
         if form.removesuffix(UPDATE) == DEVICE_ROUTE:
-            route = reporting.route(client_id, device_id)
-        known = reporting.read(context.records)
+            route = capabilities.route(client_id, device_id)
+        known = capabilities.read(context.records)
         is_known = known.digest and known.device_id in ("", device_id)
         method = "PUT" if is_known or form.endswith(UPDATE) else "POST"
         body = bodies.dump(device_manifest.of(context.capabilities, device_id))
@@ -198,7 +229,7 @@ class Signed:
             client_id = read_client_id(answer)
             return None if client_id is None else {ENROLMENT: json.dumps({"clientId": client_id}).encode()}
         if step is Step.REPORT and answer.status in (200, 201, 204):
-            return reporting.accepted(form, context, self._device_id(form, context))
+            return capabilities.accepted(form, context, self._device_id(form, context))
         if step in (Step.FETCH_TRUST, Step.REFRESH_TRUST) and answer.status == 200:
             return {CA_ANSWER: answer.body}
         if step is Step.CONFIRM and (answer.status == 304 or (answer.status == 200 and _is_manifest(answer))):
