@@ -16,8 +16,9 @@ from margod.model.errors import MargodError
 from margod.model.state import State
 from margod.model.text import duration, timestamp
 from margod.model.wire import Answer, Sink
-from margod.shell import status
+from margod.shell import described, status
 from margod.shell.actions import Actions
+from margod.shell.device import device_of
 from margod.shell.disk import Disk
 from margod.shell.finder import Finder
 from margod.shell.ground import Ground
@@ -33,6 +34,7 @@ from margod.shell.work import Work
 
 if TYPE_CHECKING:
     from margod.shell.door import Door
+
 log: Final = structlog.get_logger()
 
 STUCK: Final = 60.0
@@ -66,7 +68,7 @@ class Controls:
         document = status.document(
             self._lane.condition,
             situation,
-            (*warnings, *renewing.warnings(), *self._reports.warnings()),
+            (*warnings, *renewing.warnings(), *self._actions.reporting.warnings(), *self._reports.warnings()),
             self._started_at,
             self._actions.offered,
             presented=renewing.presented,
@@ -81,6 +83,19 @@ class Controls:
             **self._work.document(),
         }
 
+    async def capabilities(self) -> dict[str, object]:
+        """Return what this device would report, from a look of its own, and what the WFM took last."""
+        ground, situation = self._ground, self._actions.situation
+
+        def look() -> dict[str, object]:
+            device = device_of(ground.config, ground.directory, ground.generation)
+            records = ground.vault.records if ground.vault is not None else {}
+            known = situation.client_id if situation else None
+            settling = ground.settling.waits
+            return described.document(device, ground.generation, records, known, settling=settling)
+
+        return await self._disk.run(look)
+
     def healthy(self) -> bool:
         """Return whether the loop makes progress and what must be remembered can be written."""
         due = self._lane.due
@@ -89,13 +104,21 @@ class Controls:
 
     def identity(self) -> dict[str, object] | None:
         """Return the identity document."""
-        situation = self._actions.situation
-        return None if situation is None or situation.identity is None else status.identity_document(situation.identity)
+        known = self._actions.situation
+        return None if known is None or known.identity is None else status.identity_document(known.identity, known)
 
     def next_identity(self) -> dict[str, object] | None:
         """Return the identity document of the candidate, if there is one."""
         identity = self._rotation.identity()
-        return None if identity is None else status.identity_document(identity)
+        return None if identity is None else status.identity_document(identity, None)
+
+    async def forward(self, asked: Asked, body: Callable[[], Awaitable[bytes]], into: Sink) -> Answer:
+        """Have the WFM asked what another program on the device wants to know. Raises DoorError."""
+        if self._door is None:
+            from margod.shell.door import Door  # most devices have no program that asks
+
+            self._door = Door(self._ground, self._disk, self._work)
+        return await self._door.forward(asked, body, into)
 
     def deployments(self) -> dict[str, object]:
         """Return what the WFM wants to run here, as it is mirrored."""
@@ -109,14 +132,6 @@ class Controls:
         """Remember by which version of the desired state the agent works."""
         await self._desired.adopt(version)
         return self._desired.deployments()
-
-    async def forward(self, asked: Asked, body: Callable[[], Awaitable[bytes]], into: Sink) -> Answer:
-        """Have the WFM asked what another program on the device wants to know. Raises DoorError."""
-        if self._door is None:
-            from margod.shell.door import Door  # most devices have no program that asks
-
-            self._door = Door(self._ground, self._disk, self._work)
-        return await self._door.forward(asked, body, into)
 
     async def retry(self) -> dict[str, object]:
         """End the engine's wait early, as far as the WFM allows; with the root CA that is in its file by now."""

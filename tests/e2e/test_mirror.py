@@ -62,8 +62,8 @@ async def test_it_is_there_without_the_wfm(tmp_path: Path) -> None:
         await wfm.deploy("pump", TEXT)
         await daemon.retry()
         await until_version(daemon, 2)
-        for body, status in (('{"manifestVersion": 3}', 409), ('{"manifestVersion": "2"}', 400), ("", 400)):
-            assert (await daemon.answer("POST", "/v1/deployments/adopted", body)).status == status
+        for body, code in (('{"manifestVersion": 3}', 409), ('{"manifestVersion": "2"}', 400), ("", 400)):
+            assert (await daemon.answer("POST", "/v1/deployments/adopted", body)).status == code
         adopted = await daemon.answer("POST", "/v1/deployments/adopted", '{"manifestVersion": 2}')
         assert (adopted.status, adopted.json()["adopted"]) == (200, 2)
         await wfm.stop()

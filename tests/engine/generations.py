@@ -6,10 +6,11 @@ import json
 from collections.abc import Mapping
 
 from margod.model import reasons
+from margod.model.capabilities import Capabilities
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.report import About, Reply
 from margod.model.wire import Answer, Auth, Request, SignedRequest, Signer, TransportFailure
-from margod.protocols import Context, classify
+from margod.protocols import Context, LastReport, Part, classify
 from margod.protocols.answers import read_object
 
 
@@ -47,6 +48,46 @@ class TokenLike:
             return Outcome(Kind.ACCEPTED, reasons.ENROLLED, records=self._records(step, context, read_object(result)))
         return classify.refusal(step, result)
 
+    def own_report_is_due(self, context: Context) -> bool:
+        """Return whether the report is another one."""
+        return self.report_digest(context) != self.reported(context.records)[0]
+
+    def report_problem(self, form: str, context: Context) -> str:
+        """Return what the device says of itself."""
+        return context.capabilities.invalid
+
+    def parts(self, context: Context, client_id: str) -> tuple[Part, ...]:
+        """Return nothing: it knows of no devices behind another."""
+        return ()
+
+    def part_outcome(self, part: Part, result: Answer | TransportFailure) -> Outcome:
+        """Say what came of a part that there is not."""
+        return classify.refusal(Step.REPORT, result)
+
+    def part_wants_other(self, part: Part, result: Answer | TransportFailure) -> bool:
+        """Return whether it is to be said in another way."""
+        return False
+
+    def part_kept(self, part: Part, context: Context) -> dict[str, bytes]:
+        """Return nothing to keep."""
+        return {}
+
+    def last_report(self, records: Mapping[str, bytes]) -> LastReport:
+        """Return digest and form."""
+        return LastReport(*self.reported(records))
+
+    def manifest(self, device: Capabilities, device_id: str) -> dict[str, object]:
+        """Return something of it."""
+        return {"id": device.device_id or device_id}
+
+    def manifest_problem(self, document: object) -> str:
+        """Return that there is nothing wrong."""
+        return ""
+
+    def manifest_id(self, document: Mapping[str, object]) -> str:
+        """Return the id."""
+        return str(document["id"])
+
     def report_forms(self) -> tuple[str, ...]:
         """Return the one form."""
         return ("only",)
@@ -59,6 +100,10 @@ class TokenLike:
         """Take everything for acceptance."""
         return Reply(About.TAKEN, Outcome(Kind.ACCEPTED, reasons.ENROLLED))
 
+    def forwarded(self, method: str, path: str, headers: Mapping[str, str], body: bytes, limit: int) -> Request:
+        """Send what another program asks for as it is."""
+        return Request(method, path, Auth.NONE, headers, body, limit)
+
     def poll(self, context: Context, etag: str) -> Request:
         """Ask for the desired state."""
         return Request("GET", "/desired", Auth.NONE, {"If-None-Match": etag} if etag else {})
@@ -70,10 +115,6 @@ class TokenLike:
     def deployment(self, context: Context, deployment_id: str, digest: str) -> Request:
         """Ask for one deployment."""
         return Request("GET", f"/desired/{deployment_id}/{digest}", Auth.NONE)
-
-    def forwarded(self, method: str, path: str, headers: Mapping[str, str], body: bytes, limit: int) -> Request:
-        """Send what another program asks for as it is."""
-        return Request(method, path, Auth.NONE, headers, body, limit)
 
     def authenticate(self, request: Request, base: str, signer: Signer, created: int) -> SignedRequest:
         """Send it as it is."""

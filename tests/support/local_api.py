@@ -88,6 +88,7 @@ STATUS: dict[str, object] = {
     },
     "downtime": {"active": False, "until": None, "operator_until": None, "next_at": None},
     "rotation": None,
+    "capabilities": {"accepted": False, "settling": False, "children": 0},
     "desired_state": {
         "manifest_version": 7,
         "deployments": 1,
@@ -133,7 +134,13 @@ class SteeredController:
     def __init__(self) -> None:
         self.document = copy.deepcopy(STATUS)
         self.is_healthy = True
-        self.certificate: dict[str, object] | None = {**IDENTITY, "certificate": PEM}
+        self.certificate: dict[str, object] | None = {
+            **IDENTITY,
+            "certificate": PEM,
+            "client_id": "client-7",
+            "wfm_url": "https://wfm.example/prefix",
+            "root_ca": PEM,
+        }
         self.reloaded: dict[str, object] = {"result": "reloaded", "problems": []}
         self.failure: Exception | None = None
         self.retries = 0
@@ -168,6 +175,17 @@ class SteeredController:
 
     def next_identity(self) -> dict[str, object] | None:
         return self.certificate if self.document["rotation"] else None
+
+    async def capabilities(self) -> dict[str, object]:
+        return {
+            "schema": 1,
+            "manifest": {"properties": {"vendor": "V"}},
+            "values": [{"name": "vendor", "value": "V", "source": "dmi", "by": []}],
+            "children": [{"device_id": "gw/a", "state": "new"}],
+            "problems": [],
+            "accepted": None,
+            "settling": False,
+        }
 
     async def retry(self) -> dict[str, object]:
         if isinstance(self.failure, MargodError):
