@@ -150,7 +150,7 @@ class Controls:
         if condition.downtime is not None:
             message = self._keeper.downtime.says()
         elif before is None:
-            message = f"nothing waits: {condition.reason.says}"
+            message = self._desired.words() or f"nothing waits: {condition.reason.says}"
         elif due is None:
             message = "trying now"
         else:
