@@ -31,6 +31,8 @@ from margod.shell.disk import Disk
 from margod.shell.finder import Finder
 from margod.shell.ground import Ground
 from margod.shell.lane import Lane, take_events
+from margod.shell.polling import DesiredState
+from margod.shell.reports import Reports
 from margod.shell.rotation import Rotation
 from margod.shell.settings import Options, Settings
 from margod.shell.situation import Situation
@@ -76,6 +78,10 @@ class Daemon(Controls):
         self._actions = self._lane.actions
         self._rotation = Rotation(self._lane, self._disk, self._inbox, self._tell)
         self._work = Work(self._lane, self._disk, self._tell)
+        self._reports = Reports(self._work, self._ground, self._disk)
+        self._work.sidelines.append(self._reports)
+        self._desired = DesiredState(self._work, self._disk, self._ground)
+        self._work.sidelines.append(self._desired)
         self._finder = Finder(self._ground, self._disk, self._lane.look_again)
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
@@ -273,9 +279,8 @@ class Daemon(Controls):
         """Stop within 2 s: let an enrolment end, close what is open, write down where it stands."""
         log.info("stopping")
         self._notifier.stopping("stopping")
-        await asyncio.gather(
-            self._drain(), self._server.stop(), self._finder.close(), self._work.close(), return_exceptions=True
-        )
+        closing = (self._drain(), self._server.stop(), self._finder.close(), self._work.close(), self._shut_door())
+        await asyncio.gather(*closing, return_exceptions=True)
         for lane in self._lanes():
             lane.end()
         if self._reloading:

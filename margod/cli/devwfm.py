@@ -34,6 +34,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         command.add_argument("id", help="request number, beginning of the fingerprint, or client id")
     upload = _command(commands, "upload", _upload, "approve a certificate before the device asks")
     upload.add_argument("certificate", type=Path, help="file of PEM, DER or base64 of either, - for standard input")
+    statuses = _command(commands, "statuses", _statuses, "what devices report of their deployments, and in which order")
+    statuses.add_argument("--json", action="store_true", help="with the whole reports, for a program")
     stats = _command(commands, "stats", _stats, "requests, connections and handshakes")
     stats.add_argument("--reset", action="store_true", help="begin again at zero")
     rotate = _command(commands, "rotate", _rotate, "offer or present another CA, or the first one again")
@@ -42,6 +44,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         choices=("offer", "present", "swap", "back"),
         help="offer it beside the first; present a chain under it; swap: both at once, the first is gone; back",
     )
+    deploy = _command(commands, "deploy", _deploy, "want a deployment on every device")
+    deploy.add_argument("file", type=Path, help="its YAML, - for standard input")
+    deploy.add_argument("--id", metavar="ID", help="its id (default: the file's name without its ending)")
+    _command(commands, "remove", _remove, "want a deployment no more").add_argument("id", help="its id")
+    _command(commands, "deployments", _deployments, "list what is wanted").add_argument("--json", action="store_true")
+    spoil = _command(commands, "spoil", _spoil, "make something wrong with the desired state on purpose")
+    says = "what, in place of what was before; list: show what there is; nothing: all is well again"
+    spoil.add_argument("names", nargs="*", metavar="NAME", help=says)
     _add_fault_arguments(_command(commands, "fault", _fault, "break something on purpose"))
 
 
@@ -99,7 +109,10 @@ def _add_fault_arguments(parser: argparse.ArgumentParser) -> None:
     hidden: Any = argparse.SUPPRESS
     add = parser.add_argument
     add("action", choices=actions, metavar="ACTION", help=", ".join(actions))
-    add("--route", default=hidden, choices=("all", "certificate", "onboarding", "capabilities", "deployments", "other"))
+    desired = ("deployments", "deployment", "bundle", "status")
+    routes = ("all", "certificate", "onboarding", "capabilities", *desired, "other")
+    add("--route", default=hidden, choices=routes)
+    add("--deployment", default=hidden, metavar="ID", help="with --route status: only reports of this deployment")
     add("--times", default=hidden, type=int, help="how often (default 1); 0: until cleared")
     add("--when", default=hidden, choices=("before", "after"), help="before or after the request was acted on")
     add("--status", default=hidden, type=int, help="answer: the status (default 503)")
@@ -179,6 +192,23 @@ def _stats(args: argparse.Namespace) -> int:
     return 0 if answer is not None else 1
 
 
+def _statuses(args: argparse.Namespace) -> int:
+    answer = _call(args, "GET", "/v1/statuses")
+    if answer is None:
+        return 1
+    statuses = answer["statuses"]
+    if args.json:
+        print(json.dumps(statuses, indent=2))
+        return 0
+    if not statuses:
+        print("No deployment was reported yet.")
+    words = {"again": "sent again", "back": "WENT BACK: an update, or out of order"}
+    for status in statuses:
+        line = f"{status['number']:>5}  {_cut(status['deployment_id'], 36):36}  {status['state']:10}"
+        print(f"{line}  {words.get(status['came'], '')}".rstrip())
+    return 0
+
+
 def _rotate(args: argparse.Namespace) -> int:
     answer = _call(args, "POST", f"/v1/ca/{args.act}")
     if answer is None:
@@ -193,15 +223,63 @@ def _fault(args: argparse.Namespace) -> int:
     if args.action in {"list", "clear"}:
         answer = _call(args, "GET" if args.action == "list" else "DELETE", "/v1/faults")
     else:
-        names = ("route", "times", "when", "status", "headers", "body", "location", "kind", "seconds")
+        names = ("route", "times", "when", "status", "headers", "body", "location", "kind", "seconds", "deployment")
         fault = {name: getattr(args, name) for name in names if hasattr(args, name)}
         answer = _call(args, "POST", "/v1/faults", {"action": args.action, **fault})
     if answer is None:
         return 1
     for fault in answer["faults"]:
         left = fault["left"] or "until cleared"
-        print(f"{fault['action']} on {fault['route']}, {fault['when']}, left: {left}")
+        about = f" of {fault['deployment']}" if fault["deployment"] else ""
+        print(f"{fault['action']} on {fault['route']}{about}, {fault['when']}, left: {left}")
     return 0
+
+
+def _deploy(args: argparse.Namespace) -> int:
+    try:
+        with sys.stdin.buffer if str(args.file) == "-" else args.file.open("rb") as stream:
+            data = stream.read((1 << 20) + 1)
+    except OSError as error:
+        return _failed(f"{args.file}: {error.strerror}")
+    name = args.id or ("" if str(args.file) == "-" else args.file.stem)
+    if not name:
+        return _failed("give --id with what comes from standard input")
+    return _show_desired(_call(args, "PUT", f"/v1/deployments/{quote(name, safe='')}", data))
+
+
+def _remove(args: argparse.Namespace) -> int:
+    return _show_desired(_call(args, "DELETE", f"/v1/deployments/{quote(args.id, safe='')}"))
+
+
+def _deployments(args: argparse.Namespace) -> int:
+    answer = _call(args, "GET", "/v1/deployments")
+    if answer is not None and args.json:
+        print(json.dumps(answer, indent=2))
+        return 0
+    return _show_desired(answer)
+
+
+def _show_desired(answer: Any) -> int:
+    if answer is None:
+        return 1
+    print(f"manifest version {answer['version']}, deployments: {len(answer['deployments']) or 'none'}")
+    for each in answer["deployments"]:
+        print(f"  {_cut(each['id'], 40):40}  {each['digest'][:19]}  {each['bytes']} bytes")
+    return 0
+
+
+def _spoil(args: argparse.Namespace) -> int:
+    if args.names == ["list"]:
+        require_devwfm()
+        from margod.devwfm.desired import SPOILS
+
+        for name, says in SPOILS.items():
+            print(f"{name:16} {says}")
+        return 0
+    answer = _call(args, "PUT", "/v1/spoils", args.names)
+    if answer is not None:
+        print(f"spoilt: {', '.join(answer['spoils']) or 'nothing'}")
+    return 0 if answer is not None else 1
 
 
 def _call(args: argparse.Namespace, method: str, path: str, payload: object = None) -> Any:

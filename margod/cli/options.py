@@ -6,7 +6,7 @@ import argparse
 import re
 from typing import TYPE_CHECKING, Final
 
-from margod.client import Client, admin_socket, runtime_directory, status_socket
+from margod.client import Client, admin_socket, agent_socket, runtime_directory, status_socket
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -23,12 +23,19 @@ def add_socket_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def client(args: argparse.Namespace, *, admin: bool = False) -> Client:
-    """Return the client for the socket that the options name; `admin` for what changes something."""
+def client(args: argparse.Namespace, *, admin: bool = False, agent: bool = False) -> Client:
+    """Return the client for the socket that the options name; `admin` for what changes something, `agent` for work."""
     if args.socket:
         return Client(args.socket)
     directory = runtime_directory(args.runtime_dir)
+    if agent:
+        return Client(agent_socket(directory))
     return Client(admin_socket(directory) if admin else status_socket(directory))
+
+
+def agent_client(args: argparse.Namespace) -> Client:
+    """Return the client for the socket of the programs that do the device's work."""
+    return Client(args.socket or agent_socket(runtime_directory(args.runtime_dir)))
 
 
 def length_of_time(text: str) -> float:

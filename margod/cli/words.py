@@ -6,7 +6,8 @@ import textwrap
 from datetime import UTC, datetime
 from typing import Final
 
-from margod.client import DowntimeDocument, StatusDocument, exit_code
+from margod.client import StatusDocument, exit_code
+from margod.client.documents import DesiredStateDocument, DowntimeDocument
 from margod.model.text import duration
 
 WIDTH: Final = 80
@@ -62,6 +63,8 @@ def describe(status: StatusDocument, *, colour: bool, now: float | None = None) 
     if identity:
         rows.append(("", f"{identity['subject']}, valid until {identity['not_after'][:10]}"))
     rows += _rotation(status, now)
+    rows += _desired(status, now)
+    rows += _outbox(status, now)
     for warning in status["warnings"]:
         rows.append(("Warning", f"{warning['code']}: {warning['message']} {warning['hint']}".rstrip()))
     text = "\n".join(_row(label, words) for label, words in rows) + "\n"
@@ -180,6 +183,48 @@ def _rotation(status: StatusDocument, now: float | None) -> list[tuple[str, str]
         ("", rotation["fingerprint"] or "a candidate that cannot be read"),
         ("", said if at is None else f"{said} Next attempt at {_time(at, None)}."),
     ]
+
+
+def _desired(status: StatusDocument, now: float | None) -> list[tuple[str, str]]:
+    """Return what is mirrored of the desired state, and why something is not; nothing before there is anything."""
+    desired: DesiredStateDocument | None = status.get("desired_state")  # an older daemon has none
+    if desired is None or (desired["manifest_version"] is None and desired["next_poll_at"] is None):
+        return []
+    rows = [("Desired", "not known yet")]
+    if desired["manifest_version"] is not None and desired["fetched_at"] is not None:
+        adopted = desired["adopted"]
+        by = "not adopted yet" if adopted is None else f"adopted is {adopted}"
+        if adopted == desired["manifest_version"]:
+            by = "adopted"
+        count = desired["deployments"]
+        many = f"{count} deployment{'' if count == 1 else 's'}"
+        rows = [("Desired", f"version {desired['manifest_version']}, {many}, {by}")]
+        rows.append(("", f"since {_time(desired['fetched_at'], now)}"))
+        if not desired["complete"]:
+            rows.append(("", "A copy is damaged and is fetched again at the next poll."))
+    if desired["next_poll_at"] is not None:
+        rows.append(("", f"asked for next at {_time(desired['next_poll_at'], None)}"))
+    if (error := desired["error"]) is not None:
+        said = f' "{error["detail"]}"' if error["detail"] else ""
+        rows += [("Not taken", f"{error['code']}: {error['message']}{said}"), ("What helps", error["hint"])]
+    return rows
+
+
+def _outbox(status: StatusDocument, now: float | None) -> list[tuple[str, str]]:
+    """Return what waits for the WFM, if anything does; what is parked is a warning of its own."""
+    outbox = status["outbox"]
+    count = outbox["waiting"]
+    if not count and not outbox["last_error"]:
+        return []
+    said = f"{count} report{'' if count == 1 else 's'} of deployments wait{'s' if count == 1 else ''}"
+    if outbox["oldest"]:
+        said += f", the oldest since {_time(outbox['oldest'], now)}"
+    rows = [("Outbox", said)]
+    if error := outbox["last_error"]:
+        rows.append(("", f"{error['code']}: {error['message']} {error['detail']}".rstrip()))
+    if at := outbox["next_attempt_at"]:
+        rows.append(("", f"Next attempt at {_time(at, None)}."))
+    return rows
 
 
 def _row(label: str, words: str) -> str:

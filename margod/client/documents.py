@@ -62,9 +62,15 @@ class IdentitySummary(TypedDict):
 
 
 class IdentityDocument(IdentitySummary):
-    """The device's identity; `certificate` is PEM text, the device's own first."""
+    """The device's identity, and what it is known by to which WFM: all that is public.
+
+    `certificate` is PEM text, the device's own first; `root_ca` too, the trust anchors that the WFM is verified with.
+    """
 
     certificate: str
+    client_id: str | None
+    wfm_url: str | None
+    root_ca: str | None
 
 
 class AnchorDocument(TypedDict):
@@ -139,6 +145,46 @@ class RotationDocument(TypedDict):
     fingerprint: str | None
 
 
+class DesiredStateDocument(TypedDict):
+    """How it stands with what the WFM wants to run here."""
+
+    manifest_version: int | None
+    deployments: int | None
+    adopted: int | None
+    complete: bool
+    fetched_at: str | None
+    checked_at: str | None
+    next_poll_at: str | None
+    error: LastErrorDocument | None
+
+
+class DeploymentEntry(TypedDict):
+    """One deployment that is wanted; the digest is `sha256:` and 64 hexadecimal digits over its YAML."""
+
+    deploymentId: str
+    digest: str
+
+
+class DeploymentsDocument(TypedDict):
+    """What the WFM wants to run here, as it is mirrored; `adopted`: the version that the agent works by."""
+
+    manifestVersion: int
+    fetched_at: str
+    adopted: int | None
+    complete: bool
+    deployments: list[DeploymentEntry]
+
+
+class OutboxDocument(TypedDict):
+    """Reports of deployments that the WFM has not accepted."""
+
+    waiting: int
+    parked: int
+    oldest: str | None
+    next_attempt_at: str | None
+    last_error: LastErrorDocument | None
+
+
 class WarningDocument(TypedDict):
     """Something that does not stop margod but should be looked at."""
 
@@ -173,6 +219,8 @@ class StatusDocument(TypedDict):
     clock: ClockDocument
     downtime: DowntimeDocument
     rotation: RotationDocument | None
+    desired_state: DesiredStateDocument
+    outbox: OutboxDocument
     warnings: list[WarningDocument]
     started_at: str
 
@@ -196,6 +244,32 @@ class MessageDocument(TypedDict):
     """What was done."""
 
     message: str
+
+
+class ReportedDocument(TypedDict):
+    """A report of a deployment was taken: its number in the outbox."""
+
+    number: int
+
+
+class ReportDocument(TypedDict):
+    """One report; `parked` is the code of the reason, None while it waits to be sent."""
+
+    number: int
+    deployment_id: str
+    state: str
+    at: str
+    parked: str | None
+    detail: str
+    overtaken: bool
+
+
+class ReportsDocument(TypedDict):
+    """A page of the reports, and how many there are."""
+
+    waiting: int
+    parked: int
+    reports: list[ReportDocument]
 
 
 class ReloadDocument(TypedDict):

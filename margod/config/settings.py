@@ -16,6 +16,7 @@ from typing import Final
 import attrs
 
 from margod.config import values
+from margod.config.door import DoorSettings
 from margod.config.setting import Setting
 from margod.config.setting import section as _section
 from margod.config.setting import setting as _setting
@@ -172,6 +173,18 @@ class StateSettings:
 
 
 @attrs.frozen(kw_only=True)
+class OutboxSettings:
+    """How reports of deployments are kept for the WFM."""
+
+    supersede_after: float = _setting(
+        values.duration("1s", "365d", off=True),
+        600.0,
+        "When the WFM was out of reach for longer, of the states that a deployment went through meanwhile only the "
+        "newest is sent, besides installed, failed and removed, which always are; off: every one is.",
+    )
+
+
+@attrs.frozen(kw_only=True)
 class LocalSettings:
     """Where the local sockets are."""
 
@@ -225,7 +238,9 @@ class Config:
     onboarding: Onboarding = _section(Onboarding)
     schedule: Schedule = _section(Schedule)
     state: StateSettings = _section(StateSettings)
+    outbox: OutboxSettings = _section(OutboxSettings)
     local: LocalSettings = _section(LocalSettings)
+    door: DoorSettings = _section(DoorSettings)
     log: Log = _section(Log)
 
 

@@ -79,7 +79,7 @@ class Handler:
         body = await request.read()
         fields = json.dumps(message.fields)
         number = self._registry.record(route.name, message.method, _printable(message.target), fields, body)
-        fault = self._faults.next_request(route.name)
+        fault = self._faults.next_request(route.name, route.deployment_id)
         if fault is not None and fault.when == "before":
             self._report(message, fault.action, f"fault before the request was looked at: {fault.action}")
             return await carry_out(fault, request, None)
@@ -90,8 +90,17 @@ class Handler:
         return await carry_out(fault, request, answer) if fault is not None else answer
 
     def _response(self, decision: Decision) -> web.Response:
+        if decision.body:
+            return web.Response(
+                status=decision.status,
+                headers=decision.headers,
+                body=decision.body,
+                content_type=decision.content_type,
+            )
         if decision.document is None:
-            return web.Response(status=decision.status, headers=decision.headers)
+            body = b"null" if decision.says_null else None
+            kind = decision.content_type if body else None
+            return web.Response(status=decision.status, headers=decision.headers, body=body, content_type=kind)
         plain = self._plain_errors and decision.status >= 400
         return web.Response(
             status=decision.status,

@@ -1,10 +1,11 @@
 """The server side of the control socket (0600, in the directory): what a person or a test can make the WFM do.
 
-GET  /v1/info /v1/clients /v1/devices /v1/requests /v1/stats /v1/faults
+GET  /v1/info /v1/clients /v1/devices /v1/statuses /v1/requests /v1/stats /v1/faults /v1/deployments /v1/spoils
 POST /v1/clients/{id}/approve|reject|forget     id: request number, fingerprint prefix, client id
 POST /v1/upload (body: a certificate)  /v1/faults  /v1/stats/reset  /v1/connections/close
 POST /v1/ca/offer|present|swap|back
-DELETE /v1/faults
+PUT /v1/deployments/{id} (body: YAML)  /v1/spoils (body: a list of names)
+DELETE /v1/faults /v1/deployments/{id}
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from aiohttp import web
 from margod.devwfm import certificates
 from margod.devwfm.app import Stats
 from margod.devwfm.control import SOCKET, address
+from margod.devwfm.desired import Desired
 from margod.devwfm.faults import CONNECTION_ACTIONS, Fault, FaultBox
 from margod.devwfm.problems import Ambiguous, DevWfmError, NotFound, NotPossible
 from margod.devwfm.registry import Client, Registry
@@ -29,6 +31,8 @@ from margod.devwfm.registry import Client, Registry
 
 class Controlled(Protocol):
     """What the control socket needs of the server besides registry, faults and counts."""
+
+    desired: Desired
 
     def info(self) -> dict[str, object]:
         """Return where it listens and how it was started."""
@@ -50,16 +54,18 @@ class ControlServer:
         self._faults = faults
         self._stats = stats
         self._server = server
+        self._desired = server.desired
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
         """Bind the socket (a stale one is removed: the directory is locked by us) and serve."""
-        app = web.Application(middlewares=[_errors])
+        app = web.Application(middlewares=[_errors], client_max_size=2 << 20)
         app.add_routes(
             [
                 web.get("/v1/info", self._info),
                 web.get("/v1/clients", self._clients),
                 web.get("/v1/devices", self._devices),
+                web.get("/v1/statuses", self._statuses),
                 web.get("/v1/requests", self._requests),
                 web.get("/v1/stats", self._show_stats),
                 web.get("/v1/faults", self._show_faults),
@@ -70,6 +76,11 @@ class ControlServer:
                 web.post("/v1/stats/reset", self._reset),
                 web.post("/v1/connections/close", self._close),
                 web.post("/v1/ca/{act}", self._turn_ca),
+                web.get("/v1/deployments", self._deployments),
+                web.put("/v1/deployments/{id}", self._deploy),
+                web.delete("/v1/deployments/{id}", self._remove),
+                web.get("/v1/spoils", self._show_spoils),
+                web.put("/v1/spoils", self._spoil),
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
@@ -104,6 +115,9 @@ class ControlServer:
     async def _devices(self, _request: web.Request) -> web.Response:
         devices = self._registry.devices()
         return web.json_response({"devices": [{**d, "manifest": json.loads(str(d["manifest"]))} for d in devices]})
+
+    async def _statuses(self, _request: web.Request) -> web.Response:
+        return web.json_response({"statuses": self._registry.statuses.all()})
 
     async def _requests(self, _request: web.Request) -> web.Response:
         shown = []
@@ -143,6 +157,28 @@ class ControlServer:
 
     async def _turn_ca(self, request: web.Request) -> web.Response:
         return web.json_response(self._server.turn_ca(request.match_info["act"]))
+
+    async def _deployments(self, _request: web.Request) -> web.Response:
+        return web.json_response(self._desired.public())
+
+    async def _deploy(self, request: web.Request) -> web.Response:
+        return web.json_response(self._desired.deploy(request.match_info["id"], await request.read()))
+
+    async def _remove(self, request: web.Request) -> web.Response:
+        return web.json_response(self._desired.remove(request.match_info["id"]))
+
+    async def _show_spoils(self, _request: web.Request) -> web.Response:
+        return web.json_response({"spoils": self._desired.spoils})
+
+    async def _spoil(self, request: web.Request) -> web.Response:
+        try:
+            names = json.loads(await request.read())
+        except ValueError:
+            raise DevWfmError("the body is not JSON") from None
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise DevWfmError("the body is not a list of names")
+        self._desired.spoil(names)
+        return web.json_response({"spoils": self._desired.spoils})
 
     async def _act(self, request: web.Request) -> web.Response:
         client = self._registry.find(request.match_info["id"])

@@ -18,32 +18,40 @@ from typing import Final
 from urllib.parse import unquote
 
 from margod.devwfm import certificates
+from margod.devwfm.desired import MANIFEST, Desired
 from margod.devwfm.dialects import Dialect
 from margod.devwfm.keys import PublicKey
 from margod.devwfm.registry import Client, Registry
-from margod.devwfm.schema import SchemaError, check_capabilities
+from margod.devwfm.schema import SchemaError, check_capabilities, check_status
+from margod.devwfm.statuses import BACK
 from margod.devwfm.verifier import DigestRefused, Message, Refused, field_value, verify
 from margod.model.capabilities import DEVICE_ID
 
 APPROVALS: Final = ("auto", "manual", "deny")
 PENDING: Final = (202, 403)
 
-MANIFEST: Final = "application/vnd.margo.manifest.v1+json"
-
 _DEPLOYMENTS: Final = re.compile(r"/api/v1/clients/([^/]+)/deployments")
+_STATUS: Final = re.compile(r"/api/v1/clients/([^/]+)/(deployments?)/([^/]+)/status")
+_DEPLOYMENT: Final = re.compile(r"/api/v1/clients/([^/]+)/deployments/([^/]+)/(sha256:[^/]+)")
+_BUNDLE: Final = re.compile(r"/api/v1/clients/([^/]+)/bundles/([^/]+)")
+_DESIRED: Final = frozenset({"deployments", "deployment", "bundle"})
 _CAPABILITIES: Final = re.compile(r"/api/v1/clients/([^/]+)/capabilities(?:/(.*))?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where a request goes: `certificate`, `onboarding`, `capabilities`, `deployments` or `other`.
+    """Where a request goes: `certificate`, `onboarding`, `capabilities`, `status`, `deployments` and what it names.
 
-    `device_id` is raw.
+    And `other`. `device_id` is raw, as are `deployment_id` and `digest` of what a manifest names. `segment` is what
+    stands before a deployment's id in a report: `deployments`, or `deployment` on earlier servers.
     """
 
     name: str
     client_id: str = ""
     device_id: str | None = None
+    deployment_id: str = ""
+    segment: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +65,10 @@ class Decision:
     fingerprint: str | None = None
     client_id: str | None = None
     content_type: str = "application/json"
+    says_null: bool = False
+    """Without a document: the body is `null`."""
+    body: bytes | None = None
+    """What is sent instead of a document."""
 
 
 class _Denied(Exception):
@@ -81,6 +93,13 @@ def route_of(prefix: str, target: str) -> Route:
         return Route("capabilities", unquote(match.group(1)), match.group(2))
     if match := _DEPLOYMENTS.fullmatch(path):
         return Route("deployments", unquote(match.group(1)))
+    if match := _STATUS.fullmatch(path):
+        client_id, segment, deployment_id = match.groups()
+        return Route("status", unquote(client_id), None, unquote(deployment_id), segment)
+    if match := _DEPLOYMENT.fullmatch(path):
+        return Route("deployment", unquote(match[1]), deployment_id=match[2], digest=match[3])
+    if match := _BUNDLE.fullmatch(path):
+        return Route("bundle", unquote(match[1]), digest=match[2])
     return Route("other")
 
 
@@ -99,6 +118,7 @@ class Wfm:
     ) -> None:
         """`roots` gives the CAs for download, DER; `retry_after` is said with 202, in seconds."""
         self._registry = registry
+        self.desired = Desired(registry)
         self._roots = roots
         self._dialect = dialect
         self._approval = approval
@@ -119,12 +139,14 @@ class Wfm:
                 return Decision(200, "root CA given", {"certificate": self._ca_text()})
             if route.name == "onboarding":
                 return self._onboard(message, body, now)
-            if route.name == "deployments":
-                return self._deployments(route, message, body, now)
+            if route.name == "status":
+                return self._status(route, message, body, now)
+            if route.name in _DESIRED:
+                return self._desired_state(route, message, body, now)
             return self._capabilities(route, message, body, now)
         except _Denied as denied:
             status = denied.status
-            if self._dialect.plain_errors and status in {401, 404, 422}:
+            if self._dialect.plain_errors and status in {401, 404, 422} and route.name not in {"deployment", "bundle"}:
                 status = 400
             return Decision(status, str(denied), self._says(str(denied)), client_id=route.client_id or None)
 
@@ -227,16 +249,52 @@ class Wfm:
         self._registry.report(route.client_id, device_id, json.dumps(document))
         return Decision(201, f"{device_id} reported", None, {}, client.fingerprint, route.client_id)
 
+    def _status(self, route: Route, message: Message, body: bytes, now: float) -> Decision:
+        """Take a report of any deployment: what an agent runs is its own affair here."""
+        client = self._client(route, message, body, now)
+        document = _json_object(body)
+        try:
+            check_status(document)
+        except SchemaError as error:
+            raise _Denied(422, str(error)) from None
+        if document["deploymentId"] != route.deployment_id:
+            raise _Denied(422, "deploymentId: not the one in the path")
+        status = document["status"]
+        assert isinstance(status, dict), "checked above"
+        state = str(status["state"])
+        came = self._registry.statuses.take(route.client_id, route.deployment_id, state, document)
+        says = f"{route.deployment_id} is {state}" + (" (went back)" if came == BACK else "")
+        accepted = self._dialect.status_accepted
+        null = accepted == 201
+        return Decision(accepted, says, None, {}, client.fingerprint, client.client_id, says_null=null)
+
     # Desired state
 
-    def _deployments(self, route: Route, message: Message, body: bytes, now: float) -> Decision:
-        """Nothing is ever to be deployed here: the manifest is empty (wire, section 1.4)."""
+    def _desired_state(self, route: Route, message: Message, body: bytes, now: float) -> Decision:
+        """Give the manifest, one deployment or the bundle (wire, section 1.4)."""
         client = self._client(route, message, body, now)
-        if self._dialect.exact_accept and field_value(message, "accept") != MANIFEST:
-            return Decision(500, f"Accept is not {MANIFEST}", self._says("internal error"), client_id=client.client_id)
-        manifest: dict[str, object] = {"manifestVersion": 1, "bundle": None, "deployments": []}
-        etag = {"ETag": f'"{hashlib.sha256(json.dumps(manifest).encode()).hexdigest()}"'}
-        return Decision(200, "desired state given", manifest, etag, client.fingerprint, client.client_id, MANIFEST)
+        hides = self._dialect.exact_accept
+        match route.name:
+            case "deployments" if hides and field_value(message, "accept") != MANIFEST:
+                says = f"Accept is not {MANIFEST}"
+                return Decision(500, says, self._says("internal error"), client_id=client.client_id)
+            case "deployments":
+                given = self.desired.manifest(route.client_id, field_value(message, "if-none-match"))
+            case "bundle":
+                given = self.desired.bundle(route.digest, hides_etag=hides)
+            case _:
+                given = self.desired.one(route.deployment_id, route.digest)
+        if given.status >= 400:
+            raise _Denied(given.status, given.verdict)
+        return Decision(
+            given.status,
+            given.verdict,
+            headers=given.headers,
+            fingerprint=client.fingerprint,
+            client_id=client.client_id,
+            content_type=given.content_type,
+            body=given.body,
+        )
 
     # Clients
 
@@ -261,9 +319,9 @@ class Wfm:
     # Helpers
 
     def _methods(self, route: Route) -> tuple[str, ...]:
-        if route.name in {"certificate", "deployments"}:
+        if route.name == "certificate" or route.name in _DESIRED:
             return ("GET",)
-        if route.name == "onboarding":
+        if route.name == "onboarding" or (route.name == "status" and route.segment == self._dialect.status_route):
             return ("POST",)
         if route.name == "capabilities" and (route.device_id is not None) == self._dialect.device_in_path:
             return ("POST", "PUT", "DELETE") if self._dialect.device_in_path else ("POST", "PUT")

@@ -24,6 +24,10 @@ class Dialect:
     """False: `/capabilities` alone, with properties.id equal to the client id, and nothing to unregister."""
     exact_accept: bool = False
     """True: 500 for the desired state unless Accept is exactly the manifest's media type."""
+    status_route: str = "deployments"
+    """The segment before a deployment's id where its status is reported; `deployment` on earlier servers."""
+    status_accepted: int = 200
+    """What a report is answered with; 201 has a body, `null`."""
     plain_errors: bool = False
     """True: `{"Error": ...}` as text/plain, 400 also for a bad signature and an unknown client."""
 
@@ -39,6 +43,8 @@ DIALECTS: Final = {
             old_names=True,
             encodings=("pem",),
             device_in_path=False,
+            status_route="deployment",
+            status_accepted=201,
             plain_errors=True,
         ),
         Dialect(
@@ -47,6 +53,7 @@ DIALECTS: Final = {
             onboarding_is_signed=False,
             checks_certificate=False,
             exact_accept=True,
+            status_accepted=201,
             plain_errors=True,
         ),
     )

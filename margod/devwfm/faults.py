@@ -20,13 +20,14 @@ from margod.devwfm.problems import DevWfmError
 
 REQUEST_ACTIONS: Final = ("answer", "hang", "cut", "garbage", "endless", "slow", "redirect")
 CONNECTION_ACTIONS: Final = ("certificate", "tls12", "silent", "plain", "reset")
-ROUTES: Final = ("all", "certificate", "onboarding", "capabilities", "deployments", "other")
+DESIRED: Final = ("deployments", "deployment", "bundle", "status")
+ROUTES: Final = ("all", "certificate", "onboarding", "capabilities", *DESIRED, "other")
 WHEN: Final = ("before", "after")
 KINDS: Final = ("expired", "not-yet-valid", "wrong-host", "self-signed", "other-ca")
 
 GARBAGE: Final = b"\x00\xffSSH-2.0-not http at all\x1b[2J\r\n\r\n"
 _TYPES: Final[dict[str, tuple[type, ...]]] = {
-    **dict.fromkeys(("action", "route", "when", "body", "location", "kind"), (str,)),
+    **dict.fromkeys(("action", "route", "when", "body", "location", "kind", "deployment"), (str,)),
     **dict.fromkeys(("times", "status"), (int,)),
     "seconds": (int, float),
 }
@@ -35,7 +36,10 @@ _BLOCK: Final = b"[" * 65_536
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault as it was asked for. `seconds` is the pause between two bytes of `slow`, >= 0."""
+    """One fault as it was asked for. `seconds` is the pause between two bytes of `slow`, >= 0.
+
+    With `deployment` only requests about that deployment meet it.
+    """
 
     action: str
     route: str = "all"
@@ -47,6 +51,7 @@ class Fault:
     location: str = ""
     kind: str = "expired"
     seconds: float = 1.0
+    deployment: str = ""
 
     @classmethod
     def from_json(cls, document: object) -> Fault:
@@ -116,9 +121,17 @@ class FaultBox:
         """Return what is armed, each with how often it is still to come (`left`, 0 for until cleared)."""
         return [{**fault.public(), "left": left} for fault, left in self._armed]
 
-    def next_request(self, route: str) -> Fault | None:
-        """Take the fault that the next request on `route` meets."""
-        return self._take(lambda f: f.action in REQUEST_ACTIONS and f.route in {"all", route})
+    def next_request(self, route: str, deployment: str = "") -> Fault | None:
+        """Take the fault that the next request on `route`, about `deployment` if any, meets."""
+
+        def fits(fault: Fault) -> bool:
+            return (
+                fault.action in REQUEST_ACTIONS
+                and fault.route in {"all", route}
+                and fault.deployment in {"", deployment}
+            )
+
+        return self._take(fits)
 
     def next_connection(self) -> Fault | None:
         """Take the fault that the next connection meets."""

@@ -1,4 +1,4 @@
-"""What the development WFM remembers: clients, their capabilities, and every request. SQLite in its directory.
+"""What the development WFM remembers: clients, their capabilities and reports, every request. SQLite in its directory.
 
 A commit survives SIGKILL. A client is one certificate; its states:
 
@@ -13,11 +13,14 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 from margod.devwfm.problems import Ambiguous, DevWfmError, NotFound, NotPossible
+from margod.devwfm.statuses import Statuses
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS clients (
@@ -30,6 +33,9 @@ CREATE TABLE IF NOT EXISTS requests (
   number INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, route TEXT NOT NULL, method TEXT NOT NULL,
   target TEXT NOT NULL, fields TEXT NOT NULL, body BLOB NOT NULL, status INTEGER, verdict TEXT NOT NULL DEFAULT '',
   fingerprint TEXT, client_id TEXT);
+CREATE TABLE IF NOT EXISTS deployments (deployment_id TEXT PRIMARY KEY, yaml BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS desired (version INTEGER NOT NULL);
+INSERT INTO desired SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM desired);
 """
 
 _COLUMNS: Final = "number, identity, fingerprint, certificate, subject, state, client_id, since"
@@ -63,6 +69,7 @@ class Registry:
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=NORMAL")
             self._database.executescript(_SCHEMA)
+            self.statuses = Statuses(self._database)
         except sqlite3.Error as error:
             raise DevWfmError(f"{file}: {error}") from None
 
@@ -125,6 +132,7 @@ class Registry:
     def forget(self, client: Client) -> None:
         """Forget the client and what it reported, as an emptied database would."""
         self._database.execute("DELETE FROM devices WHERE client_id = ?", (client.client_id,))
+        self.statuses.forget(client.client_id)
         self._database.execute("DELETE FROM clients WHERE number = ?", (client.number,))
 
     # Capabilities
@@ -156,6 +164,30 @@ class Registry:
         )
         return found
 
+    # Desired state
+
+    def desired(self) -> tuple[int, dict[str, bytes]]:
+        """Return the version of the desired state (1 and up) and its deployments, YAML by id, in order."""
+        version = self._database.execute("SELECT version FROM desired").fetchone()[0]
+        rows = self._database.execute("SELECT deployment_id, yaml FROM deployments ORDER BY deployment_id")
+        return int(version), dict(rows.fetchall())
+
+    def deploy(self, deployment_id: str, text: bytes) -> None:
+        """Want this deployment; the version rises unless nothing changes by it."""
+        if self.desired()[1].get(deployment_id) != text:
+            with self._together():
+                self._database.execute("INSERT OR REPLACE INTO deployments VALUES (?, ?)", (deployment_id, text))
+                self._database.execute("UPDATE desired SET version = version + 1")
+
+    def undeploy(self, deployment_id: str) -> bool:
+        """Want it no more; False if it was not wanted."""
+        if deployment_id not in self.desired()[1]:
+            return False
+        with self._together():
+            self._database.execute("DELETE FROM deployments WHERE deployment_id = ?", (deployment_id,))
+            self._database.execute("UPDATE desired SET version = version + 1")
+        return True
+
     # Requests
 
     def record(self, route: str, method: str, target: str, fields: str, body: bytes) -> int:
@@ -183,6 +215,12 @@ class Registry:
         return [dict(zip(columns, row, strict=True)) for row in cursor]
 
     # Helpers
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        self._database.execute("BEGIN")
+        yield
+        self._database.execute("COMMIT")
 
     def _one(self, where: str, value: str | int) -> Client | None:
         row = self._database.execute(f"SELECT {_COLUMNS} FROM clients WHERE {where}", (value,)).fetchone()  # noqa: S608 - constant

@@ -1,4 +1,5 @@
-"""The capabilities manifest: the published schema (`DeviceCapabilitiesManifest`), checked by hand.
+"""Capabilities and deployment status: the published schemas (`DeviceCapabilitiesManifest`,
+`DeploymentStatusManifest`), checked by hand.
 
 The tests hold it against jsonschema and the published file.
 """
@@ -31,6 +32,12 @@ def check_capabilities(document: object) -> None:
     _members(manifest, _MANIFEST, "", required=("apiVersion", "kind", "properties"))
 
 
+def check_status(document: object) -> None:
+    """Raise `SchemaError` for the first field of a deployment status (parsed JSON) that breaks the schema."""
+    required = ("apiVersion", "kind", "deploymentId", "status", "components")
+    _members(_object(document, ""), _STATUS_MANIFEST, "", required=required)
+
+
 def _properties(value: object, path: str) -> None:
     _members(_object(value, path), _PROPERTIES, path, required=("id", "vendor", "modelNumber", "serialNumber"))
 
@@ -46,6 +53,20 @@ def _peripheral(value: object, path: str) -> None:
 
 def _interface(value: object, path: str) -> None:
     _members(_object(value, path), {"type": _INTERFACE_KIND}, path, required=("type",))
+
+
+def _status(value: object, path: str) -> None:
+    _members(_object(value, path), {"state": _STATE, "error": _error}, path, required=("state",))
+
+
+def _component(value: object, path: str) -> None:
+    _members(
+        _object(value, path), {"name": _string, "state": _STATE, "error": _error}, path, required=("name", "state")
+    )
+
+
+def _error(value: object, path: str) -> None:
+    _members(_object(value, path), dict.fromkeys(("code", "source", "message"), _string), path, required=())
 
 
 def _members(found: dict[str, object], checks: dict[str, Check], path: str, *, required: tuple[str, ...]) -> None:
@@ -111,6 +132,8 @@ _CPU_KIND: Final = _one_of("amd64", "arm64", "arm")
 _PERIPHERAL_KIND: Final = _one_of("gpu", "display", "camera", "microphone", "speaker")
 _INTERFACE_KIND: Final = _one_of("ethernet", "wifi", "cellular", "bluetooth", "usb", "canbus", "rs232")
 
+_STATE: Final = _one_of("pending", "installing", "installed", "failed", "removing", "removed")
+
 _PROPERTIES: Final[dict[str, Check]] = {
     "id": _device_id,
     "vendor": _string,
@@ -130,4 +153,13 @@ _MANIFEST: Final[dict[str, Check]] = {
     "apiVersion": _string,
     "kind": _one_of("DeviceCapabilitiesManifest"),
     "properties": _properties,
+}
+
+_STATUS_MANIFEST: Final[dict[str, Check]] = {
+    "apiVersion": _string,
+    "kind": _one_of("DeploymentStatusManifest"),
+    "deploymentId": _string,
+    "deviceId": _device_id,
+    "status": _status,
+    "components": _list_of(_component),
 }

@@ -21,6 +21,7 @@ from aiohttp import web
 from margod.devwfm.app import Handler, Stats
 from margod.devwfm.controlserver import ControlServer
 from margod.devwfm.decisions import Wfm
+from margod.devwfm.desired import Desired
 from margod.devwfm.dialects import DIALECTS
 from margod.devwfm.faults import GARBAGE, Fault, FaultBox
 from margod.devwfm.pki import Pki
@@ -56,6 +57,7 @@ class DevServer:
         """Nothing is touched before `start`."""
         self.settings = settings
         self.stats = Stats()
+        self.desired: Desired
         self.faults = FaultBox()
         self.url = ""
         self.ca_file = settings.directory / "ca.pem"
@@ -146,6 +148,7 @@ class DevServer:
         self._stack.push_async_callback(http.shutdown, 0)
         listener = self._listen()
         self._stack.callback(listener.close)
+        self.desired = wfm.desired
         control = ControlServer(settings.directory, registry, self.faults, self.stats, self)
         self._stack.push_async_callback(control.stop)
         await control.start()

@@ -7,6 +7,10 @@ from typing import Final
 
 from aiohttp.web_response import Response
 
+ERROR_HEADER: Final = "Margod-Error"
+"""Says, with the error's code, that an answer is margod's own; what comes from the WFM through the door never bears it.
+"""
+
 _PLAIN: Final[dict[int, tuple[str, str]]] = {
     400: ("bad-request", "This is not a request that the local API understands."),
     403: ("not-permitted", "This user may not use the local socket."),
@@ -15,6 +19,10 @@ _PLAIN: Final[dict[int, tuple[str, str]]] = {
     408: ("request-timeout", "The request did not arrive in time."),
     413: ("request-too-large", "The request's body is larger than the local API reads."),
     500: ("internal-error", "margod failed to answer; its journal says more."),
+    505: (
+        "http-version",
+        "The door speaks HTTP/1.1 only: over HTTP/1.0 nobody could tell half an answer from a whole one.",
+    ),
     503: ("too-many-subscribers", "Too many callers are listening for events."),
     504: ("timed-out", "margod did not get this done in time; it may still happen."),
 }
@@ -33,6 +41,7 @@ def error_answer(status: int, code: str = "", message: str = "", hint: str = "",
     plain_code, plain_message = _PLAIN.get(status, _PLAIN[400 if status < 500 else 500])
     error = {"code": code or plain_code, "message": message or plain_message, "hint": hint}
     answer = document({"error": error}, status)
+    answer.headers[ERROR_HEADER] = error["code"]
     if close:
         answer.force_close()
     return answer

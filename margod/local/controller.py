@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
+
+from margod.model.door import Asked
+from margod.model.wire import Answer, Sink
 
 
 class Controller(Protocol):
@@ -20,6 +23,15 @@ class Controller(Protocol):
 
     def next_identity(self) -> dict[str, object] | None:
         """Return the identity document of what is onboarded beside the one in force, or None."""
+
+    def deployments(self) -> dict[str, object]:
+        """Return what is mirrored of the WFM's desired state. Raises MargodError while nothing is known."""
+
+    async def deployment(self, deployment_id: str) -> tuple[str, bytes]:
+        """Return digest (`sha256:...`) and YAML of a mirrored deployment. Raises MargodError if there is none."""
+
+    async def adopt_deployments(self, version: int) -> dict[str, object]:
+        """Store the version that the agent works by; return what is mirrored. Raises MargodError."""
 
     async def retry(self) -> dict[str, object]:
         """Bring the next attempt forward; return its answer. Raises MargodError if that cannot be done now."""
@@ -56,6 +68,24 @@ class Controller(Protocol):
 
     async def reset_clock(self) -> dict[str, object]:
         """Forget the stored floor of the clock and what was learnt about the time. Raises MargodError."""
+
+    async def report(self, deployment_id: str, body: bytes) -> dict[str, object]:
+        """Take a report of a deployment for the WFM; it is durable when this returns. Raises MargodError."""
+
+    async def reports(self, after: int) -> dict[str, object]:
+        """Return the reports behind the number `after` that the WFM has not accepted. Raises MargodError."""
+
+    async def retry_reports(self, number: int | None) -> dict[str, object]:
+        """Let a parked report, or all (None), wait to be sent again. Raises MargodError."""
+
+    async def drop_reports(self, number: int | None) -> dict[str, object]:
+        """Remove a parked report, or all (None). Raises MargodError."""
+
+    async def forward(self, asked: Asked, body: Callable[[], Awaitable[bytes]], into: Sink) -> Answer:
+        """Return the WFM's answer to another program; a success has gone `into` the sink. Raises DoorError.
+
+        `body` is called once, when it is this caller's turn; what it raises comes through.
+        """
 
     def changes(self) -> AsyncIterator[dict[str, object]]:
         """Yield the status document now and at every change; a slow consumer may get the latest only."""

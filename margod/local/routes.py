@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Final, TypeAlias, cast
 
 import structlog
-from aiohttp.web_protocol import RequestPayloadError
 from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import Response, StreamResponse
 
 from margod.local import routes_downtime
 from margod.local.answers import document, error_answer
-from margod.local.connection import HEAD_TIMEOUT, Connection
+from margod.local.connection import Connection
 from margod.local.controller import Controller
 from margod.local.events import EventStreams
+from margod.local.reading import read_body
+from margod.local.routes_deployments import deployment_routes
+from margod.local.routes_door import door_routes
+from margod.local.routes_outbox import outbox_routes
 from margod.local.routing import BODY_LIMIT, Access, Call, Handler, Route, Table
 from margod.local.sockets import Peer
 from margod.model.errors import MargodError
@@ -101,8 +104,11 @@ def routes(controller: Controller, streams: EventStreams) -> list[Route]:
         Route("GET", "/v1/identity/next", next_identity),
         Route("GET", "/v1/events", events),
         Route("GET", "/v1/openapi", openapi),
+        *deployment_routes(controller),
+        *door_routes(controller),
         *_actions(controller),
         *routes_downtime.routes(controller),
+        *outbox_routes(controller),
     ]
 
 
@@ -174,8 +180,7 @@ async def _answered(table: Table, access: Access, request: BaseRequest, peer: Pe
     methods, params = table.find(request.rel_url.raw_path)
     route = methods.get("GET" if request.method == "HEAD" else request.method)
     limit = BODY_LIMIT if route is None else route.body
-    await _expect(request, limit)
-    body = await _read_body(request, limit)
+    body: bytes | Response = b"" if limit is None else await read_body(request, limit)
     if isinstance(body, Response):
         return body
     if route is None:
@@ -201,31 +206,6 @@ def _refused(methods: Mapping[str, Route]) -> Response:
     answer = error_answer(405)
     answer.headers["Allow"] = ",".join([*methods, "HEAD"] if "GET" in methods else methods)
     return answer
-
-
-async def _read_body(request: BaseRequest, limit: int) -> bytes | Response:
-    """Return the body, or the refusal of one that is large or slow."""
-    if (request.content_length or 0) > limit:
-        return error_answer(413, close=True)
-    body = bytearray()
-    try:
-        async with asyncio.timeout(HEAD_TIMEOUT):
-            async for chunk in request.content.iter_any():
-                body += chunk
-                if len(body) > limit:
-                    return error_answer(413, close=True)
-    except TimeoutError:
-        return error_answer(408, close=True)
-    except RequestPayloadError:
-        return error_answer(400, close=True)
-    return bytes(body)
-
-
-async def _expect(request: BaseRequest, limit: int) -> None:
-    """Ask for a body that the caller holds back; too large a one is refused without being sent (RFC 9110, 10.1.1)."""
-    if request.headers.get("Expect", "").lower() == "100-continue" and (request.content_length or 0) <= limit:
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0
 
 
 def _connection(request: BaseRequest) -> Connection:

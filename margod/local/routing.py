@@ -48,8 +48,9 @@ Handler: TypeAlias = Callable[[Call], Awaitable[StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One method of one path. Segments in braces are parameters; `body` is the most bytes that are read of one.
+    """One method of one path. Segments in braces are parameters.
 
+    `body` is the most bytes that are read of one; None: the handler reads it itself, when it has room for it.
     `audited`: each call is put into the journal with who made it.
     """
 
@@ -57,7 +58,7 @@ class Route:
     path: str
     handler: Handler
     access: Access = EVERYWHERE
-    body: int = BODY_LIMIT
+    body: int | None = BODY_LIMIT
     audited: bool = False
 
 

@@ -5,6 +5,9 @@
     ├── StateInUse              another margod holds the state directory                          (exit 75)
     ├── StateUnusable           the state directory cannot be used: mode, owner, kind, format     (blocked)
     ├── StateNotWritable        a write failed: full, read-only, I/O error                        (goes on, retries)
+    ├── OutboxUnusable          the outbox cannot be read or written                              (goes on, retries)
+    ├── OutboxDamaged           the outbox is not what was written                                (a new one is begun)
+    ├── OutboxFull              there is no room for another report                               (507 to the agent)
     ├── IdentityError           key or certificate cannot be used                                 (blocked)
     ├── TrustError              the root CA is missing or cannot be used                          (untrusted)
     ├── SettingError            one value is wrong; the configuration collects these
@@ -76,6 +79,18 @@ class StateUnusable(MargodError):
 
 class StateNotWritable(MargodError):
     """A write to the state directory failed; what was stored before is still there."""
+
+
+class OutboxUnusable(MargodError):
+    """The outbox cannot be read or written now, or is a newer margod's; nothing in it was changed."""
+
+
+class OutboxDamaged(MargodError):
+    """The outbox is not what was written."""
+
+
+class OutboxFull(MargodError):
+    """The outbox has no room for another report."""
 
 
 class IdentityError(MargodError):

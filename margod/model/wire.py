@@ -49,7 +49,10 @@ class SignedRequest:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a WFM said. Header names are lower-case; `body` is complete and within the request's limit."""
+    """What a WFM said. Header names are lower-case; `body` is complete and within the request's limit.
+
+    Of an answer that went into a Sink `body` is empty.
+    """
 
     status: int
     headers: Mapping[str, str]
@@ -67,6 +70,19 @@ class TransportFailure:
     reason: Reason
     detail: str
     sent: bool
+
+
+class Sink(Protocol):
+    """Takes a successful answer (2xx) piece by piece, for whoever does not want it in memory whole.
+
+    What it raises ends the exchange.
+    """
+
+    async def begin(self, status: int, headers: Mapping[str, str]) -> None:
+        """Take the head, once, before any piece. Header names are lower-case."""
+
+    async def write(self, piece: bytes) -> None:
+        """Take the next piece of the body, and keep the server waiting until there is room for another."""
 
 
 class Signer(Protocol):

@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from margod.engine.messages import Cause, Woken
 from margod.model import reasons
+from margod.model.door import Asked
 from margod.model.errors import MargodError
 from margod.model.state import State
 from margod.model.text import duration, timestamp
+from margod.model.wire import Answer, Sink
 from margod.shell import status
 from margod.shell.actions import Actions
 from margod.shell.disk import Disk
 from margod.shell.finder import Finder
 from margod.shell.ground import Ground
 from margod.shell.lane import Lane
+from margod.shell.polling import DesiredState
+from margod.shell.reports import Reports
 from margod.shell.resetting import Order
 from margod.shell.rotation import Rotation
 from margod.shell.settings import Settings
 from margod.shell.situation import Warned
 from margod.shell.timekeeper import Timekeeper
 from margod.shell.work import Work
+
+if TYPE_CHECKING:
+    from margod.shell.door import Door
 
 log: Final = structlog.get_logger()
 
@@ -44,7 +52,10 @@ class Controls:
     _actions: Actions
     _rotation: Rotation
     _work: Work
+    _reports: Reports
+    _desired: DesiredState
     _finder: Finder
+    _door: Door | None = None
 
     def status(self) -> dict[str, object]:
         """Return the status document."""
@@ -56,7 +67,7 @@ class Controls:
         document = status.document(
             self._lane.condition,
             situation,
-            (*warnings, *renewing.warnings()),
+            (*warnings, *renewing.warnings(), *self._reports.warnings()),
             self._started_at,
             self._actions.offered,
             presented=renewing.presented,
@@ -79,13 +90,34 @@ class Controls:
 
     def identity(self) -> dict[str, object] | None:
         """Return the identity document."""
-        situation = self._actions.situation
-        return None if situation is None or situation.identity is None else status.identity_document(situation.identity)
+        known = self._actions.situation
+        return None if known is None or known.identity is None else status.identity_document(known.identity, known)
 
     def next_identity(self) -> dict[str, object] | None:
         """Return the identity document of the candidate, if there is one."""
         identity = self._rotation.identity()
-        return None if identity is None else status.identity_document(identity)
+        return None if identity is None else status.identity_document(identity, None)
+
+    async def forward(self, asked: Asked, body: Callable[[], Awaitable[bytes]], into: Sink) -> Answer:
+        """Have the WFM asked what another program on the device wants to know. Raises DoorError."""
+        if self._door is None:
+            from margod.shell.door import Door  # most devices have no program that asks
+
+            self._door = Door(self._ground, self._disk, self._work)
+        return await self._door.forward(asked, body, into)
+
+    def deployments(self) -> dict[str, object]:
+        """Return what the WFM wants to run here, as it is mirrored."""
+        return self._desired.deployments()
+
+    async def deployment(self, deployment_id: str) -> tuple[str, bytes]:
+        """Return digest and YAML of a mirrored deployment."""
+        return await self._desired.deployment(deployment_id)
+
+    async def adopt_deployments(self, version: int) -> dict[str, object]:
+        """Remember by which version of the desired state the agent works."""
+        await self._desired.adopt(version)
+        return self._desired.deployments()
 
     async def retry(self) -> dict[str, object]:
         """End the engine's wait early, as far as the WFM allows; with the root CA that is in its file by now."""
@@ -182,7 +214,30 @@ class Controls:
     async def reset(self, *, unregister: bool, new_identity: bool, wipe: bool) -> dict[str, object]:
         """End the enrolment and start again, or clear everything. Raises MargodError if it was not done."""
         order = Order(unregister, new_identity, wipe)
-        return {"message": await self._actions.resetting.ask(order, self._lane.look_again)}
+        if not wipe:
+            return {"message": await self._actions.resetting.ask(order, self._lane.look_again)}
+        await self._reports.let_go()
+        try:
+            return {"message": await self._actions.resetting.ask(order, self._lane.look_again)}
+        except MargodError:
+            self._reports.resume()
+            raise
+
+    async def report(self, deployment_id: str, body: bytes) -> dict[str, object]:
+        """Take a report of a deployment into the outbox."""
+        return await self._reports.report(deployment_id, body)
+
+    async def reports(self, after: int) -> dict[str, object]:
+        """Return what the outbox holds, a page of it."""
+        return await self._reports.listed(after)
+
+    async def retry_reports(self, number: int | None) -> dict[str, object]:
+        """Take parked reports up again."""
+        return await self._reports.retry(number)
+
+    async def drop_reports(self, number: int | None) -> dict[str, object]:
+        """Remove parked reports."""
+        return await self._reports.drop(number)
 
     async def reset_clock(self) -> dict[str, object]:
         """Forget the floor of the clock and what was learnt about the time."""
@@ -198,3 +253,7 @@ class Controls:
         await self._lane.look_again()
         self._lane.wake(Cause.OPERATOR)  # a person chose, for this device: no fleet has to be spread
         return answer
+
+    async def _shut_door(self) -> None:
+        if self._door is not None:
+            await self._door.close()

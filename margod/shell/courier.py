@@ -15,7 +15,7 @@ from margod.engine.timekeeping import OFFSET_FROM
 from margod.model import reasons
 from margod.model.errors import MargodError, TrustError
 from margod.model.reasons import Reason
-from margod.model.wire import Answer, Request, SignedRequest, TransportFailure
+from margod.model.wire import Answer, Request, SignedRequest, Sink, TransportFailure
 from margod.protocols import Context
 from margod.shell.disk import Disk
 from margod.shell.exchange import Exchange
@@ -63,19 +63,22 @@ class Courier:
         known = self.situation
         return known.facts.binding if known else ""
 
-    async def call(self, request: Request, *, seconds: float | None = None) -> Answer | TransportFailure:
+    async def call(
+        self, request: Request, *, seconds: float | None = None, into: Sink | None = None
+    ) -> Answer | TransportFailure:
         """Sign and send `request`, return what came of it. Raises nothing but CancelledError.
 
-        `seconds` (> 0) bounds the exchange instead of wfm.timeout. A request that waits for its turn is made for the
+        `seconds` (> 0) bounds the exchange instead of wfm.timeout. A success goes `into` a sink where there is one;
+        then wfm.timeout is for each piece of it (WfmClient.send). A request that waits for its turn is made for the
         enrolment that it was given under, or not at all.
         """
         binding = self.binding
         async with self._turn:
-            result = await self._call(request, seconds, binding)
+            result = await self._call(request, binding, seconds, into)
             situation = self.situation
             unknown = isinstance(result, TransportFailure) and result.reason is reasons.TLS_UNKNOWN_ISSUER
             if unknown and situation is not None and await self._exchange.adopt(situation):
-                result = await self._call(request, seconds, binding)
+                result = await self._call(request, binding, seconds, into)
             return result
 
     async def close(self) -> None:
@@ -84,7 +87,9 @@ class Courier:
         if client is not None:
             await client.close()
 
-    async def _call(self, request: Request, seconds: float | None, binding: str) -> Answer | TransportFailure:
+    async def _call(
+        self, request: Request, binding: str, seconds: float | None, into: Sink | None
+    ) -> Answer | TransportFailure:
         situation = self.situation
         if self._exchange.silent:
             return _unsent(reasons.DOWNTIME)
@@ -100,14 +105,21 @@ class Courier:
             return _unsent(error.reason, error.message)
         keeper = self._exchange.ground.keeper
         used = keeper.correction()
-        result = await self._ask(client, situation, place, request, seconds)
+        result = await self._ask(client, situation, place, request, seconds=seconds, into=into)
         refused = isinstance(result, Answer) and result.status in (400, 401)
         if refused and abs(keeper.correction() - used) > OFFSET_FROM:
-            result = await self._ask(client, situation, place, request, seconds)
+            result = await self._ask(client, situation, place, request, seconds=seconds, into=into)
         return result
 
     async def _ask(
-        self, client: WfmClient, situation: Situation, place: Place, request: Request, seconds: float | None
+        self,
+        client: WfmClient,
+        situation: Situation,
+        place: Place,
+        request: Request,
+        *,
+        seconds: float | None,
+        into: Sink | None,
     ) -> Answer | TransportFailure:
         ground, identity = self._exchange.ground, situation.identity
         assert identity is not None, "looked at by `situation`"
@@ -121,7 +133,7 @@ class Courier:
             if self._exchange.silent:
                 return _unsent(reasons.DOWNTIME)
             log.debug("request", lane=self._lane, method=signed.method, url=signed.url)
-            result = await client.send(signed, seconds=seconds)
+            result = await client.send(signed, seconds=seconds, into=into)
             ground.keeper.take(result)
             if isinstance(result, Answer):
                 log.debug("answer", lane=self._lane, status=result.status, bytes=len(result.body))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from margod import __version__
+from margod import __version__, trust
 from margod.identity import Identity
 from margod.model.state import Condition, State
 from margod.model.text import timestamp
@@ -87,9 +87,18 @@ def document(
     }
 
 
-def identity_document(identity: Identity) -> Document:
-    """Return what is public of the identity, with the certificate (local/openapi.yaml, `Identity`)."""
-    return {"certificate": identity.chain_pem.decode("ascii"), **_identity(identity)}
+def identity_document(identity: Identity, known: Situation | None) -> Document:
+    """Return what is public of the identity, with the certificate and with what it is known by to whom.
+
+    (local/openapi.yaml, `IdentityDocument`)
+    """
+    return {
+        "certificate": identity.chain_pem.decode("ascii"),
+        **_identity(identity),
+        "client_id": known.client_id if known else None,
+        "wfm_url": known.url if known else None,
+        "root_ca": trust.to_pem(known.anchors).decode("ascii") if known and known.anchors else None,
+    }
 
 
 def systemd_line(condition: Condition) -> str:

@@ -7,7 +7,7 @@ bytes mean. Every system call goes through the functions of `os`; a failed write
 from __future__ import annotations
 
 from margod.store.directories import commit_directory, drop_tree, finish_drop, move, remove_tree, sync_directory
-from margod.store.files import append_line, read_regular, sync_file, write_file
+from margod.store.files import append_line, place_file, read_regular, sync_file, write_file
 from margod.store.lasting import volatile
 from margod.store.shredding import shred_tree
 
@@ -17,6 +17,7 @@ __all__ = [
     "drop_tree",
     "finish_drop",
     "move",
+    "place_file",
     "read_regular",
     "remove_tree",
     "shred_tree",

@@ -20,6 +20,12 @@ def write_file(directory: Path, name: str, data: bytes, mode: int = 0o600) -> No
     When it returns, the new bytes survive a power cut. One writer at a time (the vault's lock). Raises
     StateNotWritable; the old file is then still there, except where only the last sync failed.
     """
+    place_file(directory, name, data, mode)
+    sync_directory(directory)
+
+
+def place_file(directory: Path, name: str, data: bytes, mode: int = 0o600) -> None:
+    """Do as `write_file`, but leave the name to a `sync_directory` that follows: for many files that count together."""
     path, new = directory / name, aside(directory, name)
     with translated(path):
         try:
@@ -29,7 +35,6 @@ def write_file(directory: Path, name: str, data: bytes, mode: int = 0o600) -> No
         except OSError:
             remove_quietly(new)
             raise
-    sync_directory(directory)
 
 
 def append_line(path: Path, line: bytes, size: int) -> bool:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from margod.vault.answerlog import Entry
 from margod.vault.generation import RECORD_LIMIT
 from margod.vault.loading import Finding, peek
+from margod.vault.mending import set_aside
 from margod.vault.vault import Vault
 from margod.vault.wiping import clear
 
-__all__ = ["RECORD_LIMIT", "Entry", "Finding", "Vault", "clear", "peek"]
+__all__ = ["RECORD_LIMIT", "Entry", "Finding", "Vault", "clear", "peek", "set_aside"]

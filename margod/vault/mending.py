@@ -28,7 +28,7 @@ def mend(directory: Path, found: Loaded) -> tuple[bool, list[Finding]]:
     for name in found.leftovers:
         _attempt(findings, partial(_sweep, directory, name))
     for name in found.broken:
-        _attempt(findings, partial(_set_aside, directory, name))
+        _attempt(findings, partial(set_aside, directory, name))
     if found.log_broken is not None:
         clean = _attempt(findings, partial(_mend_log, directory, found))
     _sync(directory, found, findings)
@@ -65,11 +65,12 @@ def _mend_log(directory: Path, found: Loaded) -> None:
         holder = _quarantine(directory)
         write_file(holder, _free(holder, LOG).name, found.log_broken)
     else:
-        _set_aside(directory, LOG)
+        set_aside(directory, LOG)
     write_file(directory, LOG, b"".join(line.raw for line in found.lines))
 
 
-def _set_aside(directory: Path, name: str) -> None:
+def set_aside(directory: Path, name: str) -> None:
+    """Move `directory/name` into the quarantine. Raises StateNotWritable."""
     move(directory / name, _free(_quarantine(directory), name))
 
 

@@ -7,7 +7,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -16,7 +16,7 @@ from yarl import URL
 
 from margod.model import reasons
 from margod.model.text import clean
-from margod.model.wire import Answer, SignedRequest, TransportFailure
+from margod.model.wire import Answer, SignedRequest, Sink, TransportFailure
 from margod.wfm.failures import AnswerMalformed, AnswerTooLarge, NotResent, cause, failure
 from margod.wfm.proxy import Connector, Proxy, Reached, through_proxy
 from margod.wfm.resolver import Resolver
@@ -34,6 +34,8 @@ HEADERS_LIMIT: Final = 64
 """Header fields of an answer."""
 HEADER_LIMIT: Final = 8_192
 """Bytes of one header field of an answer, and of its status line."""
+REFUSAL_LIMIT: Final = 65_536
+"""Bytes of an answer that is no success, where a success would have gone into a sink."""
 IDLE_LIMIT: Final = 15.0
 """Seconds for which an unused connection is kept: shorter than servers and firewalls keep theirs, so that our next
 request seldom races with their close."""
@@ -96,22 +98,29 @@ class WfmClient:
         self._sockets: list[socket.socket] = []
         self._closed = asyncio.Event()
 
-    async def send(self, request: SignedRequest, *, seconds: float | None = None) -> Answer | TransportFailure:
+    async def send(
+        self, request: SignedRequest, *, seconds: float | None = None, into: Sink | None = None
+    ) -> Answer | TransportFailure:
         """Send `request` and return what came of it. Raises nothing but CancelledError.
 
         `seconds` (> 0) bounds this exchange instead of the client's own `timeout`; waiting for the turn does not count.
         The URL goes out verbatim, its authority as the Host header (unless `request.headers` has one). Only https is
         spoken.
+
+        A success (2xx) goes `into` a sink where there is one: then `timeout` is for the head and for each further
+        piece, and `seconds` for them all. `request.limit` holds for it; every other answer is read whole, up to
+        `REFUSAL_LIMIT`.
         """
         if refusal := _unfit(request):
             return TransportFailure(reasons.CONNECT_FAILED, clean(refusal), sent=False)
         async with self._turn:
             if self._closed.is_set():
                 return TransportFailure(reasons.CONNECT_FAILED, "the client is closed", sent=False)
-            progress = _Progress()
+            whole = self._timeout if seconds is None else seconds
+            progress = _Progress(into, asyncio.get_running_loop().time() + whole)
             self._room.begin(request.limit)
             try:
-                async with asyncio.timeout(self._timeout if seconds is None else seconds) as self._deadline:
+                async with asyncio.timeout(whole if into is None else min(whole, self._timeout)) as self._deadline:
                     await self._settle()
                     return await self._exchange(request, progress)
             except Exception as error:  # the boundary: each foreign exception is translated here, once
@@ -155,9 +164,37 @@ class WfmClient:
             if response.status < 200:
                 # 101: nobody asked to switch; other 1xx are skipped by aiohttp; below 100 there are no statuses.
                 raise AnswerMalformed(f"the server answered with the status {response.status}")
-            body = await _bounded_body(response, request.limit)
+            body = await self._body(response, request.limit, progress)
             valid = self._connector.valid if self._connector else None
             return Answer(response.status, _headers(response), body, (self._clock or time.time)(), valid)
+
+    async def _body(self, response: aiohttp.ClientResponse, limit: int, progress: _Progress) -> bytes:
+        """Return the whole body; that of a success goes into the sink, if there is one."""
+        into = progress.into if response.status < 300 else None
+        bound = limit if into is progress.into else min(limit, REFUSAL_LIMIT)
+        announced = response.content_length
+        if announced is not None and announced > bound and not response.content.at_eof():
+            raise AnswerTooLarge(f"{announced} bytes announced, {bound} are read")
+        if into is None:
+            return b"".join([piece async for piece in _pieces(response, bound)])
+        self._extend(progress.ends)
+        await into.begin(response.status, _headers(response))
+        self._extend(self._next(progress))
+        async for piece in _pieces(response, limit):
+            self._extend(progress.ends)  # what the sink takes of the time is not the server's
+            await into.write(piece)
+            self._extend(self._next(progress))
+        return b""
+
+    def _next(self, progress: _Progress) -> float:
+        """Return when the server has to have sent something more, on the loop's clock."""
+        return min(asyncio.get_running_loop().time() + self._timeout, progress.ends)
+
+    def _extend(self, ends: float) -> None:
+        """Let the exchange under way last until then, unless the client was closed meanwhile."""
+        if self._closed.is_set() or self._deadline is None:
+            raise TimeoutError
+        self._deadline.reschedule(ends)
 
     def _failure(self, error: Exception, progress: _Progress) -> TransportFailure:
         if isinstance(error, OutsideValidity):  # on a connection that was opened, and closed before it was used
@@ -250,9 +287,10 @@ class _Connector(Connector):
 
 
 class _Progress:
-    """How far one exchange has come."""
+    """How far one exchange has come, where its success goes, and when it ends at the latest (the loop's clock)."""
 
-    def __init__(self) -> None:
+    def __init__(self, into: Sink | None, ends: float) -> None:
+        self.into, self.ends = into, ends
         self.sent = False
 
 
@@ -300,16 +338,14 @@ def _verbatim(request: SignedRequest) -> tuple[URL, dict[str, str]]:
     return URL(request.url, encoded=True), headers
 
 
-async def _bounded_body(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    announced = response.content_length
-    if announced is not None and announced > limit and not response.content.at_eof():
-        raise AnswerTooLarge(f"{announced} bytes announced, {limit} are read")
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > limit:
+async def _pieces(response: aiohttp.ClientResponse, limit: int) -> AsyncIterator[bytes]:
+    """Yield the body as it comes. Raises AnswerTooLarge instead of more than `limit` bytes."""
+    size = 0
+    async for piece in response.content.iter_any():
+        size += len(piece)
+        if size > limit:
             raise AnswerTooLarge(f"more than {limit} bytes")
-    return bytes(body)
+        yield piece
 
 
 def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from margod.deployments import outbox as outboxes
-from margod.deployments.outbox import Outbox, OutboxFull
-from margod.model.errors import StateNotWritable
+from margod.deployments.outbox import Outbox
+from margod.model.errors import OutboxDamaged, OutboxFull, OutboxUnusable
 
 
 @pytest.fixture
@@ -40,9 +40,9 @@ def put(outbox: Outbox, *states: str, deployment: str = "d", at: float = 0.0) ->
 def waiting(outbox: Outbox) -> list[str]:
     """Return the states that would be sent, in order, and send them."""
     found = []
-    while item := outbox.next():
-        found.append(f"{item.deployment_id}:{item.state}")
-        outbox.sent(item.number)
+    while items := outbox.upcoming(1, 0):
+        found.append(f"{items[0].deployment_id}:{items[0].state}")
+        outbox.sent([items[0].number])
     return found
 
 
@@ -51,11 +51,8 @@ def test_in_order_and_over_a_restart(file: Path, outbox: Outbox) -> None:
     put(outbox, "pending", "installing", "installed")
     outbox.close()
     again = Outbox(file)
-    item = again.next()
-    assert item is not None
-    assert (item.body, item.final, item.tries) == (b"pending", False, 0)
-    again.tried(item.number)
-    assert again.items()[0].tries == 1
+    (item,) = again.upcoming(1, 0)
+    assert (item.body, item.final, item.at) == (b"pending", False, 0.0)
     assert waiting(again) == ["d:pending", "d:installing", "d:installed"]
     assert len(again) == 0
     again.close()
@@ -72,23 +69,25 @@ def test_parked_and_taken_up_again(outbox: Outbox) -> None:
     first, second, third = put(outbox, "pending", "installing", "installed")
     outbox.park(first, "report-refused", "HTTP 422: no")
     outbox.park(second, "report-refused", "HTTP 400")
-    assert (outbox.items()[0].parked, outbox.items()[0].detail) == ("report-refused", "HTTP 422: no")
-    item = outbox.next()
-    assert item is not None
-    assert item.number == third
+    assert (outbox.listed()[0].parked, outbox.listed()[0].detail) == ("report-refused", "HTTP 422: no")
+    assert [item.number for item in outbox.upcoming(9, 99)] == [third]
+    assert (outbox.tally().waiting, outbox.tally().parked) == (1, 2)
     assert outbox.drop(third) == 0, "what waits is not dropped"
     assert (outbox.drop(second), outbox.drop(second)) == (1, 0)
-    assert (outbox.retry(), outbox.retry()) == (1, 0)
+    assert [outbox.retry(), outbox.retry()] == [(1, 0), (0, 0)]
     assert waiting(outbox) == ["d:pending", "d:installed"]
 
 
 def test_superseded(outbox: Outbox) -> None:
-    """Of a run only the newest stays, finals always, other deployments untouched, young ones untouched."""
+    """Of a run only the newest stays, finals always, other deployments untouched; what is parked overtakes nothing."""
     put(outbox, "pending", "installing", "installed", "removing", at=10.0)
     put(outbox, "pending", deployment="other", at=10.0)
-    put(outbox, "pending", "installing", at=50.0)
-    assert outbox.supersede(20.0) == 3
-    assert waiting(outbox) == ["d:installed", "other:pending", "d:pending", "d:installing"]
+    put(outbox, "pending", "installing")
+    (parked,) = put(outbox, "removing")
+    outbox.park(parked, "report-refused", "")
+    assert outbox.supersede() == 4
+    assert waiting(outbox) == ["d:installed", "other:pending", "d:installing"]
+    assert len(outbox) == 1
 
 
 def test_bounded(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,14 +96,14 @@ def test_bounded(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = put(outbox, "pending", "installing", "installed")
     with pytest.raises(OutboxFull):
         put(outbox, "removing")
-    outbox.sent(numbers[0])
+    outbox.sent(numbers[:1])
     put(outbox, "removing")
 
 
 def test_numbers_are_never_used_again(outbox: Outbox) -> None:
     """A number in a log or on a command line means one report for ever."""
     (number,) = put(outbox, "pending")
-    outbox.sent(number)
+    outbox.sent([number])
     assert put(outbox, "pending")[0] > number
 
 
@@ -113,8 +112,9 @@ def test_a_disk_that_refuses(file: Path, outbox: Outbox) -> None:
     put(outbox, "pending")
     other = sqlite3.connect(file, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
+    assert outbox._db is not None
     outbox._db.execute("PRAGMA busy_timeout=0")
-    with pytest.raises(StateNotWritable, match="outbox"):
+    with pytest.raises(OutboxUnusable, match="locked"):
         put(outbox, "installing")
     other.execute("ROLLBACK")
     other.close()
@@ -124,8 +124,64 @@ def test_a_disk_that_refuses(file: Path, outbox: Outbox) -> None:
 def test_no_database(file: Path) -> None:
     """A file that is none is an error that says so."""
     file.write_bytes(b"not a database" * 100)
-    with pytest.raises(StateNotWritable, match="not a database"):
+    with pytest.raises(OutboxDamaged, match="not a database"):
         Outbox(file)
+
+
+def test_bounded_in_bytes(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many bytes are held and no more, and those that go make room."""
+    monkeypatch.setattr(outboxes, "SIZE_LIMIT", 16)
+    (first,) = put(outbox, "pending")
+    put(outbox, "removing")
+    with pytest.raises(OutboxFull):
+        put(outbox, "failed")
+    outbox.park(first, "report-refused", "")
+    assert outbox.drop() == 1
+    put(outbox, "failed")
+
+
+def test_of_one_enrolment(outbox: Outbox) -> None:
+    """What waits for any enrolment becomes the present one's; another's is parked, and comes back with it."""
+    put(outbox, "pending")
+    assert outbox.claim("here") == 0
+    outbox.put("d", "installed", final=True, body=b"{}", at=0.0, binding="here")
+    assert outbox.claim("there") == 2
+    assert {item.parked for item in outbox.listed()} == {"report-of-other-enrolment"}
+    assert outbox.upcoming(9, 99) == []
+    assert outbox.claim("here") == 0
+    assert waiting(outbox) == ["d:pending", "d:installed"]
+    outbox.put("d", "removed", final=True, body=b"{}", at=0.0, binding="here")
+    outbox.claim("there")
+    assert outbox.retry(None, "there") == (1, 0), "a person may have it sent there all the same"
+    assert outbox.claim("there") == 0
+    assert waiting(outbox) == ["d:removed"]
+
+
+def test_overtaken(outbox: Outbox) -> None:
+    """Once a later report of the deployment was accepted, an older one that was parked does not take its place."""
+    first, second, third = put(outbox, "pending", "installing", "installed")
+    (other,) = put(outbox, "pending", deployment="other")
+    for number in (first, second, other):
+        outbox.park(number, "report-refused", "HTTP 422")
+    assert outbox.retry(second) == (1, 0)
+    outbox.sent([third])
+    assert [(item.number, item.parked) for item in outbox.listed() if item.overtaken] == [
+        (first, "report-refused"),
+        (second, "report-overtaken"),
+    ]
+    assert outbox.retry() == (1, 2)
+    assert waiting(outbox) == ["other:pending"]
+    assert outbox.drop() == 2
+
+
+def test_a_page_at_a_time(outbox: Outbox) -> None:
+    """The list comes in pages without bodies, what is sent by number and by bytes; one at least."""
+    numbers = put(outbox, *["pending"] * 5)
+    assert [item.number for item in outbox.listed(numbers[1], 2)] == numbers[2:4]
+    assert outbox.listed()[0].body == b""
+    assert len(outbox.upcoming(9, 14)) == 2
+    assert len(outbox.upcoming(2, 99)) == 2
+    assert len(outbox.upcoming(9, 1)) == 1
 
 
 CHILD = """
@@ -146,5 +202,5 @@ def test_what_was_acknowledged_survives_sigkill(file: Path) -> None:
         os.kill(child.pid, signal.SIGKILL)
         said += [int(line) for line in child.stdout if line.endswith("\n")]
     outbox = Outbox(file)
-    assert {item.number for item in outbox.items()} >= set(said)
+    assert {item.number for item in outbox.listed()} >= set(said)
     outbox.close()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from margod.model import reasons
 from margod.model.outcome import Kind, Outcome, Step
+from margod.model.report import About, Reply
 from margod.model.wire import Answer, Auth, Request, SignedRequest, Signer, TransportFailure
 from margod.protocols import Context, classify
 from margod.protocols.answers import read_object
@@ -17,6 +18,7 @@ class TokenLike:
 
     name = "token-like"
     enrols = True
+    readable: tuple[str, ...] = ()
 
     def forms(self, step: Step) -> tuple[str, ...]:
         """Return the one form."""
@@ -44,6 +46,34 @@ class TokenLike:
         if isinstance(result, Answer) and result.status in (200, 201):
             return Outcome(Kind.ACCEPTED, reasons.ENROLLED, records=self._records(step, context, read_object(result)))
         return classify.refusal(step, result)
+
+    def report_forms(self) -> tuple[str, ...]:
+        """Return the one form."""
+        return ("only",)
+
+    def report_request(self, form: str, context: Context, deployment_id: str, body: bytes) -> Request:
+        """Return a request."""
+        return Request("POST", f"/{deployment_id}", Auth.NONE, body=body)
+
+    def report_reply(self, result: Answer | TransportFailure) -> Reply:
+        """Take everything for acceptance."""
+        return Reply(About.TAKEN, Outcome(Kind.ACCEPTED, reasons.ENROLLED))
+
+    def forwarded(self, method: str, path: str, headers: Mapping[str, str], body: bytes, limit: int) -> Request:
+        """Send what another program asks for as it is."""
+        return Request(method, path, Auth.NONE, headers, body, limit)
+
+    def poll(self, context: Context, etag: str) -> Request:
+        """Ask for the desired state."""
+        return Request("GET", "/desired", Auth.NONE, {"If-None-Match": etag} if etag else {})
+
+    def bundle(self, context: Context, digest: str) -> Request:
+        """Ask for an archive."""
+        return Request("GET", f"/desired/{digest}", Auth.NONE)
+
+    def deployment(self, context: Context, deployment_id: str, digest: str) -> Request:
+        """Ask for one deployment."""
+        return Request("GET", f"/desired/{deployment_id}/{digest}", Auth.NONE)
 
     def authenticate(self, request: Request, base: str, signer: Signer, created: int) -> SignedRequest:
         """Send it as it is."""

@@ -103,7 +103,7 @@ async def test_a_small_body_is_dropped(status_path: Path) -> None:
 async def test_slow_requests(status_path: Path, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pins that a request which does not end is hung up on after its time, though single bytes keep coming."""
     monkeypatch.setattr(limits, "HEAD_TIMEOUT", 0.5)
-    monkeypatch.setattr("margod.local.routes.HEAD_TIMEOUT", 0.5)
+    monkeypatch.setattr("margod.local.reading.HEAD_TIMEOUT", 0.5)
     async with connected(status_path) as (reader, writer):
         writer.write(sent)
         started = time.monotonic()

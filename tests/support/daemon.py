@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -21,6 +22,19 @@ TIMEOUT: Final = 30.0
 
 QUIET: Final = "discovery: {enabled: false}"
 """In the configuration: without a URL nothing is looked for, whatever else announces itself on this machine."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer of a local socket, as it came."""
+
+    status: int
+    headers: dict[str, str]
+    body: str
+
+    def json(self) -> Any:
+        """Return the document in it."""
+        return json.loads(self.body)
 
 
 class Daemon:
@@ -45,7 +59,7 @@ class Daemon:
         """Write the configuration; a running daemon learns of it by `reload`."""
         lines = ["log: {level: debug}"]
         lines += [] if "state:" in yaml else ["state: {allow_volatile: true}"]  # wherever the tests' files are
-        # The desired state is asked for where a test wants it: otherwise all requests are the enrolment's.
+        # Nobody asks for the desired state unless a test wants it: what the server sees is the enrolment alone.
         lines += [] if "schedule:" in yaml else ["schedule: {polling: {rate: off}}"]
         lines += [f'wfm: {{url: "{url}", timeout: 5s}}'] if url else []
         lines += [f"trust: {{ca_file: {ca_file}}}"] if ca_file else []
@@ -132,14 +146,33 @@ class Daemon:
         """Have it make the next attempt now."""
         return await self.post("/v1/retry")
 
+    async def report(self, deployment_id: str, document: object) -> dict[str, Any]:
+        """Report a deployment as a local agent does; return the answer."""
+        body = document if isinstance(document, bytes) else json.dumps(document).encode()
+        return await self._call("PUT", f"/v1/deployments/{deployment_id}/status", "agent/agent.sock", body)
+
     async def post(self, path: str) -> dict[str, Any]:
         """Ask the admin socket for something."""
         return await self._call("POST", path, "admin/admin.sock")
 
-    async def _call(self, method: str, path: str, name: str) -> dict[str, Any]:
+    async def answer(self, method: str, path: str, body: str = "", *, socket: str = "agent/agent.sock") -> Reply:
+        """Ask the agent socket, or another one."""
+        reader, writer = await asyncio.open_unix_connection(self.runtime / socket)
+        head = f"{method} {path} HTTP/1.1\r\nHost: margod\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body.encode())
+        async with asyncio.timeout(TIMEOUT):
+            answer = await reader.read()
+        writer.close()
+        head, _, rest = answer.decode().partition("\r\n\r\n")
+        first, *lines = head.split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        return Reply(int(first.split()[1]), headers, rest)
+
+    async def _call(self, method: str, path: str, name: str, body: bytes = b"") -> dict[str, Any]:
         reader, writer = await asyncio.open_unix_connection(self.runtime / name)
-        length = "Content-Length: 0\r\n" if method == "POST" else ""
-        writer.write(f"{method} {path} HTTP/1.1\r\nHost: margod\r\nConnection: close\r\n{length}\r\n".encode())
+        length = f"Content-Length: {len(body)}\r\n" if method != "GET" else ""
+        head = f"{method} {path} HTTP/1.1\r\nHost: margod\r\nConnection: close\r\n{length}\r\n"
+        writer.write(head.encode() + body)
         async with asyncio.timeout(TIMEOUT):
             answer = await reader.read()
         writer.close()

@@ -148,6 +148,14 @@ class DevWfm:
         """Return what was reported: client_id, device_id, manifest, since."""
         return list((await self.control("GET", "/v1/devices"))["devices"])
 
+    async def statuses(self, deployment_id: str | None = None) -> list[dict[str, Any]]:
+        """Return every deployment status taken, oldest first, of one deployment or of all.
+
+        Each has number, client_id, deployment_id, state, came (first, forward, again, back), manifest, at.
+        """
+        found = (await self.control("GET", "/v1/statuses"))["statuses"]
+        return [one for one in found if deployment_id in {None, one["deployment_id"]}]
+
     async def requests(self, route: str | None = None) -> list[dict[str, Any]]:
         """Return every request so far, oldest first, of one route or of all.
 
@@ -168,6 +176,19 @@ class DevWfm:
     async def clear_faults(self) -> None:
         """Disarm every fault."""
         await self.control("DELETE", "/v1/faults")
+
+    async def deploy(self, deployment_id: str, text: str | bytes) -> dict[str, Any]:
+        """Want a deployment on every device; returns version and deployments."""
+        data = text if isinstance(text, bytes) else text.encode()
+        return dict(await self.control("PUT", f"/v1/deployments/{deployment_id}", data))
+
+    async def undeploy(self, deployment_id: str) -> dict[str, Any]:
+        """Want it no more."""
+        return dict(await self.control("DELETE", f"/v1/deployments/{deployment_id}"))
+
+    async def spoil(self, *names: str) -> None:
+        """Make these things wrong with the desired state, and these alone (`margod devwfm spoil list`)."""
+        await self.control("PUT", "/v1/spoils", list(names))
 
     async def rotate(self, act: str) -> dict[str, Any]:
         """Offer or present another CA (its root is `other-ca/ca.pem`): offer, present, swap, back."""

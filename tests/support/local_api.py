@@ -9,12 +9,14 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from margod.local import LocalServer
+from margod.model.door import Asked
 from margod.model.errors import MargodError
+from margod.model.wire import Answer, Sink
 
 FINGERPRINT = "ab" * 32
 IDENTITY: dict[str, object] = {
@@ -25,6 +27,14 @@ IDENTITY: dict[str, object] = {
     "not_before": "2026-01-01T00:00:00Z",
     "not_after": "2046-01-01T00:00:00Z",
     "source": "minted",
+}
+DIGEST = f"sha256:{'ef' * 32}"
+DEPLOYMENTS: dict[str, object] = {
+    "manifestVersion": 7,
+    "fetched_at": "2026-11-21T18:00:00Z",
+    "adopted": None,
+    "complete": True,
+    "deployments": [{"deploymentId": "pump", "digest": DIGEST}],
 }
 PEM = "-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n"
 STATUS: dict[str, object] = {
@@ -78,6 +88,17 @@ STATUS: dict[str, object] = {
     },
     "downtime": {"active": False, "until": None, "operator_until": None, "next_at": None},
     "rotation": None,
+    "desired_state": {
+        "manifest_version": 7,
+        "deployments": 1,
+        "adopted": None,
+        "complete": True,
+        "fetched_at": "2026-11-21T18:00:00Z",
+        "checked_at": "2026-11-21T18:01:00Z",
+        "next_poll_at": "2026-11-21T18:06:00Z",
+        "error": None,
+    },
+    "outbox": {"waiting": 0, "parked": 0, "oldest": None, "next_attempt_at": None, "last_error": None},
     "warnings": [{"code": "config-last-good", "message": "The configuration has errors.", "hint": "Mend it."}],
     "started_at": "2026-11-21T17:59:00Z",
 }
@@ -95,19 +116,40 @@ ROTATION: dict[str, object] = {
 }
 
 
+REPORT: dict[str, object] = {
+    "number": 1,
+    "deployment_id": "web",
+    "state": "installed",
+    "at": "2026-11-21T18:00:00Z",
+    "parked": None,
+    "detail": "",
+    "overtaken": False,
+}
+
+
 class SteeredController:
     """A Controller whose answers a test sets; `set` is a change that subscribers hear of."""
 
     def __init__(self) -> None:
         self.document = copy.deepcopy(STATUS)
         self.is_healthy = True
-        self.certificate: dict[str, object] | None = {**IDENTITY, "certificate": PEM}
+        self.certificate: dict[str, object] | None = {
+            **IDENTITY,
+            "certificate": PEM,
+            "client_id": "client-7",
+            "wfm_url": "https://wfm.example/prefix",
+            "root_ca": PEM,
+        }
         self.reloaded: dict[str, object] = {"result": "reloaded", "problems": []}
         self.failure: Exception | None = None
         self.retries = 0
         self.resets: list[dict[str, bool]] = []
         self.downtimes: list[float] = []
+        self.reported: list[tuple[str, bytes]] = []
         self.listeners = 0
+        self.asked: list[tuple[Asked, bytes]] = []
+        self.answer = Answer(404, {"content-type": "application/json"}, b"{}", 0.0)
+        self.passes: Callable[[Sink], Awaitable[None]] = self._nothing
         self._changed = asyncio.Condition()
 
     async def set(self, **changes: object) -> None:
@@ -188,10 +230,55 @@ class SteeredController:
             raise self.failure
         return {"message": "Forgotten."}
 
+    async def report(self, deployment_id: str, body: bytes) -> dict[str, object]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        self.reported.append((deployment_id, body))
+        return {"number": len(self.reported)}
+
+    async def reports(self, after: int) -> dict[str, object]:
+        held = [{**REPORT, "number": number + 1} for number in range(after, len(self.reported))]
+        return {"waiting": len(self.reported), "parked": 0, "reports": held}
+
+    async def retry_reports(self, number: int | None) -> dict[str, object]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        return {"message": f"Taken up again: {number}."}
+
+    async def drop_reports(self, number: int | None) -> dict[str, object]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        return {"message": f"Dropped: {number}."}
+
+    def deployments(self) -> dict[str, object]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        return DEPLOYMENTS
+
+    async def deployment(self, deployment_id: str) -> tuple[str, bytes]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        return DIGEST, f"kind: ApplicationDeployment # {deployment_id}\n".encode()
+
+    async def adopt_deployments(self, version: int) -> dict[str, object]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        return {**DEPLOYMENTS, "adopted": version}
+
     async def choose(self, instance: str) -> dict[str, object]:
         if isinstance(self.failure, MargodError):
             raise self.failure
         return {"instance": instance, "message": f"From now on {instance} is the WFM of this device."}
+
+    async def forward(self, asked: Asked, body: Callable[[], Awaitable[bytes]], into: Sink) -> Answer:
+        self.asked.append((asked, await body()))
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        await self.passes(into)
+        return self.answer
+
+    async def _nothing(self, into: Sink) -> None:
+        """The answer is not passed on in pieces."""
 
     async def changes(self) -> AsyncIterator[dict[str, object]]:
         await self._count(1)

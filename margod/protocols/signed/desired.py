@@ -12,8 +12,28 @@ MANIFEST: Final = "application/vnd.margo.manifest.v1+json"
 """The one value of Accept that every known server takes; one of them answers 500 to any other."""
 
 
-def manifest_request(client_id: str) -> Request:
-    """Return the request for the desired-state manifest of a client."""
+_ANY: Final = {"Accept": "*/*", "User-Agent": f"margod/{__version__}"}
+BUNDLE_LIMIT: Final = 8 << 20
+FILE_LIMIT: Final = 1 << 20
+"""Bytes of a bundle as it is sent, and of one deployment; more is not read."""
+
+
+def manifest_request(client_id: str, etag: str = "") -> Request:
+    """Return the request for the desired-state manifest of a client; with `etag` (opaque): if it is another one."""
     route = f"/api/v1/clients/{quote(client_id, safe='')}/deployments"
     headers = {"Accept": MANIFEST, "User-Agent": f"margod/{__version__}"}
+    if etag:
+        headers["If-None-Match"] = etag
     return Request("GET", route, Auth.SIGNATURE, headers, limit=1_048_576)
+
+
+def bundle_request(client_id: str, digest: str) -> Request:
+    """Return the request for the archive of this digest."""
+    route = f"/api/v1/clients/{quote(client_id, safe='')}/bundles/{digest}"
+    return Request("GET", route, Auth.SIGNATURE, _ANY, limit=BUNDLE_LIMIT)
+
+
+def deployment_request(client_id: str, deployment_id: str, digest: str) -> Request:
+    """Return the request for one deployment's YAML. `deployment_id` is one raw segment of a path already."""
+    route = f"/api/v1/clients/{quote(client_id, safe='')}/deployments/{deployment_id}/{digest}"
+    return Request("GET", route, Auth.SIGNATURE, _ANY, limit=FILE_LIMIT)

@@ -13,11 +13,14 @@ from urllib.parse import quote
 from margod import __version__
 from margod.model import reasons
 from margod.model.outcome import Kind, Outcome, Step
+from margod.model.report import Reply
 from margod.model.wire import Answer, Auth, Request, SignedRequest, Signer, TransportFailure
 from margod.protocols import Context, classify
 from margod.protocols.answers import CLIENT_ID, error_text, read_client_id, read_object
 from margod.protocols.signed import bodies, signature
-from margod.protocols.signed.desired import manifest_request
+from margod.protocols.signed.desired import bundle_request, deployment_request, manifest_request
+from margod.protocols.signed.forwarding import READABLE, forwarded
+from margod.protocols.signed.reporting import FORMS, status_reply, status_request
 
 ENROLMENT: Final = "enrolment.json"
 REPORT: Final = "report.json"
@@ -57,6 +60,7 @@ class Signed:
 
     name = "signed"
     enrols = True
+    readable = READABLE
 
     def __init__(self, dialect: Dialect, signed_as: signature.SignedAs = signature.AS_SENT) -> None:
         """Take the knobs; a knob that is set by hand is the only form there is."""
@@ -110,6 +114,18 @@ class Signed:
             case _:
                 assert_never(step)
 
+    def poll(self, context: Context, etag: str) -> Request:
+        """Build the request for the desired state; with `etag`, as it once came: if it is another one."""
+        return manifest_request(self._id(context), etag)
+
+    def bundle(self, context: Context, digest: str) -> Request:
+        """Build the request for the archive of all deployments of a manifest."""
+        return bundle_request(self._id(context), digest)
+
+    def deployment(self, context: Context, deployment_id: str, digest: str) -> Request:
+        """Build the request for one deployment of a manifest."""
+        return deployment_request(self._id(context), deployment_id, digest)
+
     def outcome(self, step: Step, form: str, context: Context, result: Answer | TransportFailure) -> Outcome:
         """Say what an answer or failure means."""
         if isinstance(result, Answer):
@@ -120,6 +136,22 @@ class Signed:
         if isinstance(result, Answer):
             return replace(outcome, other_form=self._other_form(step, form, result))
         return outcome
+
+    def report_forms(self) -> tuple[str, ...]:
+        """Return the specification's route, and that of earlier servers."""
+        return FORMS[:1] if self._dialect.mode == "spec" else FORMS
+
+    def report_request(self, form: str, context: Context, deployment_id: str, body: bytes) -> Request:
+        """Build the report of a deployment."""
+        return status_request(self._id(context), deployment_id, form, body)
+
+    def report_reply(self, result: Answer | TransportFailure) -> Reply:
+        """Say what came of it."""
+        return status_reply(result)
+
+    def forwarded(self, method: str, path: str, headers: Mapping[str, str], body: bytes, limit: int) -> Request:
+        """Build the request of another program."""
+        return forwarded(method, path, headers, body, limit)
 
     def authenticate(self, request: Request, base: str, signer: Signer, created: int) -> SignedRequest:
         """Make the request ready for the wire."""

@@ -1,0 +1,61 @@
+"""The routes that the door opens beside its own, as people write them; `model/door.py` has the rules."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+from margod.config.refusal import Refusal
+from margod.config.setting import setting as _setting
+from margod.config.values import Kind, Raw, refuse_type
+from margod.model.door import Rule, read_rule
+from margod.model.text import clean
+
+MOST: Final = 64
+"""Rules in the list."""
+
+_EXPECTED: Final = "METHOD /route, METHOD /route for USER ..., or a list of these"
+_SCHEMA: Final = {"type": "string", "pattern": "^(GET|POST|PUT|PATCH|DELETE) /[!-~]+( for [!-~]+( [!-~]+)*)?$"}
+
+
+def _read(raw: Raw) -> tuple[Rule, ...]:
+    if raw.type not in ("text", "list") or not raw.text:
+        raise refuse_type(raw, _EXPECTED, "quote each item of a list" if raw.type == "list" else "")
+    rules = tuple(dict.fromkeys(_one(text.strip()) for text in raw.text.split(",")))
+    if len(rules) > MOST:
+        raise Refusal(f"has more than {MOST} routes")
+    return rules
+
+
+def _one(text: str) -> Rule:
+    try:
+        return read_rule(text)
+    except ValueError as error:
+        raise Refusal(f"{clean(text, 90)!r}: {error}", "docs/agent.md has examples") from None
+
+
+def _write(rules: tuple[Rule, ...]) -> str | list[str]:
+    return str(rules[0]) if len(rules) == 1 else [str(rule) for rule in rules]
+
+
+RULES: Final = Kind(
+    _EXPECTED,
+    {"anyOf": [_SCHEMA, {"type": "array", "items": _SCHEMA, "minItems": 1, "maxItems": MOST}]},
+    _read,
+    _write,
+)
+"""One route or a list; the value is a tuple of rules."""
+
+
+@attrs.frozen(kw_only=True)
+class DoorSettings:
+    """What other programs on the device may ask the WFM through margod. Deployments and bundles may always be read."""
+
+    allow: tuple[Rule, ...] | None = _setting(
+        RULES,
+        None,
+        "More routes of the WFM's device API that programs of the group margod-agent may use in the device's name, for "
+        "everybody or for some users only: one, or a list. Onboarding, status and capabilities stay margod's own.",
+        example="POST /api/v1/clients/{clientId}/logs for collector",
+    )

@@ -1,0 +1,34 @@
+"""What the outbox holds, in words that need no database: loading SQLite costs memory that most devices never need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One report. `at` is when it came, Unix seconds; `parked` is the code of the reason, "" while it waits.
+
+    `binding` names the enrolment that it is for, "" as long as there is none. `overtaken`: the WFM has accepted a later
+    report of the same deployment.
+    """
+
+    number: int
+    deployment_id: str
+    state: str
+    final: bool
+    body: bytes
+    at: float
+    binding: str = ""
+    parked: str = ""
+    detail: str = ""
+    overtaken: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many reports wait and how many are parked, and when the oldest that waits came, Unix seconds."""
+
+    waiting: int = 0
+    parked: int = 0
+    oldest: float | None = None

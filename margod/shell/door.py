@@ -1,0 +1,163 @@
+"""The door: requests of other programs on the device go to the WFM in the device's name, by rules.
+
+Each user has one request under way at a time; those of different users go side by side, each over a connection of its
+own, a few of them overall. Which requests go through is decided in model/door.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pwd
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from margod.engine.audit import Audit
+from margod.model import reasons
+from margod.model.door import ANSWER_LIMIT, Asked, DoorClosed, DoorError, Opened, Rule, inwards, judge, named
+from margod.model.outcome import Kind, Step
+from margod.model.reasons import Side
+from margod.model.text import clean
+from margod.model.wire import Answer, Sink, TransportFailure
+from margod.protocols import Context
+from margod.shell.courier import Courier
+from margod.shell.disk import Disk
+from margod.shell.ground import Ground
+from margod.shell.work import Work
+
+TOGETHER: Final = 4
+"""Requests that are under way at a time: a connection of some 100 KiB each."""
+WAITING: Final = 8
+"""Requests of one user that may wait for that user's turn."""
+LONGEST: Final = 600.0
+"""Seconds for a whole answer; between two pieces of it wfm.timeout counts."""
+
+log: Final = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Queue:
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    held: int = 0
+
+
+class Door:
+    """What `ANY /v1/wfm/{path}` of the agent socket leads to."""
+
+    def __init__(self, ground: Ground, disk: Disk, work: Work) -> None:
+        """Forward by the configuration of `ground`, with couriers of `work`."""
+        self._ground, self._disk, self._work = ground, disk, work
+        self._audit = Audit()
+        self._queues: dict[int, _Queue] = {}
+        self._room = asyncio.Semaphore(TOGETHER)
+        self._all = [work.courier("door")]
+        self._free = [*self._all]
+
+    async def forward(self, asked: Asked, body: Callable[[], Awaitable[bytes]], into: Sink) -> Answer:
+        """Return the WFM's answer; a success has gone `into` the sink. `body` is read once it is this caller's turn.
+
+        Raises DoorError where there is no answer, and what `body` raises.
+        """
+        opened, headers = await self._opened(asked)
+        async with self._turn(asked.uid), self._courier() as courier:
+            context, binding = self._context(courier), courier.binding
+            generation = self._ground.generation
+            request = generation.forwarded(asked.method, opened.path, headers, await body(), ANSWER_LIMIT)
+            result = await courier.call(request, seconds=LONGEST, into=into)
+            outcome = generation.outcome(Step.CONFIRM, "spec", context, result)
+            if outcome.kind is Kind.UNKNOWN and opened.route in generation.readable:  # others may speak of other things
+                await self._work.heard(courier, binding, outcome, 0.0)
+        if isinstance(result, TransportFailure):
+            raise _unanswered(result)
+        return result
+
+    async def close(self) -> None:
+        """End what is under way and close every connection."""
+        await asyncio.gather(*(courier.close() for courier in self._all))
+
+    async def _opened(self, asked: Asked) -> tuple[Opened, dict[str, str]]:
+        """Return what goes to the WFM, and put it into the journal; or put there that it does not, and raise."""
+        try:
+            opened = judge(asked, self._client_id(), self._rules(), await self._uids())
+            headers = inwards(asked.headers)
+        except DoorClosed as error:
+            self._note("door-refused", asked, clean(asked.path), why=error.message)
+            raise
+        self._note("door", asked, opened.route)
+        return opened, headers
+
+    def _note(self, event: str, asked: Asked, route: str, **more: str) -> None:
+        method = clean(asked.method, 16)
+        key = (event, asked.uid) if more else (event, asked.uid, method, route)  # refused ones may differ without end
+        if count := self._audit.count(key, time.monotonic()):
+            who = {"uid": asked.uid, "gid": asked.gid, "pid": asked.pid}
+            log.info(event, method=method, route=route, count=count, **who, **more)
+
+    def _rules(self) -> list[Rule]:
+        own = [Rule("GET", route) for route in self._ground.generation.readable]
+        return [*own, *(self._ground.config.door.allow or ())]
+
+    async def _uids(self) -> dict[str, int]:
+        names = named(self._rules())
+        return await self._disk.run(lambda: _numbers(names)) if names else {}
+
+    def _client_id(self) -> str:
+        client_id = self._ground.generation.client_id(self._context(self._all[0]).records)
+        assert client_id is not None, "a courier has a context only once there is one"
+        return client_id
+
+    def _context(self, courier: Courier) -> Context:
+        if (context := courier.context) is None:
+            raise DoorError(reasons.NOT_ENROLLED, status=503)
+        return context
+
+    @asynccontextmanager
+    async def _turn(self, uid: int) -> AsyncIterator[None]:
+        """Wait for the turn of this user's requests. Raises DoorError where too many wait already."""
+        queue = self._queues.setdefault(uid, _Queue())
+        if queue.held > WAITING:
+            raise DoorError(reasons.DOOR_BUSY, status=429, retry_after=1.0)
+        queue.held += 1
+        try:
+            async with queue.turn:
+                yield
+        finally:
+            queue.held -= 1
+            if not queue.held:
+                self._queues.pop(uid, None)
+
+    @asynccontextmanager
+    async def _courier(self) -> AsyncIterator[Courier]:
+        """Lend a courier, the one that was used last if it is free: its connection may still be open."""
+        async with self._room:
+            if not self._free:
+                self._free.append(self._work.courier("door"))
+                self._all += self._free
+            courier = self._free.pop()
+            try:
+                yield courier
+            finally:
+                self._free.append(courier)
+
+
+def _numbers(names: Sequence[str]) -> dict[str, int]:
+    """Return the numbers of the users that this system knows."""
+    found = {}
+    for name in names:
+        with suppress(KeyError):
+            found[name] = pwd.getpwnam(name).pw_uid
+    return found
+
+
+def _unanswered(failure: TransportFailure) -> DoorError:
+    """Return what a failure is for the program that asked: 503 where nothing may be sent, else 504 or 502."""
+    reason = failure.reason
+    status = 504 if reason is reasons.TIMED_OUT else 502
+    if not failure.sent and reason.side in (Side.DEVICE, Side.NONE):
+        status = 503
+    message = f"{reason.says} ({failure.detail})" if failure.detail else reason.says
+    return DoorError(reason, message, status=status)

@@ -1,0 +1,223 @@
+"""The lane that keeps the mirror: asks when the machine of engine/polling.py says so, and tells what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+import structlog
+
+from margod.config import Config
+from margod.engine.failures import FailureLog
+from margod.engine.messages import Cause, Due, Level, Note, Now, Slept, Woken
+from margod.engine.polling import Allowed, Event, Forbidden, Polled, Polling, Ruled, Rules
+from margod.model import reasons
+from margod.model.errors import MargodError
+from margod.model.outcome import Kind, Outcome
+from margod.model.state import Condition, LastError, State
+from margod.model.text import timestamp
+from margod.shell.disk import Disk
+from margod.shell.ground import Ground
+from margod.shell.mirroring import SECURITY, Found, Mirroring
+from margod.shell.situation import Situation
+from margod.shell.work import Work
+
+log: Final = structlog.get_logger()
+
+_NEW: Final = frozenset({State.ONBOARDING, State.PENDING_APPROVAL, State.REJECTED, State.ONBOARDED})
+"""A device that was this and is enrolled now has just become so; one that starts enrolled comes with its fleet."""
+
+
+class DesiredState:
+    """What the WFM wants to run here: asked for at the rate, mirrored, shown, and adopted by the agent."""
+
+    name = "desired_state"
+
+    def __init__(self, work: Work, disk: Disk, ground: Ground) -> None:
+        """Nothing is asked before the device is enrolled."""
+        self._work, self._disk, self._ground = work, disk, ground
+        self._courier = work.courier("polling")
+        self._mirroring = Mirroring(self._courier, disk, ground)
+        self._machine = Polling(rules(ground.config), random.Random())  # noqa: S311 - jitter, no secret
+        self._failures = FailureLog()
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._binding, self._state = "", State.STARTING
+        self._checked_at: float | None = None
+        self._error: LastError | None = None
+        self._closed = False
+
+    def consider(self, _situation: Situation | None, condition: Condition) -> None:
+        """Ask while the device is enrolled; begin anew where it is another enrolment."""
+        before, self._state = self._state, condition.state
+        wanted = rules(self._ground.config)
+        if wanted != self._machine.rules:
+            self._tell(Ruled(wanted))
+        binding = self._courier.binding if condition.state is State.ENROLLED else ""
+        if binding == self._binding:
+            return
+        is_new = before in _NEW or bool(self._binding and binding)
+        if self._binding:
+            self._tell(Forbidden())
+        self._binding = binding
+        self._run(self._open(binding, is_new=is_new))
+
+    def wake(self, cause: Cause) -> None:
+        """End a wait early."""
+        self._tell(Woken(cause))
+
+    def slept(self, seconds: float) -> None:
+        """Count a suspend."""
+        self._tell(Slept(seconds))
+
+    def document(self) -> dict[str, object]:
+        """Return its part of the status document (local/openapi.yaml, `DesiredState`)."""
+        held, error, next_at = self._mirroring.held, self._error, self._machine.next_at(self._now())
+        return {
+            "manifest_version": held.manifest.version if held else None,
+            "deployments": len(held.manifest.deployments) if held else None,
+            "adopted": held.adopted or None if held else None,
+            "complete": self._mirroring.whole,
+            "fetched_at": timestamp(held.at) if held else None,
+            "checked_at": None if self._checked_at is None else timestamp(self._checked_at),
+            "next_poll_at": None if next_at is None else timestamp(next_at),
+            "error": None
+            if error is None
+            else {
+                "code": error.reason.code,
+                "message": error.reason.says,
+                "hint": error.reason.hint,
+                "detail": error.detail,
+                "at": timestamp(error.at),
+            },
+        }
+
+    def deployments(self) -> dict[str, object]:
+        """Return what is mirrored (local/openapi.yaml, `Deployments`). Raises MargodError if nothing is known."""
+        held = self._mirroring.held
+        if held is None:
+            raise MargodError(reasons.DESIRED_STATE_UNKNOWN)
+        return {
+            "manifestVersion": held.manifest.version,
+            "fetched_at": timestamp(held.at),
+            "adopted": held.adopted or None,
+            "complete": self._mirroring.whole,
+            "deployments": [
+                {"deploymentId": one.deployment_id, "digest": one.digest} for one in held.manifest.deployments
+            ],
+        }
+
+    async def deployment(self, deployment_id: str) -> tuple[str, bytes]:
+        """Return digest and YAML of a deployment. Raises MargodError if there is none."""
+        if self._mirroring.held is None:
+            raise MargodError(reasons.DESIRED_STATE_UNKNOWN)
+        found = await self._mirroring.text(deployment_id)
+        if found is None:
+            raise MargodError(reasons.DEPLOYMENT_UNKNOWN)
+        digest, text = found
+        if text is None:
+            raise MargodError(reasons.DEPLOYMENT_DAMAGED)
+        return digest, text
+
+    async def adopt(self, version: int) -> None:
+        """Remember that the agent works by this version. Raises MargodError."""
+        await self._mirroring.adopt(version)
+        self._work.tell()
+
+    async def close(self) -> None:
+        """End a poll under way and give the directory back."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._courier.close()
+        await self._disk.run(self._mirroring.close)
+
+    async def _open(self, binding: str, *, is_new: bool) -> None:
+        """Show what is mirrored for this enrolment, and begin to ask."""
+        try:
+            await self._mirroring.open()
+        except MargodError as error:
+            self._fail(Outcome(Kind.UNREACHABLE, error.reason, error.message), 0.0)
+        if binding and binding == self._binding:
+            self._checked_at = None
+            self._tell(Allowed(at_once=is_new))
+        self._work.tell()
+
+    async def _poll(self) -> None:
+        binding, context = self._binding, self._courier.context
+        if context is None:
+            found = Found(Outcome(Kind.UNREACHABLE, reasons.NOT_ENROLLED, sent=False))
+        else:
+            try:
+                found = await self._mirroring.poll(self._ground.generation, context)
+            except Exception as error:  # it goes on, whatever it is
+                log.error("internal-error", lane="polling", exc_info=error)
+                found = Found(Outcome(Kind.BUSY, reasons.INTERNAL_ERROR, repr(error)))
+        self._tell(Polled(found.outcome))
+        wait = max(0.0, (self._machine.due or time.monotonic()) - time.monotonic())
+        self._take_in(found, wait)
+        if found.said is not None:
+            await self._work.heard(self._courier, binding, found.said, wait)
+        self._work.tell()
+
+    def _take_in(self, found: Found, wait: float) -> None:
+        outcome = found.outcome
+        if found.said is not None and found.said.kind is Kind.ACCEPTED:
+            self._checked_at = self._ground.keeper.wall()
+        if outcome.kind is Kind.ACCEPTED:
+            self._error = None
+            note = self._failures.recovered(self._now())
+            if note is not None:
+                self._say(note, {})
+        elif found.said is not outcome:  # otherwise the enrolment says it, for all its lanes
+            self._fail(outcome, wait)
+
+    def _fail(self, outcome: Outcome, wait: float) -> None:
+        reason, detail = outcome.reason, outcome.detail
+        self._error = LastError(reason, detail, self._ground.keeper.wall())
+        about = {"security": "yes"} if reason in SECURITY else {}
+        self._say(self._failures.failed(reason, detail, wait, self._now()), about)
+
+    def _say(self, note: Note, about: dict[str, str]) -> None:
+        say: Callable[..., object] = {Level.DEBUG: log.debug, Level.INFO: log.info}.get(note.level, log.warning)
+        word = "desired-state-refused" if note.event == "attempt-failed" else note.event
+        say(word, lane="polling", **note.data, **about)
+
+    def _tell(self, event: Event) -> None:
+        """Hand the machine an event; poll, or wait for what it waits for."""
+        if self._closed:
+            return
+        polls = self._machine.handle(event, self._now())
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if polls:
+            self._run(self._poll())
+        elif (due := self._machine.due) is not None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(max(0.0, due - time.monotonic()), self._tell, Due())
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("internal-error", lane="polling", exc_info=error)
+
+    def _now(self) -> Now:
+        return Now(time.monotonic(), self._ground.keeper.wall())
+
+
+def rules(config: Config) -> Rules:
+    """Return what the owner's settings say of polls."""
+    polling = config.schedule.polling
+    return Rules(polling.rate or None, polling.period or ())

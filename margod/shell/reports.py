@@ -1,0 +1,413 @@
+"""The lane that carries deployments' reports to the WFM: the outbox in a thread of its own, and the machine's hands.
+
+SQLite is loaded, and the thread begun, when the first report comes or when there is an outbox already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar, assert_never
+
+import structlog
+
+from margod.deployments.items import Item, Tally
+from margod.engine import delivery as d
+from margod.engine import messages as m
+from margod.model import reasons
+from margod.model.deployment import FINAL
+from margod.model.errors import MargodError, OutboxDamaged, OutboxUnusable
+from margod.model.outcome import Kind, Outcome, Step
+from margod.model.report import About, Reply
+from margod.model.state import Condition, Connection, State
+from margod.model.text import timestamp
+from margod.protocols.signed.deployment_status import read_status, write_status
+from margod.protocols.signed.manifest import Unacceptable
+from margod.shell.disk import Disk
+from margod.shell.ground import Ground
+from margod.shell.situation import Situation, Warned
+from margod.shell.work import Work
+
+if TYPE_CHECKING:
+    from margod.deployments.outbox import Outbox
+
+log: Final = structlog.get_logger()
+T = TypeVar("T")
+
+AT_ONCE: Final = 64
+BYTES_AT_ONCE: Final = 256 << 10
+"""Reports, and bytes of them, that are read from the outbox at a time."""
+DRAIN: Final = 0.6
+"""Seconds that a report under way is given at a stop: what was accepted need not be sent again."""
+TELL_INTERVAL: Final = 1.0
+"""Seconds between two changes of the status document: a queue that drains is not told report by report."""
+PAGE: Final = 500
+"""Reports of one page of the list."""
+
+
+class Reports:
+    """The outbox's lane (work.Sideline), and what the local sockets ask of it."""
+
+    name: str = "outbox"
+
+    def __init__(self, work: Work, ground: Ground, disk: Disk) -> None:
+        """Deliver through `work`; the file is in `ground`'s state directory. Nothing is opened yet."""
+        self._work, self._ground, self._main_disk = work, ground, disk
+        self._courier = work.courier(self.name)
+        self._config = ground.config
+        self._machine = d.Delivery(ground.generation.report_forms(), self._config.outbox.supersede_after, self._rng())
+        self._thread: Disk | None = None
+        self._outbox: Outbox | None = None
+        self._items: dict[int, Item] = {}
+        self._tally = Tally()
+        self._fault: MargodError | None = None
+        self._saved: int | None = None
+        self._begun = self._looked = self._closing = self._let_go = False
+        self._allowed, self._connection = "", Connection.IDLE
+        self._timer: asyncio.TimerHandle | None = None
+        self._telling: asyncio.TimerHandle | None = None
+        self._told: object = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # What the daemon tells it (work.Sideline).
+
+    def consider(self, situation: Situation | None, condition: Condition) -> None:  # noqa: ARG002 - the courier has it
+        """Deliver while the device is enrolled; look for an outbox of earlier once the state directory is open."""
+        if self._closing:
+            return
+        if not self._looked and self._ground.vault is not None:
+            self._looked = True
+            self._start(self._look())
+        allowed = self._courier.binding if condition.state is State.ENROLLED else ""
+        came_back = condition.connection is Connection.ONLINE and self._connection is not Connection.ONLINE
+        self._connection = condition.connection
+        if self._config is not self._ground.config:
+            self._config = self._ground.config
+            self._machine.configure(self._ground.generation.report_forms(), self._config.outbox.supersede_after)
+        if allowed != self._allowed:
+            self._allowed = allowed
+            self._handle(d.Allowed(allowed))
+        elif came_back:
+            self._handle(d.Reachable())
+
+    def wake(self, cause: m.Cause) -> None:
+        """End a wait early, as far as the WFM allows."""
+        self._handle(m.Woken(cause))
+
+    def slept(self, seconds: float) -> None:
+        """Count a suspend as time that has passed."""
+        self._handle(m.Slept(seconds))
+
+    def document(self) -> dict[str, object]:
+        """Return its part of the status document (local/openapi.yaml, `Outbox`)."""
+        trouble, due = self._machine.trouble, self._machine.due
+        wait = None if due is None else max(0.0, due - time.monotonic())
+        wall = self._ground.keeper.wall()
+        return {
+            "waiting": self._tally.waiting,
+            "parked": self._tally.parked,
+            "oldest": None if self._tally.oldest is None else timestamp(self._tally.oldest),
+            "next_attempt_at": None if wait is None or not self._tally.waiting else timestamp(wall + wait),
+            "last_error": None
+            if trouble is None
+            else {
+                "code": trouble.reason.code,
+                "message": trouble.reason.says,
+                "hint": trouble.reason.hint,
+                "detail": trouble.detail,
+                "at": timestamp(trouble.at),
+            },
+        }
+
+    def warnings(self) -> list[Warned]:
+        """Return what a person should know."""
+        found = []
+        if self._tally.parked:
+            count = "1 report is" if self._tally.parked == 1 else f"{self._tally.parked} reports are"
+            found.append(Warned(reasons.REPORTS_PARKED, f"{count} parked: kept, and not sent."))
+        if self._fault is not None:
+            found.append(Warned(self._fault.reason, self._fault.message))
+        if self._saved is not None:
+            said = f"{reasons.OUTBOX_DAMAGED.says} Reports saved: {self._saved}."
+            found.append(Warned(reasons.OUTBOX_DAMAGED, said))
+        return found
+
+    async def close(self) -> None:
+        """Let the report under way end, within a second, and close the file."""
+        self._handle(d.Allowed(""))
+        self._closing = True
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=DRAIN)
+        for timer in (self._timer, self._telling):
+            if timer is not None:
+                timer.cancel()
+        for task in list(self._tasks):
+            task.cancel()
+        await self._courier.close()
+        if self._thread is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.3):
+                    await self._thread.run(self._close_file)
+            self._thread.close(0.1)
+
+    # What the local sockets ask of it.
+
+    async def report(self, deployment_id: str, body: bytes) -> dict[str, object]:
+        """Take a report; it is durable when this returns. Raises MargodError with one of the outbox's reasons."""
+        try:
+            status = read_status(deployment_id, body)
+        except Unacceptable as error:
+            raise MargodError(reasons.REPORT_INVALID, str(error)) from None
+        kept, final, state = write_status(status), status.state in FINAL, status.state.value
+        at, binding = self._ground.keeper.wall(), self._courier.binding
+
+        def put(outbox: Outbox) -> int:
+            return outbox.put(deployment_id, state, final=final, body=kept, at=at, binding=binding)
+
+        async def taken() -> int:
+            number = await self._run(put)
+            self._begin()
+            self._handle(d.Changed())
+            return number
+
+        # Once begun it ends, whether or not the caller waits for it: what is durable is to be sent.
+        return {"number": await asyncio.shield(asyncio.ensure_future(taken()))}
+
+    async def listed(self, after: int = 0) -> dict[str, object]:
+        """Return a page of the reports behind the number `after`, and how many there are."""
+        items: list[Item] = []
+        if self._begun:
+            items = await self._run(lambda outbox: outbox.listed(after, PAGE))
+        shown = [_shown(item) for item in items]
+        return {"waiting": self._tally.waiting, "parked": self._tally.parked, "reports": shown}
+
+    async def retry(self, number: int | None) -> dict[str, object]:
+        """Let a parked report, or all of them, wait again. Raises MargodError where none is."""
+        binding = self._courier.binding
+        done, stays = await self._run(lambda outbox: outbox.retry(number, binding)) if self._begun else (0, 0)
+        if number is not None and not done:
+            raise MargodError(reasons.REPORT_OVERTAKEN if stays else reasons.NO_SUCH_REPORT)
+        self._handle(d.Changed(anew=True))
+        self._handle(m.Woken(m.Cause.OPERATOR))
+        left = f"; overtaken by later reports, and still parked: {stays}" if stays else ""
+        return {"message": f"Taken up again: {done}{left}."}
+
+    async def drop(self, number: int | None) -> dict[str, object]:
+        """Remove a parked report, or all of them. Raises MargodError where none is."""
+        done = await self._run(lambda outbox: outbox.drop(number)) if self._begun else 0
+        if number is not None and not done:
+            raise MargodError(reasons.NO_SUCH_REPORT)
+        log.info("reports-dropped", count=done)
+        self._tell()
+        return {"message": f"Dropped: {done}."}
+
+    async def let_go(self) -> None:
+        """Close the file, and open it no more: the state directory is about to be cleared."""
+        self._let_go = True
+        if self._thread is not None:
+            await self._thread.run(self._close_file)
+
+    def resume(self) -> None:
+        """It was not cleared: go on."""
+        self._let_go = False
+        self._handle(d.Changed(anew=True))
+
+    # The machine and its hands.
+
+    async def _look(self) -> None:
+        """Take up an outbox that is there from earlier."""
+        directory = self._directory()
+
+        def there() -> bool:
+            from margod.deployments.salvage import is_there
+
+            return is_there(directory)
+
+        if await self._main_disk.run(there):
+            self._begin()
+
+    def _begin(self) -> None:
+        if not self._begun and not self._closing:
+            self._begun = True
+            self._handle(d.Allowed(self._allowed))
+            if not self._allowed:
+                self._start(self._count())
+
+    async def _count(self) -> None:
+        with suppress(MargodError):  # shown as a warning
+            await self._run(lambda _: None)
+        self._tell()
+
+    def _handle(self, event: d.Event) -> None:
+        """Give the machine an event, start what it asks for."""
+        if not self._begun or self._closing:
+            return
+        for command in self._machine.handle(event, m.Now(time.monotonic(), self._ground.keeper.wall())):
+            if isinstance(command, m.Note):
+                getattr(log, command.level.value)(command.event, **command.data)
+            elif isinstance(command, d.Tell):
+                self._start(self._work.heard(self._courier, self._allowed, command.outcome, command.wait))
+            else:
+                self._start(self._perform(command))
+        if self._timer is not None:
+            self._timer.cancel()
+        due = self._machine.due
+        wait = None if due is None else max(0.0, due - time.monotonic())
+        self._timer = None if wait is None else asyncio.get_running_loop().call_later(wait, self._handle, m.Due())
+        self._tell()
+
+    async def _perform(self, command: d.Load | d.Supersede | d.Deliver | d.Confirm | d.Forget | d.Park) -> None:
+        event: d.Event
+        try:
+            event = await self._performed(command)
+        except MargodError as error:
+            event = d.NotStored(error.reason, error.message)
+        self._handle(event)
+
+    async def _performed(
+        self, command: d.Load | d.Supersede | d.Deliver | d.Confirm | d.Forget | d.Park
+    ) -> d.Loaded | d.Answered | d.Confirmed | d.Stored:
+        match command:
+            case d.Load():
+                return await self._load(command.binding)
+            case d.Supersede():
+                count = await self._run(lambda outbox: outbox.supersede())
+                if count:
+                    log.info("reports-superseded", count=count)
+                return d.Stored()
+            case d.Deliver():
+                return d.Answered(await self._deliver(command))
+            case d.Confirm():
+                return d.Confirmed(await self._confirm())
+            case d.Forget():
+                await self._run(lambda outbox: outbox.sent(command.numbers, lasting=command.lasting))
+                return d.Stored()
+            case d.Park():
+                await self._run(lambda outbox: outbox.park(command.number, command.reason.code, command.detail))
+                return d.Stored()
+            case _:
+                assert_never(command)
+
+    async def _load(self, binding: str) -> d.Loaded:
+        def load(outbox: Outbox) -> tuple[int, list[Item]]:
+            return outbox.claim(binding), outbox.upcoming(AT_ONCE, BYTES_AT_ONCE)
+
+        parked, items = await self._run(load)
+        if parked:
+            code, hint = reasons.REPORT_OF_OTHER.code, reasons.REPORT_OF_OTHER.hint
+            log.warning("reports-parked", count=parked, code=code, message=reasons.REPORT_OF_OTHER.says, hint=hint)
+        self._items = {item.number: item for item in items}
+        wall = self._ground.keeper.wall()
+        return d.Loaded([d.Waiting(item.number, item.deployment_id, wall - item.at) for item in items])
+
+    async def _deliver(self, command: d.Deliver) -> Reply:
+        item, context = self._items[command.number], self._courier.context
+        if context is None or self._courier.binding != command.binding:
+            return Reply(About.MOMENT, Outcome(Kind.UNREACHABLE, reasons.NOT_ENROLLED, sent=False))
+        generation = self._ground.generation
+        request = generation.report_request(command.form, context, item.deployment_id, item.body)
+        return generation.report_reply(await self._courier.call(request))
+
+    async def _confirm(self) -> Outcome:
+        context = self._courier.context
+        if context is None:
+            return Outcome(Kind.UNREACHABLE, reasons.NOT_ENROLLED, sent=False)
+        generation = self._ground.generation
+        form = generation.forms(Step.CONFIRM)[0]
+        result = await self._courier.call(generation.request(Step.CONFIRM, form, context))
+        return generation.outcome(Step.CONFIRM, form, context, result)
+
+    # The file.
+
+    def _directory(self) -> Path:
+        return self._ground.config.state.directory
+
+    async def _run(self, call: Callable[[Outbox], T]) -> T:
+        """Return what `call` makes of the outbox, in its thread. Raises what Outbox raises."""
+        self._thread = self._thread or Disk()
+
+        def work() -> tuple[T, Tally]:
+            try:
+                outbox = self._opened()
+                return call(outbox), outbox.tally()
+            except OutboxDamaged:
+                self._close_file()
+            outbox = self._opened()  # begun anew, with what could be read
+            return call(outbox), outbox.tally()
+
+        try:
+            result, self._tally = await self._thread.run(work)
+        except OutboxUnusable as error:
+            self._fault = error
+            raise
+        except OutboxDamaged as error:
+            self._fault = OutboxUnusable(reasons.OUTBOX_UNUSABLE, error.message)
+            raise self._fault from error
+        self._fault = None
+        return result
+
+    def _opened(self) -> Outbox:
+        """Return the outbox, opened if need be. In its thread."""
+        vault = self._ground.vault
+        if self._let_go or vault is None or vault.wiped:
+            self._close_file()
+            raise OutboxUnusable(reasons.OUTBOX_UNUSABLE, "The state directory cannot be used now.")
+        if self._outbox is None:
+            from margod.deployments.salvage import open_outbox
+
+            self._outbox, saved = open_outbox(self._directory())
+            if saved is not None:
+                self._saved = saved
+                says = reasons.OUTBOX_DAMAGED
+                log.warning("outbox-damaged", code=says.code, saved=saved, message=says.says, hint=says.hint)
+        return self._outbox
+
+    def _close_file(self) -> None:
+        outbox, self._outbox = self._outbox, None
+        if outbox is not None:
+            with suppress(MargodError):
+                outbox.close()
+
+    def _tell(self) -> None:
+        """Have the status document sent to whoever listens, now and then."""
+        what = self._tally, self._machine.trouble, self._fault
+        if self._telling is not None or what == self._told or self._closing:
+            return
+        self._told = what
+
+        def told() -> None:
+            self._telling = None
+            self._tell()
+
+        self._telling = asyncio.get_running_loop().call_later(TELL_INTERVAL, told)
+        self._work.tell()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("internal-error", lane=self.name, exc_info=error)
+
+    @staticmethod
+    def _rng() -> random.Random:
+        return random.Random()  # noqa: S311 - jitter, no secret
+
+
+def _shown(item: Item) -> dict[str, object]:
+    return {
+        "number": item.number,
+        "deployment_id": item.deployment_id,
+        "state": item.state,
+        "at": timestamp(item.at),
+        "parked": item.parked or None,
+        "detail": item.detail,
+        "overtaken": item.overtaken,
+    }
