@@ -14,6 +14,7 @@ from margod.config import Config
 from margod.engine.failures import FailureLog
 from margod.engine.messages import Cause, Due, Level, Note, Now, Slept, Woken
 from margod.engine.polling import Allowed, Event, Forbidden, Polled, Polling, Ruled, Rules
+from margod.engine.standing import SILENCED
 from margod.model import reasons
 from margod.model.errors import MargodError
 from margod.model.outcome import Kind, Outcome
@@ -48,7 +49,7 @@ class DesiredState:
         self._binding, self._state = "", State.STARTING
         self._checked_at: float | None = None
         self._error: LastError | None = None
-        self._closed = False
+        self._closed = self._silent = False
 
     def consider(self, _situation: Situation | None, condition: Condition) -> None:
         """Ask while the device is enrolled; begin anew where it is another enrolment."""
@@ -56,7 +57,9 @@ class DesiredState:
         wanted = rules(self._ground.config)
         if wanted != self._machine.rules:
             self._tell(Ruled(wanted))
-        binding = self._courier.binding if condition.state is State.ENROLLED else ""
+        self._silent = condition.downtime is not None
+        may_ask = condition.state is State.ENROLLED and not self._silent
+        binding = self._courier.binding if may_ask else ""
         if binding == self._binding:
             return
         is_new = before in _NEW or bool(self._binding and binding)
@@ -175,7 +178,9 @@ class DesiredState:
             note = self._failures.recovered(self._now())
             if note is not None:
                 self._say(note, {})
-        elif found.said is not outcome:  # otherwise the enrolment says it, for all its lanes
+        elif found.said is not outcome and not (
+            self._silent and outcome.kind in SILENCED
+        ):  # otherwise the enrolment says it, for all its lanes
             self._fail(outcome, wait)
 
     def _fail(self, outcome: Outcome, wait: float) -> None:

@@ -82,7 +82,8 @@ class Reports:
         if not self._looked and self._ground.vault is not None:
             self._looked = True
             self._start(self._look())
-        allowed = self._courier.binding if condition.state is State.ENROLLED else ""
+        may_send = condition.state is State.ENROLLED and condition.downtime is None
+        allowed = self._courier.binding if may_send else ""
         came_back = condition.connection is Connection.ONLINE and self._connection is not Connection.ONLINE
         self._connection = condition.connection
         if self._config is not self._ground.config:

@@ -190,13 +190,17 @@ async def test_what_was_under_way_and_fails_is_not_reported(tmp_path: Path) -> N
 async def test_an_enrolled_device(tmp_path: Path) -> None:
     """It stays enrolled, its daily questions wait, and the line of `systemctl status` says until when."""
     async with DevWfm(tmp_path / "wfm") as wfm:
-        daemon = Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file, yaml="onboarding: {confirm: 1s}")
+        yaml = "onboarding: {confirm: 1s}\nschedule: {polling: {rate: 1s}}"
+        daemon = Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file, yaml=yaml)
         async with daemon:
             await daemon.until("enrolled")
             await daemon.command("downtime", "start", "2h")
             status = await in_downtime(daemon)
             assert status["state"] == "enrolled"
+            status = await daemon.until_status(lambda s: s["desired_state"]["next_poll_at"] is None, "no poll ahead")
             before = await wfm.stats()
+            code, _, error = await daemon.command("deployment", "report", "dep-1", "--state", "installed")
+            assert (code, error) == (0, ""), "the outbox takes reports"
             # Two questions would have been due by now: the engine's own time, told by the moment of the next one.
             status = await daemon.until_status(lambda s: s["next_attempt_at"] is not None, "a question that waits")
             assert seconds(status["next_attempt_at"]) >= seconds(status["downtime"]["until"]) - 1
@@ -204,9 +208,11 @@ async def test_an_enrolled_device(tmp_path: Path) -> None:
             code, out, _ = await daemon.command("status", "--json")
             assert (code, json.loads(out)["connection"]) == (0, "downtime")
             await daemon.command("downtime", "stop")
-            since = len(daemon.journal)
-            await daemon.journal_line("request", since, having="confirm")
-            assert (await daemon.until("enrolled"))["last_error"] is None
+            await daemon.until_status(lambda s: s["outbox"]["waiting"] == 0, "the report delivered")
+            await daemon.until_status(lambda s: s["desired_state"]["next_poll_at"] is not None, "polls again")
+            status = await daemon.until("enrolled")
+            assert (status["last_error"], status["connection"]) == (None, "online")
+            assert warnings(daemon) == []
 
 
 @needs_faketime
