@@ -275,7 +275,7 @@ def _nowhere(device: Device, nowhere: Nowhere, seen: Sequence[Candidate] | None)
     if device.records is None:
         return report.skipped(name, "state-directory")
     if seen is None and nowhere.reason is reasons.NO_WFM_FOUND:
-        return report.skipped(name, "offline", "no wfm.url; not looked for on the network: --offline")
+        return report.skipped(name, "offline", "no wfm.url; not looked for on the network")
     names = tuple(each.instance for each in seen or ())
     shown_names = f"seen: {', '.join(names[:SHOWN])}" if names else ""
     detail = "; ".join(part for part in (nowhere.detail, shown_names) if part)

@@ -122,8 +122,11 @@ class Downtime:
         ends = "`margod downtime stop` ends it" if by_hand else "schedule.downtime says so"
         return f"It is downtime until {self.until_words()}: {ends}."
 
-    def load(self, directory: Path) -> None:
-        """Read what was begun by hand. None, a damaged or an impossible one is none, never an error."""
+    def load(self, directory: Path, *, quiet: bool = False) -> None:
+        """Read what was begun by hand. None, a damaged or an impossible one is none, never an error.
+
+        `quiet`: nor a word in the journal.
+        """
         try:
             stored = json.loads(read_regular(directory / FILE, FILE_LIMIT))
             seconds, until, ends = (float(stored[name]) for name in ("seconds", "until", "ends"))
@@ -133,7 +136,8 @@ class Downtime:
         except (OSError, ValueError, RecursionError, KeyError, TypeError):
             own = Own(0.0, 0.0, "", 0.0)
         if not (SHORTEST <= own.seconds <= LONGEST_OWN and 0.0 <= own.until < _LAST and math.isfinite(own.ends)):
-            log.warning("downtime-unreadable", file=str(directory / FILE), message="It counts as none.")
+            if not quiet:
+                log.warning("downtime-unreadable", file=str(directory / FILE), message="It counts as none.")
             return
         boot = clock.boot_time()
         if not own.boot_id or own.boot_id != clock.boot_id():  # only the wall clock knows how much has passed

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.checking import ONLINE, check
 from tests.e2e.faketime import OtherTime, needs_faketime
 from tests.support.daemon import Daemon
 from tests.support.devwfm import DevWfm
@@ -264,3 +265,25 @@ async def test_a_clock_that_is_set_does_not_touch_the_operators(tmp_path: Path) 
             left = seconds(status["downtime"]["until"]) - time.time() - ahead
             assert 4 * HOUR - 120 < left <= 4 * HOUR
         assert await untouched(wfm)
+
+
+async def test_check_is_told(tmp_path: Path) -> None:
+    """`margod check` sends nothing in a downtime and says why, with a daemon and without one; unless it is told to."""
+    async with DevWfm(tmp_path / "wfm") as wfm:
+        daemon = Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file)
+        async with daemon:
+            await daemon.until("enrolled")
+            await daemon.command("downtime", "start", "4h")
+            await in_downtime(daemon)
+            await wfm.stats(reset=True)
+            found = await check(daemon)
+            assert found.skipped("downtime") == set(ONLINE)
+            assert "it is downtime until 20" in found.lines["tls"]["message"]
+        found = await check(daemon)  # nobody answers: what is stored says it
+        assert found.skipped("downtime") == set(ONLINE)
+        assert await untouched(wfm)
+        found = await check(daemon, "--in-downtime")
+        assert found.verdict("tls") == ("ok", None)
+        daemon.configure(url=wfm.url, ca_file=wfm.ca_file, yaml=ALWAYS)
+        (daemon.state / "downtime.json").unlink()
+        assert "until further notice" in (await check(daemon)).lines["dns"]["message"]
