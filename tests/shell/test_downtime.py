@@ -234,3 +234,26 @@ async def test_nobody_asks_in_it(tmp_path: Path) -> None:
     result = await courier.call(ground.generation.request(Step.FETCH_TRUST, "spec", Context(b"", {}, NOBODY)))
     assert getattr(result, "reason", None) is reasons.DOWNTIME
     disk.close(5.0)
+
+
+def test_another_time_zone(clocks: Clocks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device's zone is set while margod runs: the C library is told, and the engines look again, once."""
+    file, told = tmp_path / "localtime", 0
+
+    def tzset() -> None:
+        nonlocal told
+        told += 1
+
+    monkeypatch.setattr("margod.shell.downtime.LOCALTIME", file)
+    monkeypatch.setattr("margod.shell.downtime.time.tzset", tzset)
+    downtime = Downtime(clocks.now)
+    assert not downtime.zone_changed()
+    file.write_bytes(b"one")
+    assert not downtime.zone_changed()
+    other = tmp_path / "other"
+    other.write_bytes(b"two")
+    other.replace(file)
+    gate = downtime.gate
+    assert (downtime.zone_changed(), downtime.zone_changed(), told) == (True, False, 1)
+    assert (downtime.take_zone(), downtime.take_zone()) == (True, False)
+    assert downtime.gate is not gate
