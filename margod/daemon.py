@@ -50,7 +50,8 @@ PATIENCE: Final = 0.5
 SOCKET_RETRY: Final = 60.0
 """Seconds between two attempts to bind the local sockets where /run was full or forbidden."""
 FILES_INTERVAL: Final = 120.0
-"""Seconds between two looks at whether the file of trust.ca_file or the time zone has changed; each is a wakeup, of few (budgets)."""
+"""Seconds between two looks at whether the file of trust.ca_file or the time zone has changed; each is a wakeup, of
+few (budgets)."""
 CLOCK_INTERVAL: Final = 5.0
 """Seconds between two looks at a clock that is waited for; while nothing waits for it, the kernel tells of a step."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -132,7 +131,7 @@ class Downtime:
         The C library reads the zone once: it is told to read it again.
         """
         try:
-            found = os.stat(LOCALTIME)
+            found = LOCALTIME.stat()
         except OSError:
             return False
         before, self._zone = self._zone, (found.st_dev, found.st_ino, found.st_mtime_ns)
@@ -154,6 +153,7 @@ class Downtime:
 
         `quiet`: nor a word in the journal.
         """
+        self.zone_changed()  # from here on changes are known
         try:
             stored = json.loads(read_regular(directory / FILE, FILE_LIMIT))
             seconds, until, ends = (float(stored[name]) for name in ("seconds", "until", "ends"))
