@@ -27,6 +27,7 @@ from margod.model.state import State
 from margod.service import clock, journal, notify, signals
 from margod.shell import status
 from margod.shell.controls import Controls
+from margod.shell.devicewatch import DeviceWatch
 from margod.shell.disk import Disk
 from margod.shell.finder import Finder
 from margod.shell.ground import Ground
@@ -79,6 +80,7 @@ class Daemon(Controls):
         self._actions = self._lane.actions
         self._rotation = Rotation(self._lane, self._disk, self._inbox, self._tell)
         self._work = Work(self._lane, self._disk, self._tell)
+        self._work.sidelines.append(DeviceWatch(self._lane, self._disk))
         self._reports = Reports(self._work, self._ground, self._disk)
         self._work.sidelines.append(self._reports)
         self._desired = DesiredState(self._work, self._disk, self._ground)
@@ -147,6 +149,7 @@ class Daemon(Controls):
                 self._keeper.downtime.configure(loaded.config.schedule.downtime or ())
                 self._govern()
                 journal.configure(loaded.config.log.level, loaded.config.log.format)
+                self._ground.told = True
                 await self._lane.look_again()
             return {"result": result, "problems": problems}
         finally:

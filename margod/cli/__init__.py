@@ -28,6 +28,7 @@ COMMANDS: Final = (
     "prepare-image",
     "deployments",
     "identity",
+    "capabilities",
     "trust",
     "deployment",
     "clock",

@@ -6,8 +6,8 @@ import textwrap
 from datetime import UTC, datetime
 from typing import Final
 
-from margod.client import StatusDocument, exit_code
-from margod.client.documents import DesiredStateDocument, DowntimeDocument
+from margod.client import DowntimeDocument, StatusDocument, exit_code
+from margod.client.documents import DesiredStateDocument
 from margod.model.text import duration
 
 WIDTH: Final = 80

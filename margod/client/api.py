@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any, Final, cast
 
 from margod.client.documents import (
+    CapabilitiesDocument,
     ChosenDocument,
     DeploymentsDocument,
     HealthDocument,
@@ -76,6 +77,10 @@ class Client:
             if error.status == 404:
                 return None
             raise
+
+    def capabilities(self) -> CapabilitiesDocument:
+        """Return what the device would report now, where it comes from, and what the WFM took last."""
+        return cast("CapabilitiesDocument", self._ask("GET", "/v1/capabilities"))
 
     def deployments(self) -> DeploymentsDocument:
         """Return what the WFM wants to run here (agent socket); refused with 404 while nothing is known."""

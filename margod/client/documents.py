@@ -193,6 +193,42 @@ class WarningDocument(TypedDict):
     hint: str
 
 
+class CapabilityDocument(TypedDict):
+    """One value that the device reports, where it comes from, and what stands for it on the device."""
+
+    name: str
+    value: str | int | dict[str, str] | None
+    source: str
+    by: list[str]
+
+
+class ChildDocument(TypedDict):
+    """A device behind this one, and what the WFM has of it."""
+
+    device_id: str
+    state: str
+
+
+class CapabilitiesDocument(TypedDict):
+    """What the device would report now, and what the WFM took last."""
+
+    schema: int
+    manifest: dict[str, object] | None
+    values: list[CapabilityDocument]
+    children: list[ChildDocument]
+    problems: list[str]
+    accepted: dict[str, object] | None
+    settling: bool
+
+
+class ReportStateDocument(TypedDict):
+    """Whether the WFM has the capabilities as they are, whether a change has yet to hold, how many are behind."""
+
+    accepted: bool
+    settling: bool
+    children: int
+
+
 class StatusDocument(TypedDict):
     """What margod is doing. Times are RFC 3339 in UTC with whole seconds."""
 
@@ -219,6 +255,7 @@ class StatusDocument(TypedDict):
     clock: ClockDocument
     downtime: DowntimeDocument
     rotation: RotationDocument | None
+    capabilities: ReportStateDocument
     desired_state: DesiredStateDocument
     outbox: OutboxDocument
     warnings: list[WarningDocument]

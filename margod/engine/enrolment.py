@@ -110,6 +110,7 @@ class Enrolment(Standing):
         self._facts = new
         if not same_binding:
             self._history, self._intent_form, self._to_keep, self._floor = event.history, None, None, 0.0
+            self._in_part = None
             self._former_asked, self._doubt = False, doubt.NONE
             self._picture.recall(new, event.history.memory, now)
         if new.obstacle is not None:
@@ -162,6 +163,8 @@ class Enrolment(Standing):
             return step
         if self._doubt.last:  # by turns: it takes words on both routes to be sure
             return self._doubt.next_step()
+        if step is not None and self._step is step and self._facts is not None and self._facts.reported:
+            return self._upkeep.next(now) or step  # what is refused for days must not keep the upkeep from its turn
         return step or self._upkeep.next(now)
 
     def _form(self, step: Step) -> str:
@@ -222,8 +225,11 @@ class Enrolment(Standing):
         return self._proceed(now) if due <= now.mono else []
 
     def _kept(self, now: m.Now) -> list[m.Command]:
-        kept, facts = self._to_keep, self._facts
-        self._to_keep = None
+        kept, facts, rest = self._to_keep, self._facts, self._in_part
+        self._to_keep = self._in_part = None
+        if rest is not None and kept is not None and facts is not None:
+            self._facts = replace(facts, reported=m.IN_PART)
+            return self._wait_after(kept.step, rest, now)
         self._begin_step()
         if kept is None or facts is None:
             return self._proceed(now)
@@ -247,6 +253,9 @@ class Enrolment(Standing):
             return self._accepted(step, outcome, now)
         if step is Step.ENROL:
             return self._enrol_refused(outcome, now)
+        if outcome.records:  # some of it was accepted: durable first, then what came of the rest
+            self._to_keep, self._in_part, self._on = m.Keep(step, outcome.records), outcome, On.KEPT
+            return [self._to_keep]
         told = outcome.kind is Kind.UNKNOWN and self._facts is not None and self._facts.reported != ""
         form = None if told else forms.other(self._facts, self._history, step, outcome, ())
         if form is not None:

@@ -73,6 +73,9 @@ class Facts:
         return f"{self.binding}|{forms}|{self.trust}|{self.report if self.enrolled else ''}"
 
 
+IN_PART: Final = "in part"
+"""In `Facts.reported`, until a look tells more exactly: some of the report was accepted."""
+
 SPOKEN: Final = frozenset({State.PENDING_APPROVAL, State.REJECTED, State.BLOCKED})
 """What the WFM has said and a failing network does not take back."""
 

@@ -50,6 +50,8 @@ class Standing:
         self._history = m.History()
         self._step: Step | None = None
         self._to_keep: m.Keep | None = None
+        self._in_part: Outcome | None = None
+        """What came of the rest of a step, a part of which was accepted and is being kept."""
         self._intent_form: str | None = None
         """The form of a durable intent whose request certainly never left: it is still good for that form."""
         self._former_asked, self._is_new, self._look_again = False, True, False

@@ -24,6 +24,9 @@ class Controller(Protocol):
     def next_identity(self) -> dict[str, object] | None:
         """Return the identity document of what is onboarded beside the one in force, or None."""
 
+    async def capabilities(self) -> dict[str, object]:
+        """Return what the device would report now, and what the WFM took last."""
+
     def deployments(self) -> dict[str, object]:
         """Return what is mirrored of the WFM's desired state. Raises MargodError while nothing is known."""
 

@@ -18,6 +18,7 @@ from margod.local.connection import Connection
 from margod.local.controller import Controller
 from margod.local.events import EventStreams
 from margod.local.reading import read_body
+from margod.local.routes_capabilities import capabilities_routes
 from margod.local.routes_deployments import deployment_routes
 from margod.local.routes_door import door_routes
 from margod.local.routes_outbox import outbox_routes
@@ -104,11 +105,12 @@ def routes(controller: Controller, streams: EventStreams) -> list[Route]:
         Route("GET", "/v1/identity/next", next_identity),
         Route("GET", "/v1/events", events),
         Route("GET", "/v1/openapi", openapi),
+        *capabilities_routes(controller),
         *deployment_routes(controller),
         *door_routes(controller),
         *_actions(controller),
-        *routes_downtime.routes(controller),
         *outbox_routes(controller),
+        *routes_downtime.routes(controller),
     ]
 
 

@@ -16,8 +16,9 @@ from margod.model.errors import MargodError
 from margod.model.state import State
 from margod.model.text import duration, timestamp
 from margod.model.wire import Answer, Sink
-from margod.shell import status
+from margod.shell import described, status
 from margod.shell.actions import Actions
+from margod.shell.device import device_of
 from margod.shell.disk import Disk
 from margod.shell.finder import Finder
 from margod.shell.ground import Ground
@@ -67,7 +68,7 @@ class Controls:
         document = status.document(
             self._lane.condition,
             situation,
-            (*warnings, *renewing.warnings(), *self._reports.warnings()),
+            (*warnings, *renewing.warnings(), *self._actions.reporting.warnings(), *self._reports.warnings()),
             self._started_at,
             self._actions.offered,
             presented=renewing.presented,
@@ -81,6 +82,19 @@ class Controls:
             "rotation": self._rotation.document(),
             **self._work.document(),
         }
+
+    async def capabilities(self) -> dict[str, object]:
+        """Return what this device would report, from a look of its own, and what the WFM took last."""
+        ground, situation = self._ground, self._actions.situation
+
+        def look() -> dict[str, object]:
+            device = device_of(ground.config, ground.directory, ground.generation)
+            records = ground.vault.records if ground.vault is not None else {}
+            known = situation.client_id if situation else None
+            settling = ground.settling.waits
+            return described.document(device, ground.generation, records, known, settling=settling)
+
+        return await self._disk.run(look)
 
     def healthy(self) -> bool:
         """Return whether the loop makes progress and what must be remembered can be written."""

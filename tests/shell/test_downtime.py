@@ -22,9 +22,9 @@ from margod.protocols import Context
 from margod.shell.courier import Courier
 from margod.shell.disk import Disk
 from margod.shell.downtime import FILE, Downtime
-from margod.shell.exchange import Exchange
 from margod.shell.finder import Finder
 from margod.shell.ground import Ground
+from margod.shell.sending import Sending
 from margod.shell.situation import NOBODY, Situation, blocked_by
 
 NOW = 1_795_000_000.0
@@ -218,7 +218,7 @@ async def test_browsing_ends_and_goes_on_after(tmp_path: Path, monkeypatch: pyte
 async def test_nobody_asks_in_it(tmp_path: Path) -> None:
     """A step, a courier's call, a DELETE, a look for a root CA, the WFM's time: each is refused before a connection."""
     ground, disk = closed_ground(tmp_path), Disk()
-    exchange = Exchange(ground, disk)
+    exchange = Sending(ground, disk)
     situation = Situation(blocked_by(reasons.NO_WFM_FOUND, ""))
     exchange.situation = situation
     assert exchange.silent
@@ -227,7 +227,7 @@ async def test_nobody_asks_in_it(tmp_path: Path) -> None:
     with pytest.raises(MargodError) as refused:
         await exchange._unregister()
     assert refused.value.reason is reasons.DOWNTIME
-    outcome = await exchange._attempt(Step.FETCH_TRUST, "spec", adopts=True)
+    outcome = exchange._not_to_be_sent(situation, Step.ENROL)
     assert outcome is not None
     assert (outcome.reason, outcome.sent) == (reasons.DOWNTIME, False)
     courier = Courier(exchange, disk, "test")

@@ -88,6 +88,7 @@ STATUS: dict[str, object] = {
     },
     "downtime": {"active": False, "until": None, "operator_until": None, "next_at": None},
     "rotation": None,
+    "capabilities": {"accepted": False, "settling": False, "children": 0},
     "desired_state": {
         "manifest_version": 7,
         "deployments": 1,
@@ -144,8 +145,8 @@ class SteeredController:
         self.failure: Exception | None = None
         self.retries = 0
         self.resets: list[dict[str, bool]] = []
-        self.downtimes: list[float] = []
         self.reported: list[tuple[str, bytes]] = []
+        self.downtimes: list[float] = []
         self.listeners = 0
         self.asked: list[tuple[Asked, bytes]] = []
         self.answer = Answer(404, {"content-type": "application/json"}, b"{}", 0.0)
@@ -174,6 +175,17 @@ class SteeredController:
 
     def next_identity(self) -> dict[str, object] | None:
         return self.certificate if self.document["rotation"] else None
+
+    async def capabilities(self) -> dict[str, object]:
+        return {
+            "schema": 1,
+            "manifest": {"properties": {"vendor": "V"}},
+            "values": [{"name": "vendor", "value": "V", "source": "dmi", "by": []}],
+            "children": [{"device_id": "gw/a", "state": "new"}],
+            "problems": [],
+            "accepted": None,
+            "settling": False,
+        }
 
     async def retry(self) -> dict[str, object]:
         if isinstance(self.failure, MargodError):
