@@ -32,9 +32,13 @@ def polling(directory: Path, wfm: DevWfm) -> Daemon:
 
 async def told(wfm: DevWfm, *states: str) -> None:
     """Wait until the WFM was told of these states, in this order."""
-    async with asyncio.timeout(TIMEOUT):
-        while tuple(one["state"] for one in await wfm.statuses()) != states:
-            await asyncio.sleep(0.05)
+    found: tuple[str, ...] = ()
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            while (found := tuple(one["state"] for one in await wfm.statuses())) != states:
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise AssertionError(f"the WFM was told {found}, not {states}") from None
 
 
 async def test_a_day_of_an_agent(tmp_path: Path) -> None:
@@ -123,6 +127,8 @@ async def test_the_example(tmp_path: Path) -> None:
             await daemon.stop()
             await daemon.start()
             await wfm.deploy("a", YAML + b"# changed\n")
+            await daemon.until_status(lambda s: bool(s["desired_state"]["next_poll_at"]), "about to poll")
+            await daemon.retry()  # a fleet's first polls after a restart are spread over a minute
             await told(wfm, *["installing", "installed"] * 2)
             assert (folder / "a.yaml").read_bytes() == YAML + b"# changed\n"
             agent.terminate()
