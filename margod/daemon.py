@@ -27,6 +27,7 @@ from margod.model.state import State
 from margod.service import clock, journal, notify, signals
 from margod.shell import status
 from margod.shell.controls import Controls
+from margod.shell.devicewatch import DeviceWatch
 from margod.shell.disk import Disk
 from margod.shell.finder import Finder
 from margod.shell.ground import Ground
@@ -64,6 +65,7 @@ class Daemon(Controls):
         self._started_at = time.time()
         self._ground = Ground(loaded.config, time.time, options.env)
         self._keeper = self._ground.keeper
+        self._keeper.downtime.configure(loaded.config.schedule.downtime or ())
         self._disk = Disk()
         self._inbox: asyncio.Queue[tuple[Lane, Event]] = asyncio.Queue()
         self._lane = Lane(
@@ -77,6 +79,7 @@ class Daemon(Controls):
         self._actions = self._lane.actions
         self._rotation = Rotation(self._lane, self._disk, self._inbox, self._tell)
         self._work = Work(self._lane, self._disk, self._tell)
+        self._work.sidelines.append(DeviceWatch(self._lane, self._disk))
         self._reports = Reports(self._work, self._ground, self._disk)
         self._work.sidelines.append(self._reports)
         self._desired = DesiredState(self._work, self._disk, self._ground)
@@ -116,8 +119,13 @@ class Daemon(Controls):
         return await asyncio.shield(self._reloading)  # a caller that leaves stops nothing; many share one
 
     def _mind_clock(self) -> None:
-        """Notice that the clock was set or the device slept; write the floor when it rose."""
-        for event in self._keeper.turn():
+        """Notice that the clock was set, the device slept or a downtime ended; write what is to be kept of it."""
+        events = self._keeper.turn()
+        if self._keeper.downtime.take_ended():
+            self._lane.start(self._keep_nothing_of_a_downtime())
+        if self._lane.engine.rules.gate is not self._keeper.downtime.gate:
+            self._govern()
+        for event in events:
             for lane in self._lanes():
                 lane.post(event)
             if isinstance(event, Slept):
@@ -135,13 +143,19 @@ class Daemon(Controls):
             log.info("configuration-read", result=result, problems=len(problems))
             if result != "kept":
                 loaded = self._settings.loaded
-                self._actions.config, self._lane.engine.rules = loaded.config, self._settings.policy
+                self._actions.config = loaded.config
+                self._keeper.downtime.configure(loaded.config.schedule.downtime or ())
+                self._govern()
                 journal.configure(loaded.config.log.level, loaded.config.log.format)
+                self._ground.told = True
                 await self._lane.look_again()
             return {"result": result, "problems": problems}
         finally:
             self._tell()
             self._notifier.ready(self._line())
+
+    async def _keep_nothing_of_a_downtime(self) -> None:
+        await self._keep_downtime("")
 
     async def changes(self) -> AsyncIterator[dict[str, object]]:
         """Yield the status document now and after every change; a slow reader gets the latest only."""

@@ -6,6 +6,7 @@ Everything here may wait for a disk and runs in the disk thread; `look.py` does 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -16,13 +17,15 @@ from margod import identity as identities
 from margod.config import Config
 from margod.discovery import Candidate
 from margod.engine.messages import History, Memory
+from margod.engine.settling import Settling
 from margod.identity import Identity, hardware
 from margod.model import reasons
 from margod.model.errors import IdentityError, MargodError, StateInUse, StateNotWritable, StateUnusable
-from margod.protocols import Generation
+from margod.protocols import Context, Generation
 from margod.protocols.signed import Dialect, Signed, SignedAs
 from margod.shell import anchoring, belonging, moving, renewal
 from margod.shell import proxy as proxies
+from margod.shell.device import Device, device_of
 from margod.shell.look import Look
 from margod.shell.place import Place
 from margod.shell.records import CHOSEN, HARDWARE, LEAVING, WFM, json_object
@@ -67,6 +70,11 @@ class Ground:
         self.clock = self.keeper.wall
         self.seen: hardware.Seen = {}
         """What the device is recognised by, as of the last look."""
+        self.settling = Settling()
+        self.told = False
+        """A person asks: what the next look finds of the device is reported at once."""
+        self.device: Device | None = None
+        """What the device is, as of the last look."""
         self._identity: tuple[bytes, bytes, Identity] | None = None
         self._ca_file: object = None
 
@@ -86,6 +94,7 @@ class Ground:
         if self.vault is None:
             self.vault, self.seen = Vault.open(self.directory), capabilities.hardware()
             self.keeper.load(self.directory)
+            self.keeper.downtime.load(self.directory)
 
     def close(self) -> None:
         """Give the state directory back."""
@@ -114,6 +123,25 @@ class Ground:
         changes: dict[str, bytes | None] = dict(records)
         changes[ledger.LEDGER] = None
         vault.commit(changes, binding_of(fresh, json_object(vault.records.get(WFM, b""))))
+
+    def settled(self, context: Context, reported: str, device: Device) -> str:
+        """Return the digest of the report that holds now; a change of the device has to hold for a while first."""
+        generation, told, self.told, self.device = self.generation, self.told, False, device
+        last, report = generation.last_report(context.records), generation.report_digest(context)
+        said = last.said != context.capabilities.said or report == last.wanted  # or only the rest of it is missing
+        return self.settling.settle(
+            reported,
+            report,
+            hold=self.config.capabilities.settle,
+            told=told or said,
+            now=time.monotonic(),
+        )
+
+    def device_changed(self) -> bool:
+        """Return whether the device, or one behind it, is another one than at the last look."""
+        if self.device is None:
+            return False
+        return device_of(self.config, self.directory, self.generation).capabilities != self.device.capabilities
 
     def ca_file_changed(self) -> bool:
         """Return whether the file of trust.ca_file is another one than at the last look."""
@@ -238,6 +266,13 @@ class Ground:
         """Write what the clock may not fall behind; a vault that may not be written keeps what it has."""
         if self.vault is not None and not self.vault.read_only and not self.vault.wiped:
             self.keeper.save(self.directory)
+
+    def save_downtime(self) -> bool:
+        """Write which downtime was begun by hand; return whether it is kept over a restart. Raises StateNotWritable."""
+        if self.vault is None or self.vault.read_only or self.vault.wiped:
+            return False
+        self.keeper.downtime.save(self.directory)
+        return True
 
     def recall(self) -> Memory | None:
         """Read runtime.json; None if there is none or it cannot be used."""

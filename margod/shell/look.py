@@ -24,11 +24,11 @@ from margod.model.outcome import Step
 from margod.model.reasons import Reason
 from margod.model.state import State
 from margod.protocols import Context
-from margod.shell import anchoring, archive, belonging, moving, renewal
-from margod.shell.device import capabilities_of
+from margod.shell import anchoring, archive, belonging, claiming, moving, renewal
+from margod.shell.device import Device, device_of
 from margod.shell.place import Nowhere, Place, locate, name_of
 from margod.shell.records import ANCHORS, CHOSEN, HARDWARE, STAGED, WFM, json_object
-from margod.shell.situation import Claim, Situation, Warned, binding_of, is_valid, nothing_but
+from margod.shell.situation import Situation, Warned, binding_of, is_valid, nothing_but
 from margod.vault import Vault, ledger
 from margod.wfm import Proxy
 
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from margod.shell.ground import Ground
 
 REPORT: Final = "report.json"
+
+MOST_SAID: Final = 4
+"""Manifests with something wrong that status lists."""
 
 _STEPS: Final = tuple(Step)
 _IDENTITY: Final = (identities.KEY_RECORD, identities.CERTIFICATE_RECORD)
@@ -67,6 +70,7 @@ class Look:
         self.unverified: trust.UnverifiedPolicy | None = None
         self.proxy: Proxy | None = None
         self.warnings = [Warned(found.reason, found.message) for found in vault.findings]
+        self._device: Device | None = None
         self._read_wfm()
 
     def _read_wfm(self) -> None:
@@ -319,7 +323,7 @@ class Look:
         if recalled is not None and (history.memory is None or recalled.at >= history.memory.at):
             history = replace(history, memory=recalled)
         settings = anchoring.tls_settings(self.config.tls)
-        former = self._former(records)
+        former = claiming.former(records, self.source, self.anchors, self.now, self._capabilities)
         facts = Facts(
             obstacle=obstacle,
             binding=self.vault.binding,
@@ -327,9 +331,9 @@ class Look:
             trust=self._trust_name(settings),
             enrols=generation.enrols,
             enrolled=client_id is not None,
-            former=former is not None or (not self.anchors and self._may_claim(records)),
+            former=former is not None or (not self.anchors and claiming.may_claim(records, self.source)),
             reported=digest,
-            report=generation.report_digest(context),
+            report=self.ground.settled(context, digest, self._looked_at()),
             can_reissue=self.identity.source == MINTED,
             forms={step: generation.forms(step) for step in _STEPS},
         )
@@ -350,27 +354,9 @@ class Look:
             former=former,
             moved=self.moved if obstacle is None or obstacle.reason is not reasons.STATE_NOT_WRITABLE else "",
             client_id=client_id,
-            device_id=self.config.device.id or client_id,
+            device_id=context.capabilities.device_id or generation.last_report(records).device_id or client_id,
             warnings=tuple(self.warnings),
         )
-
-    def _may_claim(self, records: Mapping[str, bytes]) -> bool:
-        return moving.claim(records) is not None and self.source != anchoring.FIRST_USE
-
-    def _former(self, records: Mapping[str, bytes]) -> Claim | None:
-        """Return the enrolment of another place that the same root CA may vouch for here: the WFM may have moved."""
-        former = moving.claim(records)
-        if former is None or not self._may_claim(records):
-            return None
-        try:
-            then = trust.decode_certificates(former.records.get(ANCHORS, b""), self.now)
-            if {anchor.fingerprint for anchor in then} != {anchor.fingerprint for anchor in self.anchors}:
-                return None
-            identity = identities.load(former.records)
-        except (TrustError, IdentityError):
-            return None
-        context = Context(identity.certificate, former.records, self._capabilities())
-        return Claim(identity, context, moving.claimed(records, former))
 
     def _policy(self) -> trust.TrustPolicy | None:
         if not self.anchors and self.source != anchoring.SYSTEM:
@@ -392,7 +378,15 @@ class Look:
         return (wfm.signed_scheme, wfm.signed_authority or "", *((proxy.address, proxy.authorization) if proxy else ()))
 
     def _capabilities(self) -> Capabilities:
-        return capabilities_of(self.config, self.ground.directory)
+        return self._looked_at().capabilities
+
+    def _looked_at(self) -> Device:
+        """Return what this device is: one look at it is enough for one look."""
+        if self._device is None:
+            self._device = device_of(self.config, self.ground.directory, self.ground.generation)
+            invalid = reasons.CAPABILITIES_INVALID
+            self.warnings += [Warned(invalid, f"{invalid.says} {said}") for said in self._device.problems[:MOST_SAID]]
+        return self._device
 
 
 def _with_hint(error: MargodError) -> str:

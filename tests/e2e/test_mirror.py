@@ -69,8 +69,8 @@ async def test_it_is_there_without_the_wfm(tmp_path: Path) -> None:
         await wfm.stop()
         await daemon.stop()
         await daemon.start()
-        status = await until_version(daemon, 2)
-        assert status["desired_state"]["adopted"] == 2
+        shown = await until_version(daemon, 2)
+        assert shown["desired_state"]["adopted"] == 2
         assert (await daemon.answer("GET", "/v1/deployments/pump")).body == TEXT
         again = await daemon.answer("GET", "/v1/deployments")
         assert again.json()["adopted"] == 2
