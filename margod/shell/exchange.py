@@ -139,7 +139,10 @@ class Exchange:
 
         Raises MargodError.
         """
-        proxy = await self._disk.run(lambda: self.ground.proxy(place))
+        if self.ground.config.wfm.proxy_credentials_file is None:  # nothing to read: no turn of the disk for it
+            proxy = self.ground.proxy(place)
+        else:
+            proxy = await self._disk.run(lambda: self.ground.proxy(place))
         if proxy != situation.proxy:
             situation = replace(situation, proxy=proxy)
             await self._take(situation)
