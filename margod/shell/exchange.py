@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -166,7 +166,7 @@ class Exchange:
         if step is Step.CONFIRM and outcome.kind is Kind.ACCEPTED:
             return replace(outcome, records=who.records)
         if step is Step.FETCH_TRUST and outcome.kind is Kind.ACCEPTED:
-            outcome = placed(place, self._read_anchors(outcome, url))
+            outcome = placed(place, self._read_anchors(outcome, url, situation.retired))
             tried = await self._try_anchors(situation, outcome, place, build)
             return tried if isinstance(tried, Outcome) else generation.outcome(step, form, context, tried)
         return await self._about_trust(step, situation, outcome)
@@ -278,14 +278,15 @@ class Exchange:
         situation = self.situation
         if situation is None:
             raise TrustError(reasons.NOT_OFFERED)
-        known = (*self.offered, *(each.anchor for each in situation.staged))
+        here = (*situation.withdrawn, *(each.anchor for each in situation.staged))
+        known = (*self.offered, *here)
         if all(anchor.fingerprint != fingerprint for anchor in known) and may_ask(situation, self.ground.config):
             await self._offer(situation)  # a restart, or another server by now: what counts is what is offered now
-        offered, in_use = self.offered, frozenset[str]()
+        offered, in_use = (*self.offered, *situation.withdrawn), frozenset[str]()
         if len(situation.anchors) > 1:  # a full vault lets go of an old one, which must not be one that is needed
             in_use = frozenset([a.fingerprint for a in situation.anchors if await presenting.verifies(situation, a)])
         await self._disk.run(lambda: self.ground.accept(situation, offered, fingerprint, in_use))
-        known = (*offered, *(each.anchor for each in situation.staged))
+        known = (*offered, *here)
         found = next(anchor for anchor in known if anchor.fingerprint == fingerprint)
         log.info("root-ca-accepted", fingerprint=found.fingerprint, subject=found.subject)
         return found
@@ -314,12 +315,16 @@ class Exchange:
             return result
         return replace(outcome, records={**outcome.records, ANCHORS: trust.to_pem(anchors)})
 
-    def _read_anchors(self, outcome: Outcome, url: str) -> Outcome:
-        """Turn the Certificate API's answer into the anchors that are kept."""
+    def _read_anchors(self, outcome: Outcome, url: str, retired: Collection[str]) -> Outcome:
+        """Turn the Certificate API's answer into the anchors that are kept; not those that are `retired`."""
         try:
-            anchors = trust.decode_answer(outcome.records[CA_ANSWER], self._wall())
+            answered = trust.decode_answer(outcome.records[CA_ANSWER], self._wall())
         except TrustError as error:
             return replace(outcome, kind=Kind.BAD_ANSWER, reason=error.reason, detail=error.message, records={})
+        anchors = tuple(anchor for anchor in answered if anchor.fingerprint not in retired)
+        if not anchors:
+            said = anchoring.said_retired(answered)
+            return replace(outcome, kind=Kind.UNTRUSTED, reason=reasons.ROOT_CA_RETIRED, detail=said, records={})
         for anchor in anchors:
             log.info("root-ca-offered", fingerprint=anchor.fingerprint, subject=anchor.subject)
         record = anchoring.record({"url": url}, self.ground.config.wfm.protocol, anchoring.SYSTEM)

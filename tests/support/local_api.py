@@ -66,6 +66,7 @@ STATUS: dict[str, object] = {
         ],
         "offered": [],
         "staged": [],
+        "retired": [],
         "presented": None,
     },
     "clock": {
