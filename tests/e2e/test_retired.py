@@ -108,14 +108,22 @@ async def test_restored_as_a_whole_it_knows_the_old_root_only(tmp_path: Path) ->
 
 
 async def test_the_system_s_store_brings_the_present_root(tmp_path: Path) -> None:
-    """With trust.system the present root is downloaded by the store's word; nobody has to come."""
+    """With trust.system the present root is downloaded by the store's word, nobody has to come; never the old one."""
     async with DevWfm(tmp_path / "wfm") as wfm, CheckedDaemon(tmp_path / "d", url=wfm.url, yaml=ASKS) as daemon:
         before = await replaced(wfm, daemon, tmp_path / "copy")
         put_back(daemon, tmp_path / "copy", with_list=True)
         asked = len(await wfm.requests("deployments"))
         daemon.configure(url=wfm.url, yaml="trust: {system: true, refresh: 1s}\nonboarding: {confirm: 1s}")
-        store = str(wfm.directory / "other-ca" / "ca.pem")
-        await daemon.start(env={"SSL_CERT_FILE": store})
+        store = tmp_path / "store.pem"
+        store.write_bytes(wfm.ca_file.read_bytes() + (wfm.directory / "other-ca" / "ca.pem").read_bytes())
+        await wfm.rotate("back")
+        await daemon.start(env={"SSL_CERT_FILE": str(store), "SSL_CERT_DIR": str(tmp_path / "nowhere")})
+        status = await daemon.until_status(lambda s: s["connection"] == "untrusted", "refused")
+        assert (status["state"], status["last_error"]["code"]) == ("enrolled", "root-ca-retired")
+        assert [each["fingerprint"] for each in status["trust"]["retired"]] == anchors(before)
+        assert len(await wfm.requests("deployments")) == asked, "the store vouches for the download alone"
+        await wfm.rotate("swap")
+        await daemon.retry()
         status = await daemon.until_status(lambda s: anchors(s) == [other(wfm)], "downloaded")
         assert status["trust"]["source"] == "system"
         await probed(wfm, daemon, before, asked)
