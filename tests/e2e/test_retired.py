@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from tests.e2e.checked import CheckedDaemon
-from tests.e2e.test_trust_renewal import anchors, other, swap
+from tests.e2e.test_trust_renewal import anchors, other
 from tests.support.devwfm import DevWfm
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 ASKS = "trust: {first_use: accept, refresh: 1s, on_change: ask}\nonboarding: {confirm: 1s}"
 LIST = "retired"
@@ -23,8 +23,9 @@ async def replaced(wfm: DevWfm, daemon: CheckedDaemon, copy: Path) -> dict[str, 
     before = await daemon.until("enrolled")
     await daemon.stop()
     shutil.copytree(daemon.state, copy, symlinks=True)
+    await wfm.rotate("swap")  # while nobody asks: a connection cut in the middle would be asked again a minute later
     await daemon.restart()
-    await swap(wfm, daemon)
+    await daemon.until_status(lambda s: s["connection"] == "intercepted", "intercepted")
     assert (await daemon.command("trust", "accept", other(wfm)))[0] == 0
     status = await daemon.until_status(lambda s: anchors(s) == [other(wfm)] and s["connection"] == "online", "taken")
     assert anchors(before)[0] in await daemon.journal_line("root-ca-retired")
@@ -114,16 +115,19 @@ async def test_the_system_s_store_brings_the_present_root(tmp_path: Path) -> Non
         put_back(daemon, tmp_path / "copy", with_list=True)
         asked = len(await wfm.requests("deployments"))
         daemon.configure(url=wfm.url, yaml="trust: {system: true, refresh: 1s}\nonboarding: {confirm: 1s}")
-        store = tmp_path / "store.pem"
-        store.write_bytes(wfm.ca_file.read_bytes() + (wfm.directory / "other-ca" / "ca.pem").read_bytes())
+        store = {"SSL_CERT_FILE": str(tmp_path / "store.pem"), "SSL_CERT_DIR": str(tmp_path / "nowhere")}
+        (tmp_path / "store.pem").write_bytes(
+            wfm.ca_file.read_bytes() + (wfm.directory / "other-ca" / "ca.pem").read_bytes()
+        )
         await wfm.rotate("back")
-        await daemon.start(env={"SSL_CERT_FILE": str(store), "SSL_CERT_DIR": str(tmp_path / "nowhere")})
+        await daemon.start(env=store)
         status = await daemon.until_status(lambda s: s["connection"] == "untrusted", "refused")
         assert (status["state"], status["last_error"]["code"]) == ("enrolled", "root-ca-retired")
         assert [each["fingerprint"] for each in status["trust"]["retired"]] == anchors(before)
         assert len(await wfm.requests("deployments")) == asked, "the store vouches for the download alone"
+        await daemon.stop()
         await wfm.rotate("swap")
-        await daemon.retry()
+        await daemon.start(env=store)
         status = await daemon.until_status(lambda s: anchors(s) == [other(wfm)], "downloaded")
         assert status["trust"]["source"] == "system"
         await probed(wfm, daemon, before, asked)
