@@ -21,6 +21,7 @@ from tests.faults import (
     network,
     onboardings,
     power_cuts,
+    quotas,
     real_disks,
     storm,
 )
@@ -36,6 +37,7 @@ SUITES: dict[str, tuple[Suite, int, int]] = {
     "failing-calls": (breaking.failing_calls, 1, 60),
     "errors": (errors.errors, 1, 400),
     "small-disks": (errors.small_disks, 1, 120),
+    "quotas": (quotas.quotas, 1, 200),
     "damage": (damage.damage, 1, 400),
     "damaged-daemons": (damage.damaged_daemons, 1, 200),
     "fuzz": (fuzz.fuzz, 1, 900),

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from margod.config.last_good import NAME as LAST_GOOD
 from margod.shell.ground import RUNTIME
+from margod.shell.retired import FILE as RETIRED
+from margod.shell.retired import encode_file
 from margod.vault.generation import _sum
 from tests.faults.campaign import Run, promise
 from tests.faults.children import Look, look
@@ -286,6 +288,7 @@ async def _daemons(run: Run) -> None:
         await daemon.stop()
         base = run.place / "base"
         daemon.state.rename(base)
+        (base / RETIRED).write_bytes(encode_file(["ab" * 32]))
         names = [str(path.relative_to(base)) for path in files_of(base)]
         cases: list[tuple[str, dict[str, Damage]]] = [
             (f"{name} is {how}", {name: KINDS[how] if how in KINDS else _random(how, rng)})

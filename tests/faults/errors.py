@@ -143,7 +143,7 @@ async def on_the_way(bench: Bench) -> None:
     calls, error, skip = rng.choice(list(WRITING.values())), rng.choice((*ERRORS, 0)), rng.randrange(30)
     bench.arm(device, WRITE if error == 0 else calls, error, skip=skip, times=rng.choice((1, 1, 2, 5)))
     await device.daemon.start()
-    status = await device.daemon.until_status(_settled, "settled")
+    status = await device.daemon.until_status(settled, "settled")
     hit = bench.shim.disarm()
     if status["state"] != "enrolled":
         words = {status["reason"], *(warning["code"] for warning in status["warnings"])}
@@ -281,7 +281,7 @@ async def _small_disks(run: Run) -> None:
 async def _on_a_small_disk(run: Run, device: Device) -> None:
     daemon = device.daemon
     await daemon.start()
-    status = await daemon.until_status(_settled, "settled")
+    status = await daemon.until_status(settled, "settled")
     full = status["state"] != "enrolled"
     if full:
         said = [status["detail"], str(status["last_error"]), *(warning["message"] for warning in status["warnings"])]
@@ -291,7 +291,7 @@ async def _on_a_small_disk(run: Run, device: Device) -> None:
     device.look()
     _mount("-o", "remount,size=1m", str(daemon.state.parent))
     await daemon.start()
-    status = await daemon.until_status(_settled, "settled")
+    status = await daemon.until_status(settled, "settled")
     if status["state"] != "enrolled":
         await daemon.retry()
         status = await daemon.until("enrolled")
@@ -315,7 +315,7 @@ def _mount(*arguments: str) -> None:
     subprocess.run(["mount", *arguments], check=True, timeout=30)
 
 
-def _settled(status: dict[str, Any]) -> bool:
+def settled(status: dict[str, Any]) -> bool:
     """Return whether it is enrolled with its report accepted, or stands still for want of a disk."""
     told = status["last_error"] is not None and status["last_error"]["code"] in OWN
     return status["state"] in ("enrolled", "blocked") or told

@@ -178,7 +178,11 @@ class Service:
 
     def approve(self) -> None:
         """Approve the only device that waits at the development WFM."""
-        self.box.run(self.margod, "devwfm", "approve", "--directory", _WFM, "1")
+        self.decide("approve")
+
+    def decide(self, what: str) -> None:
+        """Have the development WFM approve, reject or forget the only device that it knows."""
+        self.box.run(self.margod, "devwfm", what, "--directory", _WFM, "1")
 
     def _await(self, what: Callable[[], object], message: Callable[[], str]) -> None:
         await_true(what, _WAIT, lambda: f"{message()}\n{self.journal()}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -199,6 +200,40 @@ def test_systemctl_says_the_state(service: Service) -> None:
     service.point_at(wfm, trusted=True)
     reload()
     seen("enrolled")
+
+
+def test_systemctl_says_what_the_wfm_refuses(service: Service) -> None:
+    """STATUS of a device that a WFM turns away, lets in, and turns out again."""
+
+    def reached(state: str) -> dict[str, Any]:
+        service.box.run("systemctl", "restart", "margod.service")  # a person's word counts once a minute otherwise
+        service.await_status(lambda status: status["state"] != "starting")
+        service.box.run(MARGOD, "retry")
+        return service.await_status(lambda status: status["state"] == state)
+
+    def says(state: str, code: str) -> None:
+        said, status = service.show("StatusText"), service.status()
+        assert said.startswith(f"{state} ({code}): {status['message']}"), said
+        assert f" Next attempt at {status['next_attempt_at'][:10]}T" in said
+
+    wfm = service.start_wfm("manual")
+    service.configure(
+        f"wfm: {{url: 'https://{wfm}'}}\ntrust: {{ca_file: /etc/margod/ca.pem}}\n"
+        "onboarding: {confirm: 1s, forgotten_after: 1s}\n"
+    )
+    service.start()
+    service.await_status(lambda status: status["state"] == "pending-approval")
+    service.decide("reject")
+    assert reached("rejected")["reason"] == "rejected"
+    says("rejected", "rejected")
+    service.decide("approve")
+    client_id = reached("enrolled")["client_id"]
+    service.decide("forget")
+    service.await_status(lambda status: status["last_error"] is not None)
+    time.sleep(1.1)  # what is waited for is time itself: onboarding.forgotten_after
+    status = reached("refused")
+    assert (status["reason"], status["client_id"]) == ("forgotten", client_id)
+    says("refused", "forgotten")
 
 
 def test_a_request_under_way_does_not_outlive_a_stop(service: Service) -> None:
