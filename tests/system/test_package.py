@@ -142,7 +142,7 @@ def test_an_installation_makes_no_key_and_starts_nothing(device: Device, package
     assert device.service.rights("/etc/margod/margod.yaml") == "640 root:margod regular file"
     assert box.run(MARGOD, "config", "check").returncode == 0
     device.service.start()
-    assert device.service.status()["state"] == "discovering"
+    device.service.await_status(lambda status: status["state"] == "discovering")
     assert device.service.rights("/var/lib/margod") == "700 margod:margod directory"
     assert box.run("dpkg", "--verify", "margod").stdout == ""
     # What would take the interpreter away has to take margod away first.
