@@ -157,6 +157,11 @@ class Service:
             lambda: "the watcher saw nothing",
         )
 
+    def await_netlink(self, pid: str) -> None:
+        """Wait until the process listens to what the kernel says of links."""
+        listening = "awk '$2 == 0 {print $3}' /proc/net/netlink"
+        self._await(lambda: pid in self.box.shell(listening).stdout.split(), lambda: f"{pid} has no netlink socket")
+
     def await_connection(self, port: int) -> None:
         """Wait until somebody is connected to `port` on the box's loopback."""
         remote = f"0100007F:{port:04X} 01"
