@@ -118,6 +118,7 @@ MODES = (0o000, 0o200, 0o300, 0o100, 0o444, 0o640, 0o644, 0o660, 0o666, 0o604, 0
 
 def damage(run: Run) -> None:
     """Damage each file in each way, alone; then two or three at once, at random."""
+    _root(run)
     rng, base = run.rng, run.place / "base"
     enrolled(base)
     (base / RUNTIME).write_bytes(b'{"attempt": "1"}')
@@ -272,7 +273,13 @@ def _inventory(directory: Path) -> dict[str, tuple[int, int, int, bytes]]:
 
 def damaged_daemons(run: Run) -> None:
     """Start an enrolled device on each kind of damage: enrolled as it was, or blocked; never as somebody else."""
+    _root(run)
     asyncio.run(_daemons(run))
+
+
+def _root(run: Run) -> None:
+    if os.geteuid() != 0:
+        run.gaps.append("devices and other owners need root")
 
 
 async def _daemons(run: Run) -> None:

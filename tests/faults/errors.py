@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tests.faults.campaign import Broken, Run, promise
+from tests.faults.campaign import Run, need, promise
 from tests.faults.onboardings import Device, a_wfm
 from tests.faults.zygote import Quick, Zygote
 from tests.support.daemon import QUIET
@@ -95,6 +95,7 @@ def yaml(name: str, vendor: str = "Vendor") -> str:
 
 def errors(run: Run) -> None:
     """Carry out every scenario with every call and every error; in a short run with seeded ones."""
+    need("cc")
     asyncio.run(_scenarios(run))
 
 
@@ -257,12 +258,11 @@ async def no_memory(bench: Bench) -> None:
 
 def small_disks(run: Run) -> None:
     """A disk of one page, two, three, ...: what does not fit is told, nothing is lost, and with room it goes on."""
+    need(mounts=True)
     asyncio.run(_small_disks(run))
 
 
 async def _small_disks(run: Run) -> None:
-    if os.geteuid() != 0:
-        raise Broken("small disks need root, to mount them")
     async with a_wfm(run.place / "wfm") as wfm, Zygote() as zygote:
         sizes = range(4, 68, 2)
         for size in sorted(run.rng.sample(sizes, run.of(len(sizes), 3))):

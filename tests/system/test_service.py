@@ -31,9 +31,9 @@ def test_it_starts_and_says_so_in_words(service: Service) -> None:
     service.start()
     assert service.show("ActiveState") == "active"
     assert service.show("SubState") == "running"
-    status = service.status()
-    assert status["state"] == "discovering"
-    assert status["state"] in service.show("StatusText")
+    service.await_status(lambda status: status["state"] == "discovering")
+    assert "discovering" in service.show("StatusText")
+    assert json.loads(service.box.run(MARGOD, "status", "--json", check=False).stdout)["state"] == "discovering"
     assert service.show("NRestarts") == "0"
 
 
@@ -99,7 +99,7 @@ def test_a_bad_configuration_at_boot_keeps_the_last_good_one(service: Service) -
     service.stop()
     service.configure("wfm: [\n")
     service.start()
-    status = service.status()
+    status = service.await_status(lambda status: status["wfm"]["url"])
     assert status["wfm"]["url"] == "https://127.0.0.1:9"
     assert status["warnings"]
 
@@ -145,7 +145,7 @@ def test_a_killed_daemon_comes_back(service: Service) -> None:
     service.await_show("NRestarts", "1")
     service.await_show("ActiveState", "active")
     assert service.show("MainPID") != before
-    assert service.status()["state"] == "discovering"
+    service.await_status(lambda status: status["state"] == "discovering")
 
 
 def test_a_frozen_daemon_is_restarted_by_the_watchdog(service: Service) -> None:
@@ -170,7 +170,7 @@ def test_a_second_daemon_ends_with_75(service: Service) -> None:
     assert second.returncode == 75
     assert "Traceback" not in second.stderr
     assert "/var/lib/margod" in second.stderr
-    assert service.status()["state"] == "discovering"
+    service.await_status(lambda status: status["state"] == "discovering")
 
 
 def test_systemctl_says_the_state(service: Service) -> None:
@@ -294,8 +294,7 @@ def test_the_target_is_reached_by_enrolment_and_not_before(service: Service) -> 
     service.approve()
     service.box.run("/opt/margod/bin/margod", "retry")
     service.await_show("ActiveState", "active", unit="margod-enrolled.target")
-    status = service.status()
-    assert status["state"] == "enrolled"
+    status = service.await_status(lambda status: status["state"] == "enrolled")
     assert "enrolled" in service.show("StatusText")
     # It stays reached, and a restart finds the enrolment: nothing is asked of the WFM a second time.
     service.box.run("systemctl", "stop", "devwfm.service")
