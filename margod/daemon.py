@@ -65,6 +65,7 @@ class Daemon(Controls):
         self._started_at = time.time()
         self._ground = Ground(loaded.config, time.time, options.env)
         self._keeper = self._ground.keeper
+        self._keeper.downtime.configure(loaded.config.schedule.downtime or ())
         self._disk = Disk()
         self._inbox: asyncio.Queue[tuple[Lane, Event]] = asyncio.Queue()
         self._lane = Lane(
@@ -118,8 +119,13 @@ class Daemon(Controls):
         return await asyncio.shield(self._reloading)  # a caller that leaves stops nothing; many share one
 
     def _mind_clock(self) -> None:
-        """Notice that the clock was set or the device slept; write the floor when it rose."""
-        for event in self._keeper.turn():
+        """Notice that the clock was set, the device slept or a downtime ended; write what is to be kept of it."""
+        events = self._keeper.turn()
+        if self._keeper.downtime.take_ended():
+            self._lane.start(self._keep_nothing_of_a_downtime())
+        if self._lane.engine.rules.gate is not self._keeper.downtime.gate:
+            self._govern()
+        for event in events:
             for lane in self._lanes():
                 lane.post(event)
             if isinstance(event, Slept):
@@ -137,7 +143,9 @@ class Daemon(Controls):
             log.info("configuration-read", result=result, problems=len(problems))
             if result != "kept":
                 loaded = self._settings.loaded
-                self._actions.config, self._lane.engine.rules = loaded.config, self._settings.policy
+                self._actions.config = loaded.config
+                self._keeper.downtime.configure(loaded.config.schedule.downtime or ())
+                self._govern()
                 journal.configure(loaded.config.log.level, loaded.config.log.format)
                 self._ground.told = True
                 await self._lane.look_again()
@@ -145,6 +153,9 @@ class Daemon(Controls):
         finally:
             self._tell()
             self._notifier.ready(self._line())
+
+    async def _keep_nothing_of_a_downtime(self) -> None:
+        await self._keep_downtime("")
 
     async def changes(self) -> AsyncIterator[dict[str, object]]:
         """Yield the status document now and after every change; a slow reader gets the latest only."""

@@ -208,6 +208,9 @@ def _stored(directory: Path, unreachable: DaemonUnreachable) -> IdentityDocument
     identity = load(records)
     return {
         "certificate": identity.chain_pem.decode("ascii"),
+        "client_id": None,
+        "wfm_url": None,
+        "root_ca": None,
         "fingerprint": identity.fingerprint,
         "key_id": identity.signer.key_id,
         "algorithm": identity.signer.algorithm,

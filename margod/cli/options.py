@@ -33,6 +33,11 @@ def client(args: argparse.Namespace, *, admin: bool = False, agent: bool = False
     return Client(admin_socket(directory) if admin else status_socket(directory))
 
 
+def agent_client(args: argparse.Namespace) -> Client:
+    """Return the client for the socket of the programs that do the device's work."""
+    return Client(args.socket or agent_socket(runtime_directory(args.runtime_dir)))
+
+
 def length_of_time(text: str) -> float:
     """Return seconds from `30s`, `5m`, `1h`, `500ms`, `2d`; a type for argparse."""
     found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h|d)", text)

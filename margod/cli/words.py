@@ -6,7 +6,7 @@ import textwrap
 from datetime import UTC, datetime
 from typing import Final
 
-from margod.client import StatusDocument, exit_code
+from margod.client import DowntimeDocument, StatusDocument, exit_code
 from margod.client.documents import DesiredStateDocument
 from margod.model.text import duration
 
@@ -51,6 +51,7 @@ def describe(status: StatusDocument, *, colour: bool, now: float | None = None) 
         ("WFM", status["wfm"]["url"] or "none configured"),
         *([("Proxy", proxy)] if (proxy := status["wfm"].get("proxy")) else []),
         ("Clock", clock(status)),
+        *_downtime(status),
         *_seen(status),
         *_anchors(status),
         ("Client id", status["client_id"] or "none yet"),
@@ -63,6 +64,7 @@ def describe(status: StatusDocument, *, colour: bool, now: float | None = None) 
         rows.append(("", f"{identity['subject']}, valid until {identity['not_after'][:10]}"))
     rows += _rotation(status, now)
     rows += _desired(status, now)
+    rows += _outbox(status, now)
     for warning in status["warnings"]:
         rows.append(("Warning", f"{warning['code']}: {warning['message']} {warning['hint']}".rstrip()))
     text = "\n".join(_row(label, words) for label, words in rows) + "\n"
@@ -96,6 +98,15 @@ def clock(status: StatusDocument) -> str:
     return ", ".join(words)
 
 
+def downtime(found: DowntimeDocument) -> str:
+    """Return whether it is downtime, until when and what ends it, on one line; "" if there is none and will be none."""
+    if not found["active"]:
+        return f"none; the next begins at {_time(found['next_at'], None)}" if found["next_at"] else ""
+    until = _time(found["until"], None) if found["until"] else "further notice"
+    by_hand = found["operator_until"] is not None
+    return f"until {until}; " + ("`margod downtime stop` ends it" if by_hand else "schedule.downtime says so")
+
+
 def shown(text: str) -> str:
     """Return `text` with nothing in it that steers a terminal."""
     return "".join(c if c.isprintable() else " " for c in text)
@@ -103,6 +114,9 @@ def shown(text: str) -> str:
 
 def _next(status: StatusDocument, now: float | None) -> str:
     at = status["next_attempt_at"]
+    if _is_silent(status) and status["state"] not in ("waiting-for-clock", "discovering"):
+        until = status["downtime"]["until"]
+        return f"after the downtime, from {_time(until, None)} on" if until else "after the downtime"
     if status["state"] == "enrolled" and at is None:
         return "nothing to be done"
     if status["state"] == "waiting-for-clock":
@@ -117,6 +131,15 @@ def _next(status: StatusDocument, now: float | None) -> str:
     if seconds <= now:
         return f"{which} now"
     return f"{which} in {duration(seconds - now)}, at {_time(at, None)}"
+
+
+def _is_silent(status: StatusDocument) -> bool:
+    found = status.get("downtime")  # an older daemon has none
+    return bool(found) and found["active"]
+
+
+def _downtime(status: StatusDocument) -> list[tuple[str, str]]:
+    return [("Downtime", downtime(status["downtime"]))] if _is_silent(status) else []
 
 
 def _seen(status: StatusDocument) -> list[tuple[str, str]]:
@@ -184,6 +207,23 @@ def _desired(status: StatusDocument, now: float | None) -> list[tuple[str, str]]
     if (error := desired["error"]) is not None:
         said = f' "{error["detail"]}"' if error["detail"] else ""
         rows += [("Not taken", f"{error['code']}: {error['message']}{said}"), ("What helps", error["hint"])]
+    return rows
+
+
+def _outbox(status: StatusDocument, now: float | None) -> list[tuple[str, str]]:
+    """Return what waits for the WFM, if anything does; what is parked is a warning of its own."""
+    outbox = status["outbox"]
+    count = outbox["waiting"]
+    if not count and not outbox["last_error"]:
+        return []
+    said = f"{count} report{'' if count == 1 else 's'} of deployments wait{'s' if count == 1 else ''}"
+    if outbox["oldest"]:
+        said += f", the oldest since {_time(outbox['oldest'], now)}"
+    rows = [("Outbox", said)]
+    if error := outbox["last_error"]:
+        rows.append(("", f"{error['code']}: {error['message']} {error['detail']}".rstrip()))
+    if at := outbox["next_attempt_at"]:
+        rows.append(("", f"Next attempt at {_time(at, None)}."))
     return rows
 
 

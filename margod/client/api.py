@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Final, cast
 
 from margod.client.documents import (
@@ -17,6 +18,8 @@ from margod.client.documents import (
     IdentityDocument,
     MessageDocument,
     ReloadDocument,
+    ReportedDocument,
+    ReportsDocument,
     RetryDocument,
     StatusDocument,
 )
@@ -85,7 +88,7 @@ class Client:
 
     def deployment(self, deployment_id: str) -> bytes:
         """Return the YAML of one deployment as the WFM gave it (agent socket)."""
-        return self._whole("GET", f"/v1/deployments/{_quoted(deployment_id)}")
+        return self._whole("GET", f"/v1/deployments/{quoted(deployment_id)}")
 
     def adopted(self, version: int) -> DeploymentsDocument:
         """Say that the agent works by the desired state of this version (agent socket)."""
@@ -112,9 +115,26 @@ class Client:
         """Have that given up (admin socket)."""
         return cast("MessageDocument", self._ask("POST", "/v1/identity/rotate/abort"))
 
+    def report(self, deployment_id: str, body: bytes) -> ReportedDocument:
+        """Report a deployment in the specification's form, as JSON; it is durable when this returns (agent socket)."""
+        target = f"/v1/deployments/{quoted(deployment_id)}/status"
+        return cast("ReportedDocument", self._ask("PUT", target, body=body))
+
+    def reports(self, after: int = 0) -> ReportsDocument:
+        """Return a page of the reports that the WFM has not accepted, behind the number `after` (agent socket)."""
+        return cast("ReportsDocument", self._ask("GET", f"/v1/outbox?after={after}"))
+
+    def retry_reports(self, number: int | None = None) -> MessageDocument:
+        """Have a parked report, or all, sent again (admin socket)."""
+        return cast("MessageDocument", self._ask("POST", _numbered("/v1/outbox/retry", number)))
+
+    def drop_reports(self, number: int | None = None) -> MessageDocument:
+        """Have a parked report, or all, removed (admin socket)."""
+        return cast("MessageDocument", self._ask("POST", _numbered("/v1/outbox/drop", number)))
+
     def use(self, instance: str) -> ChosenDocument:
         """Take the discovered WFM of this instance name (admin socket)."""
-        return cast("ChosenDocument", self._ask("POST", f"/v1/discovery/use?instance={_quoted(instance)}"))
+        return cast("ChosenDocument", self._ask("POST", f"/v1/discovery/use?instance={quoted(instance)}"))
 
     def accept_trust(self, fingerprint: str) -> MessageDocument:
         """Have the offered root CA with this fingerprint (64 hex digits) taken (admin socket)."""
@@ -133,6 +153,14 @@ class Client:
     def reset_clock(self) -> MessageDocument:
         """Have the stored floor of the clock forgotten (admin socket)."""
         return cast("MessageDocument", self._ask("POST", "/v1/clock/reset"))
+
+    def start_downtime(self, seconds: int) -> MessageDocument:
+        """Have nothing leave the device for so many seconds, 60 to 2,592,000 (admin socket)."""
+        return cast("MessageDocument", self._ask("POST", f"/v1/downtime/start?seconds={seconds}"))
+
+    def stop_downtime(self) -> MessageDocument:
+        """End the downtime that was begun by hand (admin socket)."""
+        return cast("MessageDocument", self._ask("POST", "/v1/downtime/stop"))
 
     def events(self, timeout: float | None = None) -> Iterator[StatusDocument]:
         """Yield the status document now and at every change.
@@ -191,32 +219,59 @@ class Client:
             raise self._unreachable(error) from error
 
     def _parse(self, body: bytes) -> dict[str, Any]:
-        try:
-            parsed = json.loads(body)
-        except (ValueError, RecursionError) as error:
-            raise self._unreachable(ValueError("its answer is not JSON")) from error
-        if not isinstance(parsed, dict):
-            raise self._unreachable(ValueError("its answer is not a JSON object"))
-        return parsed
+        return parsed(self._path, body)
 
     def _refusal(self, status: int, body: bytes) -> RequestRefused:
-        error = self._parse(body).get("error")
-        said = error if isinstance(error, dict) else {}
-        code, message, hint = (str(said.get(key) or "") for key in ("code", "message", "hint"))
-        message = message or f"The daemon answered with HTTP status {status}."
-        reason = REASONS.get(code) or Reason(code or "request-refused", Side.DEVICE, message)
-        return RequestRefused(status, reason, message, hint)
+        return refusal(self._path, status, body)
 
     def _unreachable(self, error: Exception) -> DaemonUnreachable:
-        if isinstance(error, PermissionError):
-            return DaemonUnreachable(NOT_PERMITTED, f"This user may not use the socket {self._path}.")
-        what = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        return DaemonUnreachable(DAEMON_UNREACHABLE, f"No margod answers on {self._path}: {what}.")
+        return unreachable(self._path, error)
 
     def _bounded(self, deadline: float | None) -> float:
         if deadline is None:
             return self._timeout
         return max(0.01, min(self._timeout, deadline - time.monotonic()))
+
+
+def parsed(path: str, body: bytes) -> dict[str, Any]:
+    """Return the JSON object that the socket at `path` answered with. Raises DaemonUnreachable if it is none."""
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise unreachable(path, ValueError("its answer is not JSON")) from error
+    if not isinstance(found, dict):
+        raise unreachable(path, ValueError("its answer is not a JSON object"))
+    return found
+
+
+def refusal(path: str, status: int, body: bytes) -> RequestRefused:
+    """Return the error that the socket at `path` answered with."""
+    error = parsed(path, body).get("error")
+    said = error if isinstance(error, dict) else {}
+    code, message, hint = (str(said.get(key) or "") for key in ("code", "message", "hint"))
+    message = message or f"The daemon answered with HTTP status {status}."
+    reason = REASONS.get(code) or Reason(code or "request-refused", Side.DEVICE, message)
+    return RequestRefused(status, reason, message, hint)
+
+
+def unreachable(path: str, error: Exception) -> DaemonUnreachable:
+    """Return what it means that the socket at `path` did not answer."""
+    if isinstance(error, PermissionError):
+        return DaemonUnreachable(NOT_PERMITTED, f"This user may not use the socket {path}.")
+    what = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return DaemonUnreachable(DAEMON_UNREACHABLE, f"No margod answers on {path}: {what}.")
+
+
+def connect(caller: socket.socket, path: str) -> None:
+    """Connect; a queue that is full (EAGAIN on a Unix socket) means that a daemon is there, and is waited for."""
+    deadline = time.monotonic() + (caller.gettimeout() or TIMEOUT)
+    while True:
+        try:
+            return caller.connect(path)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise TimeoutError("its queue of callers is full") from None
+            time.sleep(0.02)
 
 
 def runtime_directory(option: str | None = None) -> str:
@@ -254,23 +309,12 @@ class _Exchange:
         self._socket.settimeout(timeout)
         self._file = self._socket.makefile("rb")
 
-    def _connect(self) -> None:
-        """Connect; a queue that is full (EAGAIN on a Unix socket) means that a daemon is there, and is waited for."""
-        timeout = self._socket.gettimeout() or TIMEOUT
-        deadline = time.monotonic() + timeout
-        while True:
-            try:
-                return self._socket.connect(self._path)
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise TimeoutError("its queue of callers is full") from None
-                time.sleep(0.02)
-
     def send(self, method: str, target: str, body: bytes = b"") -> None:
         """Send the request and read the answer's head."""
-        self._connect()
+        connect(self._socket, self._path)
         head = f"{method} {target} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
-        self._socket.sendall(head.encode() + body)
+        with suppress(BrokenPipeError):  # refused for its size: the answer says so
+            self._socket.sendall(head.encode() + body)
         version, _, rest = self._head_line().partition(b" ")
         if not version.startswith(b"HTTP/1.") or not rest[:3].isdigit():
             raise ValueError("it does not speak HTTP")
@@ -318,9 +362,17 @@ class _Exchange:
         return line.rstrip(b"\r\n")
 
 
-def _quoted(text: str) -> str:
+def _numbered(target: str, number: int | None) -> str:
+    return target if number is None else f"{target}?number={number}"
+
+
+def quoted(text: str) -> str:
     """Percent-encode all but what is unreserved (RFC 3986, 2.3); urllib.parse costs more than the whole command."""
-    return "".join(chr(b) if b < 128 and (chr(b).isalnum() or chr(b) in "-._~") else f"%{b:02X}" for b in text.encode())
+
+    return "".join(
+        chr(b) if b < 128 and (chr(b).isalnum() or chr(b) in "-._~") else f"%{b:02X}"
+        for b in text.encode("utf-8", "surrogateescape")
+    )
 
 
 def _next_event(exchange: _Exchange) -> bytes | None:

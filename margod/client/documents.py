@@ -62,9 +62,15 @@ class IdentitySummary(TypedDict):
 
 
 class IdentityDocument(IdentitySummary):
-    """The device's identity; `certificate` is PEM text, the device's own first."""
+    """The device's identity, and what it is known by to which WFM: all that is public.
+
+    `certificate` is PEM text, the device's own first; `root_ca` too, the trust anchors that the WFM is verified with.
+    """
 
     certificate: str
+    client_id: str | None
+    wfm_url: str | None
+    root_ca: str | None
 
 
 class AnchorDocument(TypedDict):
@@ -113,6 +119,18 @@ class ClockDocument(TypedDict):
     offset_used: bool
 
 
+class DowntimeDocument(TypedDict):
+    """Whether nothing may leave the device: `until` null where no end is in sight, `operator_until` of one by hand.
+
+    `next_at`: when the next planned one begins.
+    """
+
+    active: bool
+    until: str | None
+    operator_until: str | None
+    next_at: str | None
+
+
 class RotationDocument(TypedDict):
     """An identity that is onboarded beside the one in force, to take its place."""
 
@@ -155,6 +173,16 @@ class DeploymentsDocument(TypedDict):
     adopted: int | None
     complete: bool
     deployments: list[DeploymentEntry]
+
+
+class OutboxDocument(TypedDict):
+    """Reports of deployments that the WFM has not accepted."""
+
+    waiting: int
+    parked: int
+    oldest: str | None
+    next_attempt_at: str | None
+    last_error: LastErrorDocument | None
 
 
 class WarningDocument(TypedDict):
@@ -225,9 +253,11 @@ class StatusDocument(TypedDict):
     identity: IdentitySummary | None
     trust: TrustDocument
     clock: ClockDocument
+    downtime: DowntimeDocument
     rotation: RotationDocument | None
     capabilities: ReportStateDocument
     desired_state: DesiredStateDocument
+    outbox: OutboxDocument
     warnings: list[WarningDocument]
     started_at: str
 
@@ -237,6 +267,7 @@ class HealthDocument(TypedDict):
 
     healthy: bool
     state: str
+    downtime: DowntimeDocument
 
 
 class RetryDocument(TypedDict):
@@ -250,6 +281,32 @@ class MessageDocument(TypedDict):
     """What was done."""
 
     message: str
+
+
+class ReportedDocument(TypedDict):
+    """A report of a deployment was taken: its number in the outbox."""
+
+    number: int
+
+
+class ReportDocument(TypedDict):
+    """One report; `parked` is the code of the reason, None while it waits to be sent."""
+
+    number: int
+    deployment_id: str
+    state: str
+    at: str
+    parked: str | None
+    detail: str
+    overtaken: bool
+
+
+class ReportsDocument(TypedDict):
+    """A page of the reports, and how many there are."""
+
+    waiting: int
+    parked: int
+    reports: list[ReportDocument]
 
 
 class ReloadDocument(TypedDict):

@@ -35,7 +35,7 @@ SPOILS: Final = {
     "bundle-cut": "the bundle ends in the middle",
     "bundle-more": "the bundle has a file that nobody named",
     "bundle-fewer": "a file is missing in the bundle",
-    "bomb": "the bundle is small and unpacks to 64 MiB",
+    "bomb": "the bundle is small and unpacks to 32 MiB",
     "link": "the bundle has a hard link instead of a file",
     "symlink": "the bundle has a symbolic link to /etc/passwd",
     "device": "the bundle has a device",
@@ -57,7 +57,7 @@ SPOILS: Final = {
 """What can be made wrong, by name."""
 
 DEPLOYMENT_ID: Final = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~-]{1,128}")
-_BOMB: Final = 64 << 20
+_BOMB: Final = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +78,14 @@ class Desired:
         """Begin with nothing spoilt."""
         self._registry = registry
         self.spoils: list[str] = []
+        self._packed: tuple[object, bytes] = (None, b"")
 
     def spoil(self, names: list[str]) -> None:
         """Make these things wrong, and these alone. Raises DevWfmError for a name that is none."""
         if unknown := sorted(set(names) - SPOILS.keys()):
             raise DevWfmError(f"{unknown[0]}: not one of {', '.join(SPOILS)}")
         self.spoils = list(names)
+        self._archive(self._registry.desired()[1])  # a bomb takes its time, and a device would not wait for it
 
     def deploy(self, deployment_id: str, text: bytes) -> dict[str, object]:
         """Want this deployment from now on (YAML bytes as they are). Raises DevWfmError for an id that is none."""
@@ -105,6 +107,11 @@ class Desired:
         version, wanted = self._registry.desired()
         listed = [{"id": name, "digest": _digest(text), "bytes": len(text)} for name, text in wanted.items()]
         return {"version": version, "deployments": listed}
+
+    def requests(self) -> list[dict[str, object]]:
+        """Return every request of the WFM's registry that asked for it."""
+        routes = {"deployments", "deployment", "bundle"}
+        return [record for record in self._registry.requests() if record["route"] in routes]
 
     def manifest(self, client_id: str, if_none_match: str | None) -> Given:
         """Return the manifest, or 304 if the client has this one."""
@@ -129,7 +136,7 @@ class Desired:
             return Given(404, "no such bundle")
         headers = {HIDDEN_ETAG: json.dumps({"ETag": digest})} if hides_etag else {"ETag": f'"{digest}"'}
         if "bundle-mismatch" in self.spoils:
-            archive = self._archive({**wanted, "another": b"kind: Other\n"})
+            archive = self._pack({**wanted, "another": b"kind: Other\n"})
         return Given(200, "bundle given", BUNDLE, archive, headers)
 
     def one(self, deployment_id: str, digest: str) -> Given:
@@ -173,6 +180,12 @@ class Desired:
         return next((forms[name] for name in self.spoils if name in forms), f'"{digest}"')
 
     def _archive(self, wanted: Mapping[str, bytes]) -> bytes:
+        key = (tuple(self.spoils), tuple(wanted.items()))
+        if self._packed[0] != key:
+            self._packed = key, self._pack(wanted)
+        return self._packed[1]
+
+    def _pack(self, wanted: Mapping[str, bytes]) -> bytes:
         packed = _tar(wanted, self.spoils)
         archive = packed if "bundle-not-gzip" in self.spoils else gzip.compress(packed, mtime=0)
         return archive[: len(archive) // 2] if "bundle-cut" in self.spoils else archive

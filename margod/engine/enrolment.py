@@ -35,11 +35,13 @@ class Enrolment(Standing):
 
     def handle(self, event: m.Event, now: m.Now) -> list[m.Command]:
         """Take one event, return what is to be done. An event that nothing waits for is passed over."""
+        notes = self._turn(now)
         if isinstance(event, m.Slept):  # the time that has passed counts
             self._due = None if self._due is None else policy.slept(self._due, event.seconds, now.mono, self._rng)
             self._floor -= event.seconds
             self._upkeep.slept(event.seconds, now)
-        commands = self._dispatch(event, now)
+        commands = [*notes, *self._dispatch(event, now)]
+        self._hold(now)
         if self._look_again and self._on is On.TIMER:
             # Nothing else is begun meanwhile: what the look commits must not meet a request made under older facts.
             self._look_again, self._on = False, On.EXAMINED
@@ -58,8 +60,7 @@ class Enrolment(Standing):
             case m.Due() if self._on is On.TIMER and self._due is not None and now.mono >= self._due:
                 return self._proceed(now)
             case m.Recorded() if self._on is On.RECORDED:
-                self._on, self._intent_form = On.DONE, self._form(Step.ENROL)
-                return [m.Send(Step.ENROL, self._form(Step.ENROL))]
+                return self._recorded(now)
             case m.RecordFailed() if self._on is On.RECORDED:
                 return self._stopped_by(State.BLOCKED, reasons.STATE_NOT_WRITABLE, event.detail, now)
             case m.Done() if self._on is On.DONE and event.step is self._step:
@@ -96,7 +97,7 @@ class Enrolment(Standing):
             return []  # it asks for itself already
         if self._doubt.counts(outcome):
             return self._wait_after(Step.CONFIRM, outcome, now)
-        return [self._picture.failed(outcome.reason, outcome.detail, event.wait, now)]
+        return self._failed(outcome.reason, outcome.kind, outcome.detail, event.wait, now)
 
     def _examined(self, event: m.Examined, now: m.Now) -> list[m.Command]:
         old, new = self._facts, event.facts
@@ -147,6 +148,7 @@ class Enrolment(Standing):
         self._streaks = Streaks({resumed.schedule: memory.streak})
         self._attempt, self._streak, self._on = memory.attempt, memory.streak, On.TIMER
         self._due, self._floor, self._schedule = resumed.due, resumed.floor, resumed.schedule
+        self._hold(now)
         return True
 
     def _choose(self, now: m.Now) -> Step | None:
@@ -176,9 +178,13 @@ class Enrolment(Standing):
         step = self._choose(now)
         if step is None:
             return self._rest(now)
+        says_nothing = self._schedule is None or self._picture.reason is reasons.DOWNTIME
+        notes = self._first_words(step, now) if says_nothing else []
+        if self._silent:
+            self._on, self._due = On.TIMER, now.mono  # `_hold` has the time
+            return notes
         self._step = step
         self._attempt += 1
-        notes = self._first_words(step, now) if self._schedule is None else []
         if step is Step.ENROL and self._intent_form != self._form(step):
             self._on = On.RECORDED
             form = self._form(step)
@@ -188,12 +194,13 @@ class Enrolment(Standing):
         self._on = On.DONE
         return [*notes, m.Send(step, self._form(step))]
 
-    def _first_words(self, step: Step, now: m.Now) -> list[m.Command]:
-        """Show what is begun: nothing was said about this step yet."""
-        if (self._picture.state is State.REFUSED and self._doubt.last) or self._facts is None:
-            return []
-        known = self._facts.reported and (step is Step.REPORT or self._facts.enrolled)
-        return self._enter(*policy.first_words(step, known=bool(known)), "", now)
+    def _recorded(self, now: m.Now) -> list[m.Command]:
+        """The intent is durable: ask, unless a downtime has begun meanwhile. Then it is good for the next attempt."""
+        self._on, self._intent_form = On.DONE, self._form(Step.ENROL)
+        if self._silent:
+            self._on, self._due, self._attempt = On.TIMER, now.mono, self._attempt - 1
+            return self._first_words(Step.ENROL, now)
+        return [m.Send(Step.ENROL, self._form(Step.ENROL))]
 
     def _rest(self, now: m.Now) -> list[m.Command]:
         """Nothing is left to do until an upkeep is due."""
@@ -202,7 +209,7 @@ class Enrolment(Standing):
         return [*self._picture.recovered(now), *self._enter(State.ENROLLED, reasons.ENROLLED, "", now)]
 
     def _woken(self, cause: m.Cause, now: m.Now) -> list[m.Command]:
-        if self._on is not On.TIMER or self._due is None or self._resting:
+        if self._on is not On.TIMER or self._due is None or self._resting or (self._silent and self._would_send):
             return []
         told = cause is m.Cause.OPERATOR
         last = self._last_told if told else self._last_wake

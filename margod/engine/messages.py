@@ -13,18 +13,11 @@ from typing import Final, TypeAlias
 
 from margod.engine.doubt import NONE, Doubt
 from margod.engine.interception import NO_TRAIL, Trail
+from margod.engine.now import Now as Now  # noqa: PLC0414 - one of these words
 from margod.model import reasons
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.reasons import Reason
 from margod.model.state import State
-
-
-@dataclass(frozen=True, slots=True)
-class Now:
-    """One moment on both clocks, in seconds: `mono` never jumps, `wall` is Unix time and may."""
-
-    mono: float
-    wall: float
 
 
 @dataclass(frozen=True, slots=True)

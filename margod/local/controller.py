@@ -63,6 +63,12 @@ class Controller(Protocol):
     async def reset(self, *, unregister: bool, new_identity: bool, wipe: bool) -> dict[str, object]:
         """Archive the enrolment and start again, or clear everything. Raises MargodError if it was not done."""
 
+    async def start_downtime(self, seconds: float) -> dict[str, object]:
+        """Have nothing leave this device for so many seconds, 60 to 2,592,000; a full disk is said, not raised."""
+
+    async def stop_downtime(self) -> dict[str, object]:
+        """End the downtime that was begun by hand, if there is one."""
+
     async def reset_clock(self) -> dict[str, object]:
         """Forget the stored floor of the clock and what was learnt about the time. Raises MargodError."""
 

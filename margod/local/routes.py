@@ -12,6 +12,7 @@ import structlog
 from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import Response, StreamResponse
 
+from margod.local import routes_downtime
 from margod.local.answers import document, error_answer
 from margod.local.connection import Connection
 from margod.local.controller import Controller
@@ -73,7 +74,9 @@ def routes(controller: Controller, streams: EventStreams) -> list[Route]:
 
     async def health(_: Call) -> Response:
         healthy = controller.healthy()
-        return document({"healthy": healthy, "state": controller.status()["state"]}, 200 if healthy else 503)
+        status = controller.status()
+        found = {"healthy": healthy, "state": status["state"], "downtime": status["downtime"]}
+        return document(found, 200 if healthy else 503)
 
     async def identity(_: Call) -> Response:
         found = controller.identity()
@@ -107,6 +110,7 @@ def routes(controller: Controller, streams: EventStreams) -> list[Route]:
         *door_routes(controller),
         *_actions(controller),
         *outbox_routes(controller),
+        *routes_downtime.routes(controller),
     ]
 
 

@@ -20,6 +20,8 @@ CLIENT_ID: Final = "{clientId}"
 """In a path: the id that the WFM knows this device by."""
 BODY_LIMIT: Final = 1_048_576
 """Bytes that a program may send."""
+ANSWER_LIMIT: Final = 8 << 20
+"""Bytes of an answer: the largest bundle that margod itself would take."""
 PATH_LIMIT: Final = 2_048
 """Bytes of a path."""
 HIDDEN_UID: Final = 65_534

@@ -81,20 +81,28 @@ def parse(text: str) -> Window:
 
 
 def ends(windows: Iterable[Window], at: float) -> float | None:
-    """Return when the window around `at` ends, Unix seconds; None if none is there. Windows that touch are one."""
-    end, spans = at, sorted(span for window in windows for span in window.spans(at))
-    for start, stop in spans:
-        if start <= end < stop:
-            end = stop
-    return None if end == at else min(end, at + LONGEST)
+    """Return when the window around `at` ends, Unix seconds; None if none is there. Windows that touch are one.
+
+    Weekly ones are followed for LONGEST; who is still inside then has to ask again.
+    """
+    return around(windows, at)[0]
 
 
 def opens(windows: Iterable[Window], at: float) -> float | None:
     """Return the first moment at or after `at` that lies in a window; None if there is none any more."""
-    windows = tuple(windows)
-    if ends(windows, at) is not None:
-        return at
-    return min((start for window in windows for start, _ in window.spans(at) if start > at), default=None)
+    end, start = around(windows, at)
+    return start if end is None else at
+
+
+def around(windows: Iterable[Window], at: float) -> tuple[float | None, float | None]:
+    """Return when the window around `at` ends, None if none is there; and where the next one begins after `at`."""
+    end, limit = at, at + LONGEST
+    spans = sorted((*span, window.dated is not None) for window in windows for span in window.spans(at))
+    for start, stop, is_dated in spans:
+        if start <= end < stop:
+            end = stop if is_dated else max(end, min(stop, limit))
+    following = min((start for start, _, _ in spans if start > at), default=None)
+    return None if end == at else end, following
 
 
 def _days(text: str) -> frozenset[int]:
@@ -139,8 +147,12 @@ def _after(day: date, minutes: int) -> datetime:
 
 
 def _unix(wall: datetime, zone: tzinfo | None, *, last: bool) -> float:
-    """Return when clocks show `wall`; of an hour that comes twice the first, or with `last` the second."""
-    return wall.replace(tzinfo=zone, fold=int(last)).timestamp()
+    """Return when clocks show `wall`; of an hour that comes twice the first, or with `last` the second.
+
+    What an hour leaves out that does not come at all is where it would be if clocks had not been put forward.
+    """
+    first = wall.replace(tzinfo=zone, fold=0).timestamp()
+    return max(first, wall.replace(tzinfo=zone, fold=1).timestamp()) if last else first
 
 
 def _known(name: str | None) -> tzinfo | None:

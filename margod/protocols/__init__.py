@@ -126,6 +126,9 @@ class Generation(Protocol):
     def report_reply(self, result: Answer | TransportFailure) -> Reply:
         """Say what came of a report, and what the answer is about."""
 
+    def forwarded(self, method: str, path: str, headers: Mapping[str, str], body: bytes, limit: int) -> Request:
+        """Build the request that another program on the device makes in its name; `limit` as in Request."""
+
     def poll(self, context: Context, etag: str) -> Request:
         """Build the request for the desired state; with `etag` (opaque, "" for none): if it is another one."""
 
@@ -134,9 +137,6 @@ class Generation(Protocol):
 
     def deployment(self, context: Context, deployment_id: str, digest: str) -> Request:
         """Build the request for one deployment that a manifest names."""
-
-    def forwarded(self, method: str, path: str, headers: Mapping[str, str], body: bytes, limit: int) -> Request:
-        """Build the request that another program on the device makes in its name; `limit` as in Request."""
 
     def authenticate(self, request: Request, base: str, signer: Signer, created: int) -> SignedRequest:
         """Make the request ready for the wire: absolute, and proven as its `auth` says. `created`: Unix seconds."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
+
+import structlog
 
 from margod.engine.messages import Cause, Woken
 from margod.model import reasons
@@ -31,6 +34,8 @@ from margod.shell.work import Work
 
 if TYPE_CHECKING:
     from margod.shell.door import Door
+
+log: Final = structlog.get_logger()
 
 STUCK: Final = 60.0
 """Seconds by which the loop may be late before it no longer counts as healthy."""
@@ -72,6 +77,7 @@ class Controls:
         return {
             **document,
             "clock": self._keeper.document(),
+            "downtime": self._keeper.downtime.document(),
             "discovery": self._finder.document(situation),
             "rotation": self._rotation.document(),
             **self._work.document(),
@@ -98,13 +104,21 @@ class Controls:
 
     def identity(self) -> dict[str, object] | None:
         """Return the identity document."""
-        situation = self._actions.situation
-        return None if situation is None or situation.identity is None else status.identity_document(situation.identity)
+        known = self._actions.situation
+        return None if known is None or known.identity is None else status.identity_document(known.identity, known)
 
     def next_identity(self) -> dict[str, object] | None:
         """Return the identity document of the candidate, if there is one."""
         identity = self._rotation.identity()
-        return None if identity is None else status.identity_document(identity)
+        return None if identity is None else status.identity_document(identity, None)
+
+    async def forward(self, asked: Asked, body: Callable[[], Awaitable[bytes]], into: Sink) -> Answer:
+        """Have the WFM asked what another program on the device wants to know. Raises DoorError."""
+        if self._door is None:
+            from margod.shell.door import Door  # most devices have no program that asks
+
+            self._door = Door(self._ground, self._disk, self._work)
+        return await self._door.forward(asked, body, into)
 
     def deployments(self) -> dict[str, object]:
         """Return what the WFM wants to run here, as it is mirrored."""
@@ -119,14 +133,6 @@ class Controls:
         await self._desired.adopt(version)
         return self._desired.deployments()
 
-    async def forward(self, asked: Asked, body: Callable[[], Awaitable[bytes]], into: Sink) -> Answer:
-        """Have the WFM asked what another program on the device wants to know. Raises DoorError."""
-        if self._door is None:
-            from margod.shell.door import Door  # most devices have no program that asks
-
-            self._door = Door(self._ground, self._disk, self._work)
-        return await self._door.forward(asked, body, into)
-
     async def retry(self) -> dict[str, object]:
         """End the engine's wait early, as far as the WFM allows; with the root CA that is in its file by now."""
         candidate, lane = self._rotation.lane, self._lane
@@ -135,13 +141,15 @@ class Controls:
         if candidate is not None:
             lane.wake(Cause.OPERATOR)
             lane = candidate if lane.condition.state is State.ENROLLED else lane  # whose wait it is
-        before = lane.due
+        before = lane.engine.attempt_due
         if mended:
             await self._lane.look_again()  # tries at once by itself
         lane.wake(Cause.OPERATOR)
-        condition, due = lane.condition, lane.due
+        condition, due = lane.condition, lane.engine.attempt_due
         at = None if condition.next_attempt_at is None else timestamp(condition.next_attempt_at)
-        if before is None:
+        if condition.downtime is not None:
+            message = self._keeper.downtime.says()
+        elif before is None:
             message = f"nothing waits: {condition.reason.says}"
         elif due is None:
             message = "trying now"
@@ -151,6 +159,43 @@ class Controls:
             if wait > 2.0:
                 message += ": early ones are made once a minute at most, and never before the WFM allows it"
         return {"next_attempt_at": at, "message": message}
+
+    async def start_downtime(self, seconds: float) -> dict[str, object]:
+        """Begin a downtime of so many seconds, 1 minute to 30 days, from now on."""
+        downtime = self._keeper.downtime
+        downtime.start(seconds)
+        self._govern(Cause.CLOCK)
+        log.info("downtime-begun", seconds=int(seconds))
+        message = f"No request leaves this device until {downtime.until_words()}."
+        return {"message": f"{message}{await self._keep_downtime(' It is not kept over a restart')}"}
+
+    async def stop_downtime(self) -> dict[str, object]:
+        """End the downtime that was begun by hand; the windows of schedule.downtime stay."""
+        downtime = self._keeper.downtime
+        message = "The downtime is over." if downtime.stop() else "No downtime was begun by hand."
+        log.info("downtime-ended")
+        kept = await self._keep_downtime(" After a restart it goes on")
+        self._govern(Cause.OPERATOR)
+        return {"message": f"{message} {downtime.says()}".strip() + kept}
+
+    async def _keep_downtime(self, otherwise: str) -> str:
+        """Have it hold after a restart; return the words for where it does not."""
+        try:
+            kept = await self._disk.run(self._ground.save_downtime)
+        except MargodError as error:
+            return f"{otherwise}: {error.message}"
+        return "" if kept else f"{otherwise}: the state directory cannot be written."
+
+    def _govern(self, cause: Cause | None = None) -> None:
+        """Have every engine go by the downtimes as they are now; `cause`: and look at once."""
+        rules = replace(self._settings.policy, gate=self._keeper.downtime.gate)
+        lanes = [self._lane, *([self._rotation.lane] if self._rotation.lane else [])]
+        for lane in lanes:
+            lane.engine.rules = rules
+        if cause is not None:
+            for lane in lanes:
+                lane.wake(cause)
+            self._work.wake(cause)
 
     async def accept_trust(self, fingerprint: str) -> dict[str, object]:
         """Take the offered root CA that a person has compared."""

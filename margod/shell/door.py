@@ -18,13 +18,12 @@ import structlog
 
 from margod.engine.audit import Audit
 from margod.model import reasons
-from margod.model.door import Asked, DoorClosed, DoorError, Opened, Rule, inwards, judge, named
+from margod.model.door import ANSWER_LIMIT, Asked, DoorClosed, DoorError, Opened, Rule, inwards, judge, named
 from margod.model.outcome import Kind, Step
 from margod.model.reasons import Side
 from margod.model.text import clean
 from margod.model.wire import Answer, Sink, TransportFailure
 from margod.protocols import Context
-from margod.protocols.signed.desired import BUNDLE_LIMIT
 from margod.shell.courier import Courier
 from margod.shell.disk import Disk
 from margod.shell.ground import Ground
@@ -67,7 +66,7 @@ class Door:
         async with self._turn(asked.uid), self._courier() as courier:
             context, binding = self._context(courier), courier.binding
             generation = self._ground.generation
-            request = generation.forwarded(asked.method, opened.path, headers, await body(), BUNDLE_LIMIT)
+            request = generation.forwarded(asked.method, opened.path, headers, await body(), ANSWER_LIMIT)
             result = await courier.call(request, seconds=LONGEST, into=into)
             outcome = generation.outcome(Step.CONFIRM, "spec", context, result)
             if outcome.kind is Kind.UNKNOWN and opened.route in generation.readable:  # others may speak of other things

@@ -94,6 +94,7 @@ class Ground:
         if self.vault is None:
             self.vault, self.seen = Vault.open(self.directory), capabilities.hardware()
             self.keeper.load(self.directory)
+            self.keeper.downtime.load(self.directory)
 
     def close(self) -> None:
         """Give the state directory back."""
@@ -265,6 +266,13 @@ class Ground:
         """Write what the clock may not fall behind; a vault that may not be written keeps what it has."""
         if self.vault is not None and not self.vault.read_only and not self.vault.wiped:
             self.keeper.save(self.directory)
+
+    def save_downtime(self) -> bool:
+        """Write which downtime was begun by hand; return whether it is kept over a restart. Raises StateNotWritable."""
+        if self.vault is None or self.vault.read_only or self.vault.wiped:
+            return False
+        self.keeper.downtime.save(self.directory)
+        return True
 
     def recall(self) -> Memory | None:
         """Read runtime.json; None if there is none or it cannot be used."""

@@ -144,6 +144,7 @@ class Mirroring:
             versions = f"version {manifest.version}{other}; mirrored is {held.manifest.version}"
             raise _Failed(_refused(reasons.MANIFEST_ROLLED_BACK, versions))
         missing = await self._in_mirror(lambda mirror: mirror.missing(manifest))
+        fetches = bool(missing)
         if missing and manifest.bundle is not None:
             missing = await self._take_bundle(generation, context, manifest)
         for deployment in missing:
@@ -152,10 +153,10 @@ class Mirroring:
             now = self._ground.keeper.wall()
             await self._in_mirror(lambda mirror: mirror.take(manifest, etag, now))
             log.info("desired-state", version=manifest.version, deployments=len(manifest.deployments))
-        elif missing:
+        elif fetches:
             await self._in_mirror(lambda mirror: mirror.mended())
         self._etag = (manifest.version, etag)
-        return is_new or bool(missing)
+        return is_new or fetches
 
     async def _take_bundle(self, generation: Generation, context: Context, manifest: Manifest) -> list[Deployment]:
         """Take the bundle, as far as it can be used; return what is missing then. Raises _Failed, MargodError."""
@@ -167,15 +168,20 @@ class Mirroring:
 
             def put(mirror: Mirror) -> str | None:
                 try:
-                    for digest, data in unpack(archive, manifest):
-                        mirror.put(digest, data)
+                    for _ in unpack(archive, manifest):  # to its end, before anything of it counts
+                        pass
                 except Unacceptable as error:
                     return str(error)
+                for digest, data in unpack(archive, manifest):
+                    mirror.put(digest, data)
                 return None
 
             why = await self._in_mirror(put)
-        if why is not None:
-            log.info("bundle-not-used", version=manifest.version, detail=why)
+            if why is not None:
+                code = reasons.DEPLOYMENT_MISMATCH.code
+                log.warning("bundle-refused", version=manifest.version, code=code, detail=why, security="yes")
+        else:
+            log.info("bundle-not-given", version=manifest.version, detail=why)
         return await self._in_mirror(lambda mirror: mirror.missing(manifest))
 
     async def _take_one(self, generation: Generation, context: Context, deployment: Deployment) -> None:

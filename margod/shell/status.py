@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from margod import __version__
+from margod import __version__, trust
 from margod.identity import Identity
 from margod.model.state import Condition, State
 from margod.model.text import timestamp
@@ -87,19 +87,35 @@ def document(
     }
 
 
-def identity_document(identity: Identity) -> Document:
-    """Return what is public of the identity, with the certificate (local/openapi.yaml, `Identity`)."""
-    return {"certificate": identity.chain_pem.decode("ascii"), **_identity(identity)}
+def identity_document(identity: Identity, known: Situation | None) -> Document:
+    """Return what is public of the identity, with the certificate and with what it is known by to whom.
+
+    (local/openapi.yaml, `IdentityDocument`)
+    """
+    return {
+        "certificate": identity.chain_pem.decode("ascii"),
+        **_identity(identity),
+        "client_id": known.client_id if known else None,
+        "wfm_url": known.url if known else None,
+        "root_ca": trust.to_pem(known.anchors).decode("ascii") if known and known.anchors else None,
+    }
 
 
 def systemd_line(condition: Condition) -> str:
     """Return the line of `systemctl status`: our own words and codes only, never the server's."""
+    silent = "" if condition.downtime is None else f"downtime until {_end(condition.downtime)}"
     if condition.state is State.ENROLLED:
-        return f"enrolled, {condition.connection.value}"
+        return f"enrolled, {silent or condition.connection.value}"
     line = f"{condition.state.value} ({condition.reason.code}): {condition.reason.says}"
+    if silent:
+        return f"{line} D{silent[1:]}."
     if condition.next_attempt_at is not None:
         line += f" Next attempt at {timestamp(condition.next_attempt_at)}."
     return line
+
+
+def _end(downtime: float) -> str:
+    return "further notice" if math.isinf(downtime) else timestamp(downtime)
 
 
 def _anchor(anchor: Anchor) -> Document:

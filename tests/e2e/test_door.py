@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from margod.protocols.signed.desired import BUNDLE_LIMIT
+from margod.model.door import ANSWER_LIMIT
 from tests.support.daemon import Daemon
 from tests.support.devwfm import DevWfm
 from tests.support.local_api import exchange
@@ -105,7 +105,7 @@ class Wfm:
             await self.go_on.wait()
             await turn.send(b"4\r\nlast\r\n0\r\n\r\n")
         elif "/bundles/large" in line:
-            await turn.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\nx" % (BUNDLE_LIMIT + 1))
+            await turn.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\nx" % (ANSWER_LIMIT + 1))
             await turn.hold()
         elif "/bundles/closes" in line:
             await turn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
@@ -308,8 +308,8 @@ async def test_answers_that_end_early(tmp_path: Path, certificates: Certificates
         assert code(await ask(daemon, "/api/v1/clients/{clientId}/bundles/hang")) == (504, "timed-out")
         large = await ask(daemon, "/api/v1/clients/{clientId}/bundles/large")
         assert code(large) == (502, "answer-too-large")
-        wfm.body = b"x" * BUNDLE_LIMIT
-        assert len((await ask(daemon, "/api/v1/clients/{clientId}/bundles/full"))[2]) == BUNDLE_LIMIT
+        wfm.body = b"x" * ANSWER_LIMIT
+        assert len((await ask(daemon, "/api/v1/clients/{clientId}/bundles/full"))[2]) == ANSWER_LIMIT
         asked = [r.line for r in server.requests if "hang" in r.line]
         assert len(asked) == 1, "never asked twice"
 

@@ -52,3 +52,109 @@ async def test_what_is_deployed_is_mirrored(tmp_path: Path) -> None:
             gone = await daemon.answer("GET", "/v1/deployments/pump")
             assert (gone.status, gone.json()["error"]["code"]) == (404, "deployment-unknown")
             assert (await daemon.answer("GET", "/v1/deployments/fan")).body == OTHER
+
+
+async def test_it_is_there_without_the_wfm(tmp_path: Path) -> None:
+    """After a restart without network the mirror is shown, and what the agent adopted; a person's retry asks now."""
+    yaml = "schedule: {polling: {rate: 30d}}"
+    async with DevWfm(tmp_path / "wfm") as wfm, Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file, yaml=yaml) as daemon:
+        await until_version(daemon, 1)
+        await wfm.deploy("pump", TEXT)
+        await daemon.retry()
+        await until_version(daemon, 2)
+        for body, code in (('{"manifestVersion": 3}', 409), ('{"manifestVersion": "2"}', 400), ("", 400)):
+            assert (await daemon.answer("POST", "/v1/deployments/adopted", body)).status == code
+        adopted = await daemon.answer("POST", "/v1/deployments/adopted", '{"manifestVersion": 2}')
+        assert (adopted.status, adopted.json()["adopted"]) == (200, 2)
+        await wfm.stop()
+        await daemon.stop()
+        await daemon.start()
+        shown = await until_version(daemon, 2)
+        assert shown["desired_state"]["adopted"] == 2
+        assert (await daemon.answer("GET", "/v1/deployments/pump")).body == TEXT
+        again = await daemon.answer("GET", "/v1/deployments")
+        assert again.json()["adopted"] == 2
+
+
+async def test_a_rollback_is_a_security_event(tmp_path: Path) -> None:
+    """It is refused, said as a warning with what it is, shown in status, and ends when the WFM is right again."""
+    async with DevWfm(tmp_path / "wfm") as wfm:
+        await wfm.deploy("pump", TEXT)
+        async with Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file, yaml=POLLS) as daemon:
+            await until_version(daemon, 2)
+            await wfm.spoil("version-back")
+            line = await daemon.journal_line("desired-state-refused", having="security=yes")
+            assert line.startswith("<4>")
+            assert "code=manifest-rolled-back" in line
+            status = await daemon.until_status(lambda s: s["desired_state"]["error"] is not None, "refused")
+            error = status["desired_state"]["error"]
+            assert (error["code"], error["detail"]) == ("manifest-rolled-back", "version 1; mirrored is 2")
+            assert (status["state"], status["last_error"]) == ("enrolled", None)
+            assert (await daemon.answer("GET", "/v1/deployments/pump")).body == TEXT
+            code, out, _ = await daemon.command("status")
+            assert code == 0
+            assert "Not taken    manifest-rolled-back" in out
+            assert max(map(len, out.splitlines())) <= 80
+            await wfm.spoil()
+            await daemon.retry()
+            await daemon.journal_line("recovered", having="lane=polling")
+            await daemon.until_status(lambda s: s["desired_state"]["error"] is None, "well")
+
+
+async def test_a_poll_makes_the_daily_question_needless(tmp_path: Path) -> None:
+    """Where the desired state is asked for, nobody asks besides whether the device is known; who is not, is told."""
+    yaml = f"{POLLS}\nonboarding: {{confirm: 1m}}"
+    async with DevWfm(tmp_path / "wfm") as wfm, Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file, yaml=yaml) as daemon:
+        await until_version(daemon, 1)
+        connections = (await wfm.stats())["connections"]
+        for _ in range(3):
+            polls = len(await wfm.requests("deployments"))
+            await daemon.journal_line("answer", len(daemon.journal), having="status=304")
+            assert len(await wfm.requests("deployments")) > polls
+        assert not [line for line in daemon.journal if "step=confirm" in line]
+        assert (await wfm.stats())["connections"] == connections
+        await wfm.forget(1)
+        status = await daemon.until_status(lambda s: s["last_error"] is not None, "told of the WFM's word")
+        assert (status["state"], status["last_error"]["code"]) == ("enrolled", "client-unknown")
+        assert status["desired_state"]["manifest_version"] == 1
+
+
+async def test_a_reset_takes_it_along(tmp_path: Path) -> None:
+    """After a reset nothing of the former enrolment is shown, until the next one has its own."""
+    async with DevWfm(tmp_path / "wfm", "--approval", "manual") as wfm:
+        await wfm.deploy("pump", TEXT)
+        async with Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file, yaml=POLLS) as daemon:
+            await daemon.until("pending-approval")
+            unknown = await daemon.answer("GET", "/v1/deployments")
+            assert (unknown.status, unknown.json()["error"]["code"]) == (404, "desired-state-unknown")
+            await wfm.approve(1)
+            await daemon.retry()
+            await until_version(daemon, 2)
+            assert (daemon.state / "mirror").exists()
+            await daemon.post("/v1/reset?new_identity=true")
+            await until_version(daemon, None)
+            assert (await daemon.answer("GET", "/v1/deployments")).status == 404
+            assert not (daemon.state / "mirror").exists()
+
+
+async def test_a_person_looks(tmp_path: Path) -> None:
+    """margod deployments: the list, JSON, one YAML byte for byte, adopted; without any, what to do."""
+    yaml = "schedule: {polling: {rate: 30d}}"
+    async with DevWfm(tmp_path / "wfm") as wfm, Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file, yaml=yaml) as daemon:
+        await until_version(daemon, 1)
+        assert (await daemon.command("deployments"))[1].splitlines()[1:] == ["Nothing is to run here."]
+        await wfm.deploy("pump-1.a", TEXT)
+        await daemon.retry()
+        await until_version(daemon, 2)
+        code, out, _ = await daemon.command("deployments")
+        assert code == 0
+        assert "nothing adopted yet" in out
+        assert f"pump-1.a{'':36}  {digest(TEXT)[:27]}..." in out
+        assert max(map(len, out.splitlines())) <= 80
+        assert (await daemon.command("deployments", "show", "pump-1.a"))[:2] == (0, TEXT)
+        code, _, err = await daemon.command("deployments", "show", "fan/../x")
+        assert code == 1
+        assert "no deployment of this id" in err
+        assert (await daemon.command("deployments", "adopted", "2"))[:2] == (0, "Adopted: 2\n")
+        assert '"adopted": 2' in (await daemon.command("deployments", "--json"))[1]
+        assert "version 2, 1 deployment, adopted" in (await daemon.command("status"))[1]

@@ -100,6 +100,10 @@ class TokenLike:
         """Take everything for acceptance."""
         return Reply(About.TAKEN, Outcome(Kind.ACCEPTED, reasons.ENROLLED))
 
+    def forwarded(self, method: str, path: str, headers: Mapping[str, str], body: bytes, limit: int) -> Request:
+        """Send what another program asks for as it is."""
+        return Request(method, path, Auth.NONE, headers, body, limit)
+
     def poll(self, context: Context, etag: str) -> Request:
         """Ask for the desired state."""
         return Request("GET", "/desired", Auth.NONE, {"If-None-Match": etag} if etag else {})
@@ -111,10 +115,6 @@ class TokenLike:
     def deployment(self, context: Context, deployment_id: str, digest: str) -> Request:
         """Ask for one deployment."""
         return Request("GET", f"/desired/{deployment_id}/{digest}", Auth.NONE)
-
-    def forwarded(self, method: str, path: str, headers: Mapping[str, str], body: bytes, limit: int) -> Request:
-        """Send what another program asks for as it is."""
-        return Request(method, path, Auth.NONE, headers, body, limit)
 
     def authenticate(self, request: Request, base: str, signer: Signer, created: int) -> SignedRequest:
         """Send it as it is."""

@@ -86,6 +86,7 @@ STATUS: dict[str, object] = {
         "offset_seconds": 0.4,
         "offset_used": False,
     },
+    "downtime": {"active": False, "until": None, "operator_until": None, "next_at": None},
     "rotation": None,
     "capabilities": {"accepted": False, "settling": False, "children": 0},
     "desired_state": {
@@ -98,6 +99,7 @@ STATUS: dict[str, object] = {
         "next_poll_at": "2026-11-21T18:06:00Z",
         "error": None,
     },
+    "outbox": {"waiting": 0, "parked": 0, "oldest": None, "next_attempt_at": None, "last_error": None},
     "warnings": [{"code": "config-last-good", "message": "The configuration has errors.", "hint": "Mend it."}],
     "started_at": "2026-11-21T17:59:00Z",
 }
@@ -125,8 +127,6 @@ REPORT: dict[str, object] = {
     "overtaken": False,
 }
 
-OUTBOX: dict[str, object] = {"waiting": 0, "parked": 0, "oldest": None, "next_attempt_at": None, "last_error": None}
-
 
 class SteeredController:
     """A Controller whose answers a test sets; `set` is a change that subscribers hear of."""
@@ -134,12 +134,19 @@ class SteeredController:
     def __init__(self) -> None:
         self.document = copy.deepcopy(STATUS)
         self.is_healthy = True
-        self.certificate: dict[str, object] | None = {**IDENTITY, "certificate": PEM}
+        self.certificate: dict[str, object] | None = {
+            **IDENTITY,
+            "certificate": PEM,
+            "client_id": "client-7",
+            "wfm_url": "https://wfm.example/prefix",
+            "root_ca": PEM,
+        }
         self.reloaded: dict[str, object] = {"result": "reloaded", "problems": []}
         self.failure: Exception | None = None
         self.retries = 0
         self.resets: list[dict[str, bool]] = []
         self.reported: list[tuple[str, bytes]] = []
+        self.downtimes: list[float] = []
         self.listeners = 0
         self.asked: list[tuple[Asked, bytes]] = []
         self.answer = Answer(404, {"content-type": "application/json"}, b"{}", 0.0)
@@ -217,6 +224,18 @@ class SteeredController:
             raise self.failure
         self.resets.append(wanted)
         return {"message": "Reset."}
+
+    async def start_downtime(self, seconds: float) -> dict[str, object]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        self.downtimes.append(seconds)
+        return {"message": "Begun."}
+
+    async def stop_downtime(self) -> dict[str, object]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        self.downtimes.append(0.0)
+        return {"message": "The downtime is over."}
 
     async def reset_clock(self) -> dict[str, object]:
         if isinstance(self.failure, MargodError):

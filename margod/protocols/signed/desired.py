@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote
 
@@ -17,15 +16,6 @@ _ANY: Final = {"Accept": "*/*", "User-Agent": f"margod/{__version__}"}
 BUNDLE_LIMIT: Final = 8 << 20
 FILE_LIMIT: Final = 1 << 20
 """Bytes of a bundle as it is sent, and of one deployment; more is not read."""
-
-
-_CLIENT: Final = "/api/v1/clients/{clientId}"
-READABLE: Final = (
-    f"{_CLIENT}/deployments",
-    f"{_CLIENT}/deployments/{{deploymentId}}/{{digest}}",
-    f"{_CLIENT}/bundles/{{digest}}",
-)
-"""The routes of the desired state."""
 
 
 def manifest_request(client_id: str, etag: str = "") -> Request:
@@ -47,12 +37,3 @@ def deployment_request(client_id: str, deployment_id: str, digest: str) -> Reque
     """Return the request for one deployment's YAML. `deployment_id` is one raw segment of a path already."""
     route = f"/api/v1/clients/{quote(client_id, safe='')}/deployments/{deployment_id}/{digest}"
     return Request("GET", route, Auth.SIGNATURE, _ANY, limit=FILE_LIMIT)
-
-
-def forwarded(method: str, path: str, headers: Mapping[str, str], body: bytes, limit: int) -> Request:
-    """Return the request of another program on the device; who asks for the manifest need not know its media type."""
-    given = {name.lower() for name in headers}
-    accept = {} if "accept" in given or not path.endswith("/deployments") else {"Accept": MANIFEST}
-    return Request(
-        method, path, Auth.SIGNATURE, {**headers, **accept, "User-Agent": f"margod/{__version__}"}, body, limit
-    )

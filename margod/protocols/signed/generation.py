@@ -18,7 +18,8 @@ from margod.model.wire import Answer, Auth, Request, SignedRequest, Signer, Tran
 from margod.protocols import Context, LastReport, Part, classify
 from margod.protocols.answers import CLIENT_ID, error_text, read_client_id, read_object
 from margod.protocols.signed import bodies, capabilities, device_manifest, signature
-from margod.protocols.signed.desired import READABLE, bundle_request, deployment_request, forwarded, manifest_request
+from margod.protocols.signed.desired import bundle_request, deployment_request, manifest_request
+from margod.protocols.signed.forwarding import READABLE, forwarded
 from margod.protocols.signed.reporting import FORMS, status_reply, status_request
 
 ENROLMENT: Final = "enrolment.json"

@@ -1,0 +1,1 @@
+../margod/demo/example_agent.py
