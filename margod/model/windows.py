@@ -157,7 +157,7 @@ def _known(name: str | None) -> tzinfo | None:
     """Return the zone of that name, None without one."""
     if name is None:
         return None
-    from zoneinfo import ZoneInfo  # most windows are of the device's own zone, or there are none
+    from zoneinfo import ZoneInfo  # half a megabyte, and few windows name a zone
 
     try:
         return ZoneInfo(name)
