@@ -1,4 +1,4 @@
-"""Who may do what on which socket: by user and group, as real users, and from a container that was given one of them."""
+"""Who may do what on which socket: by user and group, as real users, and from a container that was given one."""
 
 from __future__ import annotations
 
