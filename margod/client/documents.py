@@ -105,6 +105,7 @@ class TrustDocument(TypedDict):
     anchors: list[AnchorDocument]
     offered: list[AnchorDocument]
     staged: list[StagedDocument]
+    retired: list[AnchorDocument]
     presented: PresentedDocument | None
 
 

@@ -115,7 +115,8 @@ class Mirroring:
         try:
             changed = await self._take(generation, context, result)
         except _Failed as failed:
-            return Found(failed.outcome, said)
+            refused = failed.outcome.kind is Kind.BAD_ANSWER
+            return Found(failed.outcome, said if refused else failed.outcome)
         except Unacceptable as error:
             return Found(_refused(reasons.MANIFEST_INVALID, str(error)), said)
         except MargodError as error:

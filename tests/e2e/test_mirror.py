@@ -158,3 +158,25 @@ async def test_a_person_looks(tmp_path: Path) -> None:
         assert (await daemon.command("deployments", "adopted", "2"))[:2] == (0, "Adopted: 2\n")
         assert '"adopted": 2' in (await daemon.command("deployments", "--json"))[1]
         assert "version 2, 1 deployment, adopted" in (await daemon.command("status"))[1]
+
+
+async def test_a_downtime_is_silent(tmp_path: Path) -> None:
+    """While it lasts nothing is asked for, the mirror is shown and a person's retry says so; then it goes on."""
+    async with (
+        DevWfm(tmp_path / "wfm") as wfm,
+        Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file, yaml=POLLS) as daemon,
+    ):
+        await until_version(daemon, 1)
+        assert (await daemon.command("downtime", "start", "1h"))[0] == 0
+        await daemon.until_status(lambda s: s["downtime"]["active"], "in a downtime")
+        shown = await daemon.until_status(lambda s: s["desired_state"]["next_poll_at"] is None, "silent")
+        asked = len(await wfm.requests("deployments"))
+        assert shown["last_error"] is None
+        await wfm.deploy("pump", TEXT)
+        await daemon.retry()
+        assert (await daemon.answer("GET", "/v1/deployments")).json()["manifestVersion"] == 1
+        assert len(await wfm.requests("deployments")) == asked
+        assert (await daemon.command("downtime", "stop"))[0] == 0
+        await daemon.until_status(lambda s: s["desired_state"]["next_poll_at"] is not None, "asking again")
+        await daemon.retry()
+        await until_version(daemon, 2)

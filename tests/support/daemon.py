@@ -151,6 +151,10 @@ class Daemon:
         body = document if isinstance(document, bytes) else json.dumps(document).encode()
         return await self._call("PUT", f"/v1/deployments/{deployment_id}/status", "agent/agent.sock", body)
 
+    async def outbox(self) -> list[dict[str, Any]]:
+        """Return the reports that the WFM has not taken."""
+        return list((await self._call("GET", "/v1/outbox", "agent/agent.sock"))["reports"])
+
     async def post(self, path: str) -> dict[str, Any]:
         """Ask the admin socket for something."""
         return await self._call("POST", path, "admin/admin.sock")
