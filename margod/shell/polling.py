@@ -15,6 +15,7 @@ from margod.config import Config
 from margod.engine.failures import FailureLog
 from margod.engine.messages import Cause, Due, Level, Note, Now, Slept, Woken
 from margod.engine.polling import Allowed, Event, Forbidden, Polled, Polling, Ruled, Rules
+from margod.engine.standing import SILENCED
 from margod.model import reasons
 from margod.model.errors import MargodError
 from margod.model.outcome import Kind, Outcome
@@ -195,6 +196,8 @@ class DesiredState:
             if note is not None:
                 self._say(note, {})
         elif found.said is not outcome and outcome.reason not in _NOT_ASKED:  # else the enrolment says it, for all
+            if self._quiet and outcome.kind in SILENCED:
+                return
             self._fail(outcome, wait)
 
     def _fail(self, outcome: Outcome, wait: float) -> None:
