@@ -95,3 +95,23 @@ def test_proxy_is_shown_where_there_is_one() -> None:
     assert "Proxy" not in describe(status(wfm={**wfm, "proxy": None}), colour=False)
     text = describe(status(wfm={**wfm, "proxy": "http://proxy.example:3128"}), colour=False)
     assert f"{'Proxy':13}http://proxy.example:3128" in text.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ({"accepted": True, "settling": False, "children": 0}, ""),
+        ({"accepted": True, "settling": False, "children": 2}, "as the WFM has them; 2 devices are behind this one"),
+        (
+            {"accepted": False, "settling": False, "children": 0},
+            "not all are accepted yet (margod capabilities --diff)",
+        ),
+        ({"accepted": False, "settling": True, "children": 1}, "a change is to hold before it is reported"),
+    ],
+)
+def test_what_the_wfm_has_of_the_device(found: dict[str, object], said: str) -> None:
+    """Nothing is said where all is as it should be and nobody is behind this device, or it is not onboarded."""
+    text = describe(status(capabilities=found, client_id="c-1"), colour=False)
+    assert ("\nReported" in text) is bool(said)
+    assert said in " ".join(text.split())
+    assert "Reported" not in describe(status(capabilities=found), colour=False)
