@@ -7,12 +7,12 @@ import ssl
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from margod.model import reasons
 from margod.model.text import clean
-from margod.model.wire import Answer, SignedRequest, TransportFailure
+from margod.model.wire import Answer, SignedRequest, Sink, TransportFailure
 from margod.wfm.client import _unfit
 
 
@@ -41,8 +41,19 @@ class Transport:
         self._turn = asyncio.Lock()
         self._closed = asyncio.Event()
 
-    async def send(self, request: SignedRequest) -> Answer | TransportFailure:
-        """Return what came of `request`."""
+    async def send(
+        self, request: SignedRequest, *, seconds: float | None = None, into: Sink | None = None
+    ) -> Answer | TransportFailure:
+        """Return what came of `request`; what is asked for piece by piece comes in one, in no more time."""
+        assert seconds is None or seconds > 0
+        result = await self._send(request)
+        if into is None or not isinstance(result, Answer) or result.status >= 300:
+            return result
+        await into.begin(result.status, result.headers)
+        await into.write(result.body)
+        return replace(result, body=b"")
+
+    async def _send(self, request: SignedRequest) -> Answer | TransportFailure:
         if refusal := _unfit(request):
             return TransportFailure(reasons.CONNECT_FAILED, clean(refusal), sent=False)
         async with self._turn:
