@@ -27,6 +27,7 @@ from margod.model.state import State
 from margod.service import clock, journal, notify, signals
 from margod.shell import status
 from margod.shell.controls import Controls
+from margod.shell.devicewatch import DeviceWatch
 from margod.shell.disk import Disk
 from margod.shell.finder import Finder
 from margod.shell.ground import Ground
@@ -50,7 +51,8 @@ PATIENCE: Final = 0.5
 SOCKET_RETRY: Final = 60.0
 """Seconds between two attempts to bind the local sockets where /run was full or forbidden."""
 FILES_INTERVAL: Final = 120.0
-"""Seconds between two looks at whether the file of trust.ca_file has changed; each is a wakeup, of few (budgets)."""
+"""Seconds between two looks at whether the file of trust.ca_file or the time zone has changed; each is a wakeup, of
+few (budgets)."""
 CLOCK_INTERVAL: Final = 5.0
 """Seconds between two looks at a clock that is waited for; while nothing waits for it, the kernel tells of a step."""
 
@@ -64,6 +66,7 @@ class Daemon(Controls):
         self._started_at = time.time()
         self._ground = Ground(loaded.config, time.time, options.env)
         self._keeper = self._ground.keeper
+        self._keeper.downtime.configure(loaded.config.schedule.downtime or ())
         self._disk = Disk()
         self._inbox: asyncio.Queue[tuple[Lane, Event]] = asyncio.Queue()
         self._lane = Lane(
@@ -77,11 +80,13 @@ class Daemon(Controls):
         self._actions = self._lane.actions
         self._rotation = Rotation(self._lane, self._disk, self._inbox, self._tell)
         self._work = Work(self._lane, self._disk, self._tell)
+        self._work.sidelines.append(DeviceWatch(self._lane, self._disk))
         self._reports = Reports(self._work, self._ground, self._disk)
         self._work.sidelines.append(self._reports)
         self._desired = DesiredState(self._work, self._disk, self._ground)
         self._work.sidelines.append(self._desired)
         self._finder = Finder(self._ground, self._disk, self._lane.look_again)
+        self._has_other_ca_file = False
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
         self._notifier = notify.notifier(options.env)
@@ -100,7 +105,7 @@ class Daemon(Controls):
             self._settings.say_problems()
             self._notifier.ready(self._line())
             self._lane.begin()
-            self._disk.watch(self._ground.ca_file_changed, self._ca_file_changed, FILES_INTERVAL)
+            self._disk.watch(self._files_changed, self._act_on_files, FILES_INTERVAL)
             steps = clock.StepWatch(self._mind_clock)
             try:
                 await self._loop()
@@ -116,8 +121,13 @@ class Daemon(Controls):
         return await asyncio.shield(self._reloading)  # a caller that leaves stops nothing; many share one
 
     def _mind_clock(self) -> None:
-        """Notice that the clock was set or the device slept; write the floor when it rose."""
-        for event in self._keeper.turn():
+        """Notice that the clock was set, the device slept or a downtime ended; write what is to be kept of it."""
+        events = self._keeper.turn()
+        if self._keeper.downtime.take_ended():
+            self._lane.start(self._keep_nothing_of_a_downtime())
+        if self._lane.engine.rules.gate is not self._keeper.downtime.gate:
+            self._govern()
+        for event in events:
             for lane in self._lanes():
                 lane.post(event)
             if isinstance(event, Slept):
@@ -135,13 +145,19 @@ class Daemon(Controls):
             log.info("configuration-read", result=result, problems=len(problems))
             if result != "kept":
                 loaded = self._settings.loaded
-                self._actions.config, self._lane.engine.rules = loaded.config, self._settings.policy
+                self._actions.config = loaded.config
+                self._keeper.downtime.configure(loaded.config.schedule.downtime or ())
+                self._govern()
                 journal.configure(loaded.config.log.level, loaded.config.log.format)
+                self._ground.told = True
                 await self._lane.look_again()
             return {"result": result, "problems": problems}
         finally:
             self._tell()
             self._notifier.ready(self._line())
+
+    async def _keep_nothing_of_a_downtime(self) -> None:
+        await self._keep_downtime("")
 
     async def changes(self) -> AsyncIterator[dict[str, object]]:
         """Yield the status document now and after every change; a slow reader gets the latest only."""
@@ -222,7 +238,17 @@ class Daemon(Controls):
     def _lanes(self) -> list[Lane]:
         return [self._lane, *([self._rotation.lane] if self._rotation.lane else [])]
 
-    def _ca_file_changed(self) -> None:
+    def _files_changed(self) -> bool:
+        """Return whether a file that counts is another one than at the last look. In the disk thread."""
+        self._has_other_ca_file = self._ground.ca_file_changed()
+        return self._keeper.downtime.zone_changed() or self._has_other_ca_file
+
+    def _act_on_files(self) -> None:
+        if self._keeper.downtime.take_zone():
+            log.info("time-zone-changed", zone=time.localtime().tm_zone)
+            self._govern(Cause.CLOCK)
+        if not self._has_other_ca_file:
+            return
         log.info("ca-file-changed", file=str(self._ground.config.trust.ca_file))
         self._lane.start(self._lane.look_again())
 

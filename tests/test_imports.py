@@ -87,7 +87,7 @@ def test_pure_rooms_do_no_input_or_output() -> None:
 
 
 def test_one_place_alone_deletes_at_the_wfm() -> None:
-    """DELETE is written where `margod reset --unregister` makes its request, and nowhere else outside devwfm."""
+    """DELETE is written once: for `margod reset --unregister`, and for a device behind this one that was taken away."""
     holders = {
         str(path.relative_to(ROOT))
         for path in FILES
@@ -96,4 +96,4 @@ def test_one_place_alone_deletes_at_the_wfm() -> None:
     }
     assert holders == {"protocols/signed/unregister.py"}
     users = {str(path.relative_to(ROOT)) for path in FILES if "unregister_request(" in path.read_text()}
-    assert users == {"protocols/signed/unregister.py", "shell/resetting.py"}
+    assert users == {"protocols/signed/unregister.py", "protocols/signed/capabilities.py", "shell/resetting.py"}

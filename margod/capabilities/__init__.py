@@ -7,6 +7,7 @@ the specification; imports `model` alone of ours.
 from __future__ import annotations
 
 from margod.capabilities.hardware import hardware
-from margod.capabilities.probe import Overrides, Probed, Source, look, probe
+from margod.capabilities.probe import Overrides, Probed, look, probe
+from margod.capabilities.sources import Found, Source
 
-__all__ = ["Overrides", "Probed", "Source", "hardware", "look", "probe"]
+__all__ = ["Found", "Overrides", "Probed", "Source", "hardware", "look", "probe"]

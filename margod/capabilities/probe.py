@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
+from margod.capabilities import amending, attached, software
 from margod.capabilities.reading import derived_serial, read_list, read_memory, read_serial, read_text
-from margod.model.capabilities import Capabilities, Cpu
+from margod.capabilities.sources import Found, Source
+from margod.model.capabilities import DEPLOYMENT_TYPES, INTERFACES, RUNTIMES, Capabilities, Cpu, Peripheral
 
 UNKNOWN: Final = "unknown"
 """What stands where the specification demands a text and the device has none."""
@@ -30,19 +31,12 @@ _ARCHITECTURES: Final = {
 T = TypeVar("T")
 
 
-class Source(StrEnum):
-    """Where a value comes from."""
-
-    SETTING = "setting"
-    DMI = "dmi"
-    DEVICE_TREE = "device-tree"
-    SYSTEM = "system"
-    FALLBACK = "fallback"
-
-
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """The configuration's `device.*`. None means: probe. Sizes in bytes, cores >= 1."""
+    """The configuration's `device.*` and lists of `capabilities.*`. None means: probe. Sizes in bytes, cores >= 1.
+
+    `interfaces` to `deployment_types` are lists as config/lists.py reads them; `withhold` names fields of this class.
+    """
 
     device_id: str | None = None
     vendor: str | None = None
@@ -52,14 +46,21 @@ class Overrides:
     cores: int | None = None
     memory: int | None = None
     storage: int | None = None
+    interfaces: tuple[str, ...] | None = None
+    peripherals: tuple[str, ...] | None = None
+    runtimes: tuple[str, ...] | None = None
+    deployment_types: tuple[str, ...] | None = None
+    otel_collector: bool | None = None
+    withhold: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """The capabilities, and for each field of `Overrides` where its value comes from."""
+    """The capabilities; where the value of each field of `Overrides` comes from; and the same of what is in lists."""
 
     capabilities: Capabilities
     sources: Mapping[str, Source] = field(default_factory=dict)
+    found: Mapping[str, tuple[Found, ...]] = field(default_factory=dict)
 
 
 def probe(*, root: Path = Path("/"), state_directory: Path, overrides: Overrides) -> Capabilities:
@@ -141,7 +142,64 @@ def look(*, root: Path = Path("/"), state_directory: Path, overrides: Overrides)
         memory=memory,
         storage=storage,
     )
-    return Probed(found, sources)
+    return _withheld(_with_lists(found, sources, root, overrides), overrides.withhold)
+
+
+def _with_lists(device: Capabilities, sources: Mapping[str, Source], root: Path, overrides: Overrides) -> Probed:
+    """Add what is attached and what is installed."""
+    lists = {
+        "interfaces": amending.words(overrides.interfaces, attached.interfaces(root), INTERFACES),
+        "peripherals": amending.peripherals(overrides.peripherals, attached.peripherals(root)),
+        "runtimes": amending.words(overrides.runtimes, software.runtimes(root), RUNTIMES),
+        "deployment_types": amending.words(
+            overrides.deployment_types, software.deployment_types(root), DEPLOYMENT_TYPES
+        ),
+    }
+    listening = software.collector(root)
+    hosts = bool(lists["runtimes"] or lists["deployment_types"])
+    has_collector = bool(listening) if overrides.otel_collector is None else overrides.otel_collector
+    # One that hosts no workloads has nothing to say of a collector for them, unless its owner does.
+    says = hosts or bool(listening) or overrides.otel_collector is not None
+    source = Source.SYSTEM if overrides.otel_collector is None else Source.SETTING
+    by = listening if overrides.otel_collector is None else ()
+    found = {name: tuple(entries) for name, entries in lists.items()}
+    found |= {"otel_collector": (Found(str(has_collector).lower(), source, by),)} if says else {}
+    device = replace(
+        device,
+        interfaces=_texts(lists["interfaces"]),
+        peripherals=tuple(each.value for each in lists["peripherals"] if isinstance(each.value, Peripheral)),
+        runtimes=_texts(lists["runtimes"]),
+        deployment_types=_texts(lists["deployment_types"]),
+        otel_collector=has_collector if says else None,
+    )
+    return Probed(device, dict(sources), found)
+
+
+def _withheld(probed: Probed, names: frozenset[str]) -> Probed:
+    """Take out what the owner does not want to be said."""
+    device = probed.capabilities
+    cpus = device.cpus
+    if "architecture" in names:
+        cpus = tuple(replace(cpu, architecture=None) for cpu in cpus)
+    device = replace(
+        device,
+        cpus=() if "cpu" in names else cpus,
+        memory=None if "memory" in names else device.memory,
+        storage=None if "storage" in names else device.storage,
+        interfaces=None if "interfaces" in names else device.interfaces,
+        peripherals=None if "peripherals" in names else device.peripherals,
+        runtimes=() if "runtimes" in names else device.runtimes,
+        deployment_types=() if "deployment_types" in names else device.deployment_types,
+        otel_collector=None if "otel_collector" in names else device.otel_collector,
+    )
+    hidden = {*names, *(("cores", "architecture") if "cpu" in names else ())} - {"cpu"}
+    sources = {name: Source.WITHHELD if name in hidden else source for name, source in probed.sources.items()}
+    sources |= dict.fromkeys(hidden - set(sources), Source.WITHHELD)
+    return Probed(device, sources, {name: entries for name, entries in probed.found.items() if name not in hidden})
+
+
+def _texts(entries: Iterable[Found]) -> tuple[str, ...]:
+    return tuple(each.value for each in entries if isinstance(each.value, str))
 
 
 def architecture_of(machine: str) -> str | None:

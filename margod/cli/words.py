@@ -6,7 +6,7 @@ import textwrap
 from datetime import UTC, datetime
 from typing import Final
 
-from margod.client import StatusDocument, exit_code
+from margod.client import DowntimeDocument, StatusDocument, exit_code
 from margod.client.documents import DesiredStateDocument
 from margod.model.text import duration
 
@@ -51,6 +51,7 @@ def describe(status: StatusDocument, *, colour: bool, now: float | None = None) 
         ("WFM", status["wfm"]["url"] or "none configured"),
         *([("Proxy", proxy)] if (proxy := status["wfm"].get("proxy")) else []),
         ("Clock", clock(status)),
+        *_downtime(status),
         *_seen(status),
         *_anchors(status),
         ("Client id", status["client_id"] or "none yet"),
@@ -97,6 +98,15 @@ def clock(status: StatusDocument) -> str:
     return ", ".join(words)
 
 
+def downtime(found: DowntimeDocument) -> str:
+    """Return whether it is downtime, until when and what ends it, on one line; "" if there is none and will be none."""
+    if not found["active"]:
+        return f"none; the next begins at {_time(found['next_at'], None)}" if found["next_at"] else ""
+    until = _time(found["until"], None) if found["until"] else "further notice"
+    by_hand = found["operator_until"] is not None
+    return f"until {until}; " + ("`margod downtime stop` ends it" if by_hand else "schedule.downtime says so")
+
+
 def shown(text: str) -> str:
     """Return `text` with nothing in it that steers a terminal."""
     return "".join(c if c.isprintable() else " " for c in text)
@@ -104,6 +114,9 @@ def shown(text: str) -> str:
 
 def _next(status: StatusDocument, now: float | None) -> str:
     at = status["next_attempt_at"]
+    if _is_silent(status) and status["state"] not in ("waiting-for-clock", "discovering"):
+        until = status["downtime"]["until"]
+        return f"after the downtime, from {_time(until, None)} on" if until else "after the downtime"
     if status["state"] == "enrolled" and at is None:
         return "nothing to be done"
     if status["state"] == "waiting-for-clock":
@@ -118,6 +131,15 @@ def _next(status: StatusDocument, now: float | None) -> str:
     if seconds <= now:
         return f"{which} now"
     return f"{which} in {duration(seconds - now)}, at {_time(at, None)}"
+
+
+def _is_silent(status: StatusDocument) -> bool:
+    found = status.get("downtime")  # an older daemon has none
+    return bool(found) and found["active"]
+
+
+def _downtime(status: StatusDocument) -> list[tuple[str, str]]:
+    return [("Downtime", downtime(status["downtime"]))] if _is_silent(status) else []
 
 
 def _seen(status: StatusDocument) -> list[tuple[str, str]]:

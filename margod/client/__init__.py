@@ -4,15 +4,8 @@ Standard library only, typed. Here is what is blocking and what the command line
 does the device's work needs besides, `aio` the same for asyncio. Imports no room but model.
 """
 
-from margod.client.api import (
-    Client,
-    RequestRefused,
-    admin_socket,
-    agent_socket,
-    runtime_directory,
-    status_socket,
-)
-from margod.client.documents import IdentityDocument, StatusDocument
+from margod.client.api import Client, RequestRefused, admin_socket, agent_socket, runtime_directory, status_socket
+from margod.client.documents import DowntimeDocument, IdentityDocument, StatusDocument
 from margod.client.exit_codes import EXIT_CODES, exit_code
 from margod.model.errors import DaemonUnreachable
 
@@ -20,6 +13,7 @@ __all__ = [
     "EXIT_CODES",
     "Client",
     "DaemonUnreachable",
+    "DowntimeDocument",
     "IdentityDocument",
     "RequestRefused",
     "StatusDocument",

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any, Final, cast
 
 from margod.client.documents import (
+    CapabilitiesDocument,
     ChosenDocument,
     DeploymentsDocument,
     HealthDocument,
@@ -76,6 +77,10 @@ class Client:
             if error.status == 404:
                 return None
             raise
+
+    def capabilities(self) -> CapabilitiesDocument:
+        """Return what the device would report now, where it comes from, and what the WFM took last."""
+        return cast("CapabilitiesDocument", self._ask("GET", "/v1/capabilities"))
 
     def deployments(self) -> DeploymentsDocument:
         """Return what the WFM wants to run here (agent socket); refused with 404 while nothing is known."""
@@ -148,6 +153,14 @@ class Client:
     def reset_clock(self) -> MessageDocument:
         """Have the stored floor of the clock forgotten (admin socket)."""
         return cast("MessageDocument", self._ask("POST", "/v1/clock/reset"))
+
+    def start_downtime(self, seconds: int) -> MessageDocument:
+        """Have nothing leave the device for so many seconds, 60 to 2,592,000 (admin socket)."""
+        return cast("MessageDocument", self._ask("POST", f"/v1/downtime/start?seconds={seconds}"))
+
+    def stop_downtime(self) -> MessageDocument:
+        """End the downtime that was begun by hand (admin socket)."""
+        return cast("MessageDocument", self._ask("POST", "/v1/downtime/stop"))
 
     def events(self, timeout: float | None = None) -> Iterator[StatusDocument]:
         """Yield the status document now and at every change.

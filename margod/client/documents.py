@@ -105,6 +105,7 @@ class TrustDocument(TypedDict):
     anchors: list[AnchorDocument]
     offered: list[AnchorDocument]
     staged: list[StagedDocument]
+    retired: list[AnchorDocument]
     presented: PresentedDocument | None
 
 
@@ -117,6 +118,18 @@ class ClockDocument(TypedDict):
     floor: str
     offset_seconds: float | None
     offset_used: bool
+
+
+class DowntimeDocument(TypedDict):
+    """Whether nothing may leave the device: `until` null where no end is in sight, `operator_until` of one by hand.
+
+    `next_at`: when the next planned one begins.
+    """
+
+    active: bool
+    until: str | None
+    operator_until: str | None
+    next_at: str | None
 
 
 class RotationDocument(TypedDict):
@@ -181,6 +194,42 @@ class WarningDocument(TypedDict):
     hint: str
 
 
+class CapabilityDocument(TypedDict):
+    """One value that the device reports, where it comes from, and what stands for it on the device."""
+
+    name: str
+    value: str | int | dict[str, str] | None
+    source: str
+    by: list[str]
+
+
+class ChildDocument(TypedDict):
+    """A device behind this one, and what the WFM has of it."""
+
+    device_id: str
+    state: str
+
+
+class CapabilitiesDocument(TypedDict):
+    """What the device would report now, and what the WFM took last."""
+
+    schema: int
+    manifest: dict[str, object] | None
+    values: list[CapabilityDocument]
+    children: list[ChildDocument]
+    problems: list[str]
+    accepted: dict[str, object] | None
+    settling: bool
+
+
+class ReportStateDocument(TypedDict):
+    """Whether the WFM has the capabilities as they are, whether a change has yet to hold, how many are behind."""
+
+    accepted: bool
+    settling: bool
+    children: int
+
+
 class StatusDocument(TypedDict):
     """What margod is doing. Times are RFC 3339 in UTC with whole seconds."""
 
@@ -205,7 +254,9 @@ class StatusDocument(TypedDict):
     identity: IdentitySummary | None
     trust: TrustDocument
     clock: ClockDocument
+    downtime: DowntimeDocument
     rotation: RotationDocument | None
+    capabilities: ReportStateDocument
     desired_state: DesiredStateDocument
     outbox: OutboxDocument
     warnings: list[WarningDocument]
@@ -217,6 +268,7 @@ class HealthDocument(TypedDict):
 
     healthy: bool
     state: str
+    downtime: DowntimeDocument
 
 
 class RetryDocument(TypedDict):

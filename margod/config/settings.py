@@ -9,7 +9,6 @@ settings_wfm.py or in settings_schedule.py, and its lines in config/margod.yaml;
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Final
 
@@ -20,16 +19,13 @@ from margod.config.door import DoorSettings
 from margod.config.setting import Setting
 from margod.config.setting import section as _section
 from margod.config.setting import setting as _setting
+from margod.config.settings_capabilities import CapabilitiesSettings
 from margod.config.settings_schedule import Schedule
 from margod.config.settings_wfm import Discovery, Tls, Trust, Wfm
-from margod.model.capabilities import DEVICE_ID
+from margod.model.capabilities import DEVICE_ID_IN_PATH
 
 LONGEST_SOCKET_DIRECTORY: Final = 90
 """Bytes: sockaddr_un holds 107 and a NUL (unix(7)), and `/admin/admin.sock` takes 17 of them."""
-
-
-# The specification's grammar, without the segments that servers and libraries take out of a path (RFC 3986, 5.2.4).
-_DEVICE_ID: Final = re.compile(rf"(?!(?:.*/)?\.{{1,2}}(?:/|$)){DEVICE_ID.pattern}")
 
 
 @attrs.frozen(kw_only=True)
@@ -78,7 +74,7 @@ class Device:
     id: str | None = _setting(
         values.text(
             255,
-            pattern=_DEVICE_ID,
+            pattern=DEVICE_ID_IN_PATH,
             what="1 to 255 letters, digits and . _ ~ - in segments divided by single slashes, none of them . or ..",
         ),
         None,
@@ -235,6 +231,7 @@ class Config:
     clock: Clock = _section(Clock)
     identity: IdentitySettings = _section(IdentitySettings)
     device: Device = _section(Device)
+    capabilities: CapabilitiesSettings = _section(CapabilitiesSettings)
     onboarding: Onboarding = _section(Onboarding)
     schedule: Schedule = _section(Schedule)
     state: StateSettings = _section(StateSettings)

@@ -35,11 +35,13 @@ class Enrolment(Standing):
 
     def handle(self, event: m.Event, now: m.Now) -> list[m.Command]:
         """Take one event, return what is to be done. An event that nothing waits for is passed over."""
+        notes = self._turn(now)
         if isinstance(event, m.Slept):  # the time that has passed counts
             self._due = None if self._due is None else policy.slept(self._due, event.seconds, now.mono, self._rng)
             self._floor -= event.seconds
             self._upkeep.slept(event.seconds, now)
-        commands = self._dispatch(event, now)
+        commands = [*notes, *self._dispatch(event, now)]
+        self._hold(now)
         if self._look_again and self._on is On.TIMER:
             # Nothing else is begun meanwhile: what the look commits must not meet a request made under older facts.
             self._look_again, self._on = False, On.EXAMINED
@@ -58,8 +60,7 @@ class Enrolment(Standing):
             case m.Due() if self._on is On.TIMER and self._due is not None and now.mono >= self._due:
                 return self._proceed(now)
             case m.Recorded() if self._on is On.RECORDED:
-                self._on, self._intent_form = On.DONE, self._form(Step.ENROL)
-                return [m.Send(Step.ENROL, self._form(Step.ENROL))]
+                return self._recorded(now)
             case m.RecordFailed() if self._on is On.RECORDED:
                 return self._stopped_by(State.BLOCKED, reasons.STATE_NOT_WRITABLE, event.detail, now)
             case m.Done() if self._on is On.DONE and event.step is self._step:
@@ -96,7 +97,7 @@ class Enrolment(Standing):
             return []  # it asks for itself already
         if self._doubt.counts(outcome):
             return self._wait_after(Step.CONFIRM, outcome, now)
-        return [self._picture.failed(outcome.reason, outcome.detail, event.wait, now)]
+        return self._failed(outcome.reason, outcome.kind, outcome.detail, event.wait, now)
 
     def _examined(self, event: m.Examined, now: m.Now) -> list[m.Command]:
         old, new = self._facts, event.facts
@@ -109,6 +110,7 @@ class Enrolment(Standing):
         self._facts = new
         if not same_binding:
             self._history, self._intent_form, self._to_keep, self._floor = event.history, None, None, 0.0
+            self._in_part = None
             self._former_asked, self._doubt = False, doubt.NONE
             self._picture.recall(new, event.history.memory, now)
         if new.obstacle is not None:
@@ -146,6 +148,12 @@ class Enrolment(Standing):
         self._streaks = Streaks({resumed.schedule: memory.streak})
         self._attempt, self._streak, self._on = memory.attempt, memory.streak, On.TIMER
         self._due, self._floor, self._schedule = resumed.due, resumed.floor, resumed.schedule
+        step = facts.next_step(former_asked=False)
+        if memory.reason is reasons.DOWNTIME and step is not None:  # of another one, or of none by now
+            self._first_words(step, now)
+            if not self._silent:
+                self._due = max(self._floor, min(self._due, now.mono + self._rng.uniform(0.0, policy.SPREAD)))
+        self._hold(now)
         return True
 
     def _choose(self, now: m.Now) -> Step | None:
@@ -155,6 +163,8 @@ class Enrolment(Standing):
             return step
         if self._doubt.last:  # by turns: it takes words on both routes to be sure
             return self._doubt.next_step()
+        if step is not None and self._step is step and self._facts is not None and self._facts.reported:
+            return self._upkeep.next(now) or step  # what is refused for days must not keep the upkeep from its turn
         return step or self._upkeep.next(now)
 
     def _form(self, step: Step) -> str:
@@ -173,9 +183,13 @@ class Enrolment(Standing):
         step = self._choose(now)
         if step is None:
             return self._rest(now)
+        says_nothing = self._schedule is None or self._picture.reason is reasons.DOWNTIME
+        notes = self._first_words(step, now) if says_nothing else []
+        if self._silent:
+            self._on, self._due = On.TIMER, now.mono  # `_hold` has the time
+            return notes
         self._step = step
         self._attempt += 1
-        notes = self._first_words(step, now) if self._schedule is None else []
         if step is Step.ENROL and self._intent_form != self._form(step):
             self._on = On.RECORDED
             form = self._form(step)
@@ -185,12 +199,13 @@ class Enrolment(Standing):
         self._on = On.DONE
         return [*notes, m.Send(step, self._form(step))]
 
-    def _first_words(self, step: Step, now: m.Now) -> list[m.Command]:
-        """Show what is begun: nothing was said about this step yet."""
-        if (self._picture.state is State.REFUSED and self._doubt.last) or self._facts is None:
-            return []
-        known = self._facts.reported and (step is Step.REPORT or self._facts.enrolled)
-        return self._enter(*policy.first_words(step, known=bool(known)), "", now)
+    def _recorded(self, now: m.Now) -> list[m.Command]:
+        """The intent is durable: ask, unless a downtime has begun meanwhile. Then it is good for the next attempt."""
+        self._on, self._intent_form = On.DONE, self._form(Step.ENROL)
+        if self._silent:
+            self._on, self._due, self._attempt = On.TIMER, now.mono, self._attempt - 1
+            return self._first_words(Step.ENROL, now)
+        return [m.Send(Step.ENROL, self._form(Step.ENROL))]
 
     def _rest(self, now: m.Now) -> list[m.Command]:
         """Nothing is left to do until an upkeep is due."""
@@ -199,7 +214,7 @@ class Enrolment(Standing):
         return [*self._picture.recovered(now), *self._enter(State.ENROLLED, reasons.ENROLLED, "", now)]
 
     def _woken(self, cause: m.Cause, now: m.Now) -> list[m.Command]:
-        if self._on is not On.TIMER or self._due is None or self._resting:
+        if self._on is not On.TIMER or self._due is None or self._resting or (self._silent and self._would_send):
             return []
         told = cause is m.Cause.OPERATOR
         last = self._last_told if told else self._last_wake
@@ -210,8 +225,11 @@ class Enrolment(Standing):
         return self._proceed(now) if due <= now.mono else []
 
     def _kept(self, now: m.Now) -> list[m.Command]:
-        kept, facts = self._to_keep, self._facts
-        self._to_keep = None
+        kept, facts, rest = self._to_keep, self._facts, self._in_part
+        self._to_keep = self._in_part = None
+        if rest is not None and kept is not None and facts is not None:
+            self._facts = replace(facts, reported=m.IN_PART)
+            return self._wait_after(kept.step, rest, now)
         self._begin_step()
         if kept is None or facts is None:
             return self._proceed(now)
@@ -235,6 +253,9 @@ class Enrolment(Standing):
             return self._accepted(step, outcome, now)
         if step is Step.ENROL:
             return self._enrol_refused(outcome, now)
+        if outcome.records:  # some of it was accepted: durable first, then what came of the rest
+            self._to_keep, self._in_part, self._on = m.Keep(step, outcome.records), outcome, On.KEPT
+            return [self._to_keep]
         told = outcome.kind is Kind.UNKNOWN and self._facts is not None and self._facts.reported != ""
         form = None if told else forms.other(self._facts, self._history, step, outcome, ())
         if form is not None:

@@ -13,18 +13,11 @@ from typing import Final, TypeAlias
 
 from margod.engine.doubt import NONE, Doubt
 from margod.engine.interception import NO_TRAIL, Trail
+from margod.engine.now import Now as Now  # noqa: PLC0414 - one of these words
 from margod.model import reasons
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.reasons import Reason
 from margod.model.state import State
-
-
-@dataclass(frozen=True, slots=True)
-class Now:
-    """One moment on both clocks, in seconds: `mono` never jumps, `wall` is Unix time and may."""
-
-    mono: float
-    wall: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +72,9 @@ class Facts:
         forms = ";".join(f"{step.value}={','.join(names)}" for step, names in sorted(self.forms.items(), key=str))
         return f"{self.binding}|{forms}|{self.trust}|{self.report if self.enrolled else ''}"
 
+
+IN_PART: Final = "in part"
+"""In `Facts.reported`, until a look tells more exactly: some of the report was accepted."""
 
 SPOKEN: Final = frozenset({State.PENDING_APPROVAL, State.REJECTED, State.BLOCKED})
 """What the WFM has said and a failing network does not take back."""
@@ -138,7 +134,10 @@ class History:
         """Return what is remembered after an enrolment request that was not accepted."""
         settled = self.settled or outcome.kind in (Kind.PENDING, Kind.FORBIDDEN, Kind.CONFLICT)
         settled = settled or (outcome.lost and outcome.reason is not reasons.WFM_ERROR)
-        return replace(self, settled=settled, unanswered=self.unanswered or outcome.lost)
+        unanswered = self.unanswered or outcome.lost
+        if settled is self.settled and unanswered is self.unanswered:  # nothing new, as with most failures
+            return self
+        return replace(self, settled=settled, unanswered=unanswered)
 
 
 # Events.

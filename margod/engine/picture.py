@@ -6,12 +6,14 @@ from dataclasses import replace
 from typing import Final
 
 from margod.engine.failures import FailureLog, state_note
+from margod.engine.gate import View
 from margod.engine.interception import NO_TRAIL, Interception, Trail
 from margod.engine.messages import Facts, Level, Memory, Note, Now
 from margod.model import reasons
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.reasons import Reason
 from margod.model.state import Condition, Connection, LastError, State
+from margod.model.text import duration, timestamp
 
 _CONNECTIONS: Final = {
     Kind.UNREACHABLE: Connection.OFFLINE,
@@ -19,6 +21,11 @@ _CONNECTIONS: Final = {
     Kind.INTERCEPTED: Connection.INTERCEPTED,
     Kind.CLOCK: Connection.CLOCK,
 }
+
+
+def until(view: View) -> str:
+    """Return when a downtime ends, for people, to stand behind `until`."""
+    return "further notice" if view.until is None or view.lasting else timestamp(view.until)
 
 
 class Picture:
@@ -31,6 +38,8 @@ class Picture:
         self._connection, self._connection_since = Connection.IDLE, now.wall
         self._failures = FailureLog()
         self._interception = Interception()
+        self._silent_since: float | None = None
+        self._said_before = Connection.IDLE
 
     def condition(self, attempt: int, next_at: float | None) -> Condition:
         """Return it whole. `next_at`: when the next attempt is, Unix seconds."""
@@ -96,7 +105,27 @@ class Picture:
         """Return what should survive a restart of that."""
         return self._interception.trail(now.mono)
 
+    def falls_silent(self, view: View, now: Now) -> list[Note]:
+        """It is downtime; a line where it begins. Once it is over the connection is what it was last."""
+        if self.reason is reasons.DOWNTIME:
+            self.detail = f"until {until(view)}"
+        if self._silent_since is not None:
+            return []
+        self._silent_since, self._said_before = now.mono, self._connection
+        self._connection, self._connection_since = Connection.DOWNTIME, now.wall
+        return [Note(Level.INFO, "downtime", {"until": until(view), "message": reasons.DOWNTIME.says})]
+
+    def speaks_again(self, now: Now) -> list[Note]:
+        """The downtime is over."""
+        if self._silent_since is None:
+            return []
+        lasted, self._silent_since = now.mono - self._silent_since, None
+        self._connection, self._connection_since = self._said_before, now.wall
+        return [Note(Level.INFO, "downtime-over", {"after": duration(lasted)})]
+
     def _connect(self, kind: Kind, now: Now) -> None:
         connection = _CONNECTIONS.get(kind, Connection.ONLINE)
-        if connection is not self._connection:
+        if self._silent_since is not None:
+            self._said_before = connection
+        elif connection is not self._connection:
             self._connection, self._connection_since = connection, now.wall

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
+from margod.engine.gate import OPEN, Gate
 from margod.model import reasons
 from margod.model.outcome import Step
 from margod.model.reasons import Reason
@@ -66,6 +67,12 @@ class Policy:
     """What an enrolled device asks from time to time: the longest time between two, seconds."""
     forgotten_after: float = DAY
     """For so many seconds a WFM has to say that it does not know or accept an enrolled device before it is refused."""
+    gate: Gate = OPEN
+    """When nothing may leave this device."""
+
+
+FIRST_REASONS: Final = (reasons.FETCHING_CA, reasons.ASKING, reasons.REPORTING, reasons.CONFIRMING)
+"""The reasons of `first_words` while nothing was said yet."""
 
 
 def first_words(step: Step, *, known: bool) -> tuple[State, Reason]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from enum import Enum
 from random import Random
 from typing import Final
 
 from margod.engine import doubt, policy, verdicts
 from margod.engine import messages as m
-from margod.engine.picture import Picture
+from margod.engine.gate import View, Watch
+from margod.engine.picture import Picture, until
 from margod.engine.policy import Policy, Schedule
 from margod.engine.streaks import Streaks
 from margod.engine.upkeep import Upkeep
@@ -19,6 +22,8 @@ from margod.model.state import Condition, State
 
 ABOUT_US: Final = (Step.REPORT, Step.CONFIRM)
 """The steps whose answer says whether the WFM knows this device."""
+SILENCED: Final = (Kind.UNREACHABLE, Kind.UNTRUSTED, Kind.INTERCEPTED, Kind.CLOCK, Kind.BUSY, Kind.BAD_ANSWER)
+"""What a downtime explains: a request that was under way when it began and met nobody, or a page in the WFM's place."""
 
 
 class On(Enum):
@@ -45,6 +50,8 @@ class Standing:
         self._history = m.History()
         self._step: Step | None = None
         self._to_keep: m.Keep | None = None
+        self._in_part: Outcome | None = None
+        """What came of the rest of a step, a part of which was accepted and is being kept."""
         self._intent_form: str | None = None
         """The form of a durable intent whose request certainly never left: it is still good for that form."""
         self._former_asked, self._is_new, self._look_again = False, True, False
@@ -55,15 +62,25 @@ class Standing:
         self._streaks = Streaks()
         self._floor = 0.0
         self._last_wake = self._last_told = -policy.SPREAD
+        self._watch, self._view, self._held = Watch(), View(None), False
 
     @property
     def due(self) -> float | None:
-        """When to send `Due`, on the monotonic clock; None while an answer is awaited or nothing is left to do."""
+        """When to send `Due`, on the monotonic clock: for the next attempt, or where a downtime begins or ends.
+
+        None while an answer is awaited or nothing is left to do, and no downtime is ahead.
+        """
+        return min((at for at in (self._due, self._view.edge) if at is not None), default=None)
+
+    @property
+    def attempt_due(self) -> float | None:
+        """When the next attempt is, on the monotonic clock; None while an answer is awaited or nothing is left."""
         return self._due
 
     def condition(self, now: m.Now) -> Condition:
         """Return what the device is to be told as being."""
-        return self._picture.condition(self._attempt, self._next_at(now))
+        condition = self._picture.condition(self._attempt, self._next_at(now))
+        return replace(condition, downtime=math.inf if self._view.lasting else self._view.until)
 
     def memory(self, now: m.Now) -> m.Memory | None:
         """Return what should survive a restart, or None before the first `Examined`."""
@@ -86,7 +103,61 @@ class Standing:
         )
 
     def _next_at(self, now: m.Now) -> float | None:
+        if self._held and self._view.lasting:
+            return None
         return None if self._due is None or self._resting else now.wall + max(0.0, self._due - now.mono)
+
+    @property
+    def _silent(self) -> bool:
+        """Whether it is downtime."""
+        return self._view.until is not None
+
+    def _turn(self, now: m.Now) -> list[m.Command]:
+        """Look at the gate; say where a downtime begins or ends."""
+        was, self._view = self._view, self._watch.look(self.rules.gate, now)
+        if self._view is was:
+            return []
+        notes: list[m.Command] = []
+        if self._view.until is not None:
+            notes += self._picture.falls_silent(self._view, now)
+        elif was.until is not None:
+            notes += self._picture.speaks_again(now)
+            far = self._due is not None and self._due > now.mono + policy.SPREAD
+            if self._held and far:  # it ended before its time
+                self._due = max(self._floor, now.mono + self._rng.uniform(0.0, policy.SPREAD))
+            self._held = False
+        return notes
+
+    def _hold(self, now: m.Now) -> None:
+        """Put an attempt that would be made in a downtime behind its end, spread: it is one moment for a fleet."""
+        if self._view.until is None or self._due is None or self._on is not On.TIMER or not self._would_send:
+            return
+        end = now.mono + self._view.until - now.wall
+        is_late = self._held and self._due > max(end, self._floor) + policy.SPREAD
+        if self._due < end or is_late:
+            self._due = max(end, self._floor) + self._rng.uniform(0.0, policy.SPREAD)
+            self._held = True
+
+    @property
+    def _would_send(self) -> bool:
+        """Whether what is waited for is a request; looking at files again and writing to the disk is none."""
+        return not (self._resting or self._facts is None or self._facts.obstacle or self._to_keep)
+
+    def _failed(self, reason: Reason, kind: Kind, detail: str, wait: float, now: m.Now) -> list[m.Command]:
+        """Report a request that failed, unless a downtime explains it."""
+        if (self._silent or reason is reasons.DOWNTIME) and kind in SILENCED:
+            return []
+        return [self._picture.failed(reason, detail, wait, now)]
+
+    def _first_words(self, step: Step, now: m.Now) -> list[m.Command]:
+        """Show what is begun, or is begun when a downtime ends: nothing was said about this step yet."""
+        if (self._picture.state is State.REFUSED and self._doubt.last) or self._facts is None:
+            return []
+        known = self._facts.reported and (step is Step.REPORT or self._facts.enrolled)
+        state, reason = policy.first_words(step, known=bool(known))
+        if self._view.until is not None and state is not State.ENROLLED:
+            return self._enter(state, reasons.DOWNTIME, f"until {until(self._view)}", now)
+        return self._enter(state, reason, "", now)
 
     def _begin_step(self) -> None:
         self._attempt, self._streak, self._schedule, self._streaks = 0, 0, None, Streaks()
@@ -104,6 +175,9 @@ class Standing:
         failed_reason = reason
         if state is None:
             state = self._picture.state if self._picture.state in m.SPOKEN else State.ONBOARDING
+        if (self._silent or reason is reasons.DOWNTIME) and kind in SILENCED:
+            self._wait(verdict.schedule, outcome.retry_after, now)
+            return self._first_words(step, now) if self._picture.reason in policy.FIRST_REASONS else []
         if enrolled and step in ABOUT_US:
             self._doubt = self._doubt.heard(step, outcome, now.mono)
         said = step in ABOUT_US and self._doubt.counts(outcome)

@@ -24,6 +24,9 @@ class Controller(Protocol):
     def next_identity(self) -> dict[str, object] | None:
         """Return the identity document of what is onboarded beside the one in force, or None."""
 
+    async def capabilities(self) -> dict[str, object]:
+        """Return what the device would report now, and what the WFM took last."""
+
     def deployments(self) -> dict[str, object]:
         """Return what is mirrored of the WFM's desired state. Raises MargodError while nothing is known."""
 
@@ -59,6 +62,12 @@ class Controller(Protocol):
 
     async def reset(self, *, unregister: bool, new_identity: bool, wipe: bool) -> dict[str, object]:
         """Archive the enrolment and start again, or clear everything. Raises MargodError if it was not done."""
+
+    async def start_downtime(self, seconds: float) -> dict[str, object]:
+        """Have nothing leave this device for so many seconds, 60 to 2,592,000; a full disk is said, not raised."""
+
+    async def stop_downtime(self) -> dict[str, object]:
+        """End the downtime that was begun by hand, if there is one."""
 
     async def reset_clock(self) -> dict[str, object]:
         """Forget the stored floor of the clock and what was learnt about the time. Raises MargodError."""

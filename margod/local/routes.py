@@ -12,11 +12,13 @@ import structlog
 from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import Response, StreamResponse
 
+from margod.local import routes_downtime
 from margod.local.answers import document, error_answer
 from margod.local.connection import Connection
 from margod.local.controller import Controller
 from margod.local.events import EventStreams
 from margod.local.reading import read_body
+from margod.local.routes_capabilities import capabilities_routes
 from margod.local.routes_deployments import deployment_routes
 from margod.local.routes_door import door_routes
 from margod.local.routes_outbox import outbox_routes
@@ -72,7 +74,9 @@ def routes(controller: Controller, streams: EventStreams) -> list[Route]:
 
     async def health(_: Call) -> Response:
         healthy = controller.healthy()
-        return document({"healthy": healthy, "state": controller.status()["state"]}, 200 if healthy else 503)
+        status = controller.status()
+        found = {"healthy": healthy, "state": status["state"], "downtime": status["downtime"]}
+        return document(found, 200 if healthy else 503)
 
     async def identity(_: Call) -> Response:
         found = controller.identity()
@@ -101,10 +105,12 @@ def routes(controller: Controller, streams: EventStreams) -> list[Route]:
         Route("GET", "/v1/identity/next", next_identity),
         Route("GET", "/v1/events", events),
         Route("GET", "/v1/openapi", openapi),
+        *capabilities_routes(controller),
         *deployment_routes(controller),
         *door_routes(controller),
         *_actions(controller),
         *outbox_routes(controller),
+        *routes_downtime.routes(controller),
     ]
 
 

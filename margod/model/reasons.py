@@ -383,10 +383,12 @@ CERTIFICATE_NOT_YET_VALID = _reason(
     "Check this device's clock (`date`), then the certificate in identity.certificate_file.",
 )
 
+from margod.model.reasons_capabilities import *  # noqa: E402, F403 - at the end of the table
 from margod.model.reasons_check import *  # noqa: E402, F403 - here, so that the table keeps its order
 from margod.model.reasons_clock import *  # noqa: E402, F403 - as above
 from margod.model.reasons_desired import *  # noqa: E402, F403 - as above
 from margod.model.reasons_door import *  # noqa: E402, F403 - as above
+from margod.model.reasons_downtime import *  # noqa: E402, F403 - as above
 from margod.model.reasons_hardware import *  # noqa: E402, F403 - as above
 from margod.model.reasons_outbox import *  # noqa: E402, F403 - as above
 from margod.model.reasons_work import *  # noqa: E402, F403 - at the end of the table

@@ -25,7 +25,7 @@ class State(Enum):
 
 
 class Connection(Enum):
-    """What the last exchange with the WFM was like; `idle` until there was one."""
+    """What the last exchange with the WFM was like; `idle` until there was one, `downtime` while there may be none."""
 
     IDLE = "idle"
     ONLINE = "online"
@@ -33,6 +33,7 @@ class Connection(Enum):
     INTERCEPTED = "intercepted"
     UNTRUSTED = "untrusted"
     CLOCK = "clock"
+    DOWNTIME = "downtime"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +60,5 @@ class Condition:
     last_error: LastError | None
     connection: Connection
     connection_since: float
+    downtime: float | None = None
+    """No request leaves before this; infinity: no end is in sight; None while there is no downtime."""

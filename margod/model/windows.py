@@ -13,14 +13,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Final, TypeAlias
-from zoneinfo import ZoneInfo
 
 DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 EXAMPLES: Final = "Mon-Fri 22:00-06:00, Sat,Sun 00:00-24:00 Europe/Berlin, or 2026-12-24 to 2027-01-02"
 LONGEST: Final = 14 * 86_400.0
 """Seconds after which a window that never ends is looked at again."""
 
-_DAY: Final = 86_400.0
 _DAY_NAMES: Final = "|".join(DAYS)
 _WEEKLY: Final = re.compile(
     rf"(?:(?P<days>(?:{_DAY_NAMES})(?:[-,](?:{_DAY_NAMES}))*)\s+)?"
@@ -81,20 +79,28 @@ def parse(text: str) -> Window:
 
 
 def ends(windows: Iterable[Window], at: float) -> float | None:
-    """Return when the window around `at` ends, Unix seconds; None if none is there. Windows that touch are one."""
-    end, spans = at, sorted(span for window in windows for span in window.spans(at))
-    for start, stop in spans:
-        if start <= end < stop:
-            end = stop
-    return None if end == at else min(end, at + LONGEST)
+    """Return when the window around `at` ends, Unix seconds; None if none is there. Windows that touch are one.
+
+    Weekly ones are followed for LONGEST; who is still inside then has to ask again.
+    """
+    return around(windows, at)[0]
 
 
 def opens(windows: Iterable[Window], at: float) -> float | None:
     """Return the first moment at or after `at` that lies in a window; None if there is none any more."""
-    windows = tuple(windows)
-    if ends(windows, at) is not None:
-        return at
-    return min((start for window in windows for start, _ in window.spans(at) if start > at), default=None)
+    end, start = around(windows, at)
+    return start if end is None else at
+
+
+def around(windows: Iterable[Window], at: float) -> tuple[float | None, float | None]:
+    """Return when the window around `at` ends, None if none is there; and where the next one begins after `at`."""
+    end, limit = at, at + LONGEST
+    spans = sorted((*span, window.dated is not None) for window in windows for span in window.spans(at))
+    for start, stop, is_dated in spans:
+        if start <= end < stop:
+            end = stop if is_dated else max(end, min(stop, limit))
+    following = min((start for start, _, _ in spans if start > at), default=None)
+    return None if end == at else end, following
 
 
 def _days(text: str) -> frozenset[int]:
@@ -139,13 +145,21 @@ def _after(day: date, minutes: int) -> datetime:
 
 
 def _unix(wall: datetime, zone: tzinfo | None, *, last: bool) -> float:
-    """Return when clocks show `wall`; of an hour that comes twice the first, or with `last` the second."""
-    return wall.replace(tzinfo=zone, fold=int(last)).timestamp()
+    """Return when clocks show `wall`; of an hour that comes twice the first, or with `last` the second.
+
+    What an hour leaves out that does not come at all is where it would be if clocks had not been put forward.
+    """
+    first = wall.replace(tzinfo=zone, fold=0).timestamp()
+    return max(first, wall.replace(tzinfo=zone, fold=1).timestamp()) if last else first
 
 
 def _known(name: str | None) -> tzinfo | None:
     """Return the zone of that name, None without one."""
+    if name is None:
+        return None
+    from zoneinfo import ZoneInfo  # half a megabyte, and few windows name a zone
+
     try:
-        return None if name is None else ZoneInfo(name)
+        return ZoneInfo(name)
     except (OSError, ValueError, LookupError):
         raise ValueError(f"the time zone {name} is not known on this device; write one such as Europe/Berlin") from None

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from margod.model.capabilities import Capabilities
@@ -22,6 +22,36 @@ class Context:
     certificate: bytes
     records: Mapping[str, bytes]
     capabilities: Capabilities
+
+
+@dataclass(frozen=True, slots=True)
+class LastReport:
+    """What a WFM has accepted last: digest of all of it ("" if nothing was), dialect form, digest of the settings of
+    then, the device's own id, digest and manifest, and the digest of each device behind it by its id. `wanted`: the
+    digest of the whole report, a part of which this is.
+    """
+
+    digest: str = ""
+    form: str = ""
+    said: str = ""
+    device_id: str = ""
+    own: str = ""
+    manifest: Mapping[str, object] = field(default_factory=dict)
+    children: Mapping[str, str] = field(default_factory=dict)
+    wanted: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a report says of one device behind this one: its digest, "" for one that is gone, and how it is said.
+
+    `other`: the request that is made where the WFM says that it knows the device already, or does not know it.
+    """
+
+    device_id: str
+    digest: str
+    request: Request
+    other: Request | None = None
 
 
 class Generation(Protocol):
@@ -56,6 +86,36 @@ class Generation(Protocol):
 
     def outcome(self, step: Step, form: str, context: Context, result: Answer | TransportFailure) -> Outcome:
         """Say what came of it. An accepted step's `records` are what the vault has to keep."""
+
+    def own_report_is_due(self, context: Context) -> bool:
+        """Return whether a report has to say anything of the device itself, and not only of those behind it."""
+
+    def report_problem(self, form: str, context: Context) -> str:
+        """Return why the device's own report cannot be made, or breaks the specification; "" if it may be sent."""
+
+    def parts(self, context: Context, client_id: str) -> tuple[Part, ...]:
+        """Return what a report says of the devices behind this one, in order, once its own is accepted."""
+
+    def part_outcome(self, part: Part, result: Answer | TransportFailure) -> Outcome:
+        """Say what came of a part; INVALID is about that one alone, and the next is made all the same."""
+
+    def part_wants_other(self, part: Part, result: Answer | TransportFailure) -> bool:
+        """Return whether an answer asks for the part's other request."""
+
+    def part_kept(self, part: Part, context: Context) -> Mapping[str, bytes]:
+        """Return what the vault has to keep of an accepted part, beside what is in the context."""
+
+    def last_report(self, records: Mapping[str, bytes]) -> LastReport:
+        """Return what the WFM accepted last, as far as it is known."""
+
+    def manifest(self, device: Capabilities, device_id: str) -> Mapping[str, object]:
+        """Return what a report of this device says, `device_id` where it names no id itself."""
+
+    def manifest_problem(self, document: object) -> str:
+        """Return what is wrong with a parsed manifest that somebody wrote, beginning with the field; "" if nothing."""
+
+    def manifest_id(self, document: Mapping[str, object]) -> str:
+        """Return the device's id in a manifest that nothing is wrong with."""
 
     def report_forms(self) -> tuple[str, ...]:
         """Return the forms in which a deployment can be reported, the specification's first."""

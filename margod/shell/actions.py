@@ -11,14 +11,14 @@ from margod.model import reasons
 from margod.model.errors import MargodError
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.state import State
-from margod.shell.exchange import Exchange
+from margod.shell.sending import Sending
 from margod.shell.situation import Situation, blocked_by
 from margod.vault import ledger
 
 log: Final = structlog.get_logger()
 
 
-class Actions(Exchange):
+class Actions(Sending):
     """The shell around the engine: an exchange, and the vault that remembers what came of it."""
 
     adopts: bool = False
@@ -73,7 +73,7 @@ class Actions(Exchange):
 
         situation = await self._disk.run(look)
         await self._take(situation)
-        if self.adopts:
+        if self.adopts and not self.silent:
             self.adopts = False
             if await self.adopt(situation) and self.situation is not None:
                 situation, self.wants_look = self.situation, False

@@ -29,7 +29,7 @@ from margod.model.errors import MargodError, StateUnusable
 from margod.model.reasons import Reason
 from margod.shell import archive
 from margod.shell.belonging import copied
-from margod.shell.device import capabilities_of
+from margod.shell.device import device_of
 from margod.shell.ground import Ground
 from margod.shell.records import ANCHORS, CHOSEN, HARDWARE, LEAVING, STAGED, WFM, json_object
 from margod.shell.situation import Situation, binding_of
@@ -119,6 +119,7 @@ class Candidate(Ground):
         super().__init__(force.config, force.clock, force.env, force.keeper)
         self._force = force
         self.directory = force.directory / NEXT
+        self.retired = force.retired
         self.about: About | None = None
         self.gone = False
         """Removed: it must not come back into being by a look."""
@@ -290,7 +291,9 @@ class Succession:
         """Return another identity: the operator's files, or one that is minted. Raises MargodError."""
         settings = self._force.config.identity
         if settings.key_file is None or settings.certificate_file is None:
-            name = settings.common_name or capabilities_of(self._force.config, self._force.directory).serial_number
+            force = self._force
+            device = device_of(force.config, force.directory, force.generation).capabilities
+            name = settings.common_name or device.serial_number
             return identities.mint(name, settings.organization, settings.lifetime, now)
         given = identities.import_files(settings.key_file, settings.certificate_file)
         identities.check_validity(identities.load(given), now)

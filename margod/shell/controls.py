@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
+
+import structlog
 
 from margod.engine.messages import Cause, Woken
 from margod.model import reasons
@@ -13,8 +16,9 @@ from margod.model.errors import MargodError
 from margod.model.state import State
 from margod.model.text import duration, timestamp
 from margod.model.wire import Answer, Sink
-from margod.shell import status
+from margod.shell import described, status
 from margod.shell.actions import Actions
+from margod.shell.device import device_of
 from margod.shell.disk import Disk
 from margod.shell.finder import Finder
 from margod.shell.ground import Ground
@@ -30,6 +34,8 @@ from margod.shell.work import Work
 
 if TYPE_CHECKING:
     from margod.shell.door import Door
+
+log: Final = structlog.get_logger()
 
 STUCK: Final = 60.0
 """Seconds by which the loop may be late before it no longer counts as healthy."""
@@ -62,7 +68,7 @@ class Controls:
         document = status.document(
             self._lane.condition,
             situation,
-            (*warnings, *renewing.warnings(), *self._reports.warnings()),
+            (*warnings, *renewing.warnings(), *self._actions.reporting.warnings(), *self._reports.warnings()),
             self._started_at,
             self._actions.offered,
             presented=renewing.presented,
@@ -71,10 +77,24 @@ class Controls:
         return {
             **document,
             "clock": self._keeper.document(),
+            "downtime": self._keeper.downtime.document(),
             "discovery": self._finder.document(situation),
             "rotation": self._rotation.document(),
             **self._work.document(),
         }
+
+    async def capabilities(self) -> dict[str, object]:
+        """Return what this device would report, from a look of its own, and what the WFM took last."""
+        ground, situation = self._ground, self._actions.situation
+
+        def look() -> dict[str, object]:
+            device = device_of(ground.config, ground.directory, ground.generation)
+            records = ground.vault.records if ground.vault is not None else {}
+            known = situation.client_id if situation else None
+            settling = ground.settling.waits
+            return described.document(device, ground.generation, records, known, settling=settling)
+
+        return await self._disk.run(look)
 
     def healthy(self) -> bool:
         """Return whether the loop makes progress and what must be remembered can be written."""
@@ -121,13 +141,17 @@ class Controls:
         if candidate is not None:
             lane.wake(Cause.OPERATOR)
             lane = candidate if lane.condition.state is State.ENROLLED else lane  # whose wait it is
-        before = lane.due
+        before = lane.engine.attempt_due
         if mended:
             await self._lane.look_again()  # tries at once by itself
         lane.wake(Cause.OPERATOR)
-        condition, due = lane.condition, lane.due
+        condition, due = lane.condition, lane.engine.attempt_due
         at = None if condition.next_attempt_at is None else timestamp(condition.next_attempt_at)
-        if before is None:
+        if condition.downtime is not None:
+            message = self._keeper.downtime.says()
+        elif condition.next_attempt_at is None and (words := self._desired.words()):
+            message = words
+        elif before is None:
             message = f"nothing waits: {condition.reason.says}"
         elif due is None:
             message = "trying now"
@@ -137,6 +161,43 @@ class Controls:
             if wait > 2.0:
                 message += ": early ones are made once a minute at most, and never before the WFM allows it"
         return {"next_attempt_at": at, "message": message}
+
+    async def start_downtime(self, seconds: float) -> dict[str, object]:
+        """Begin a downtime of so many seconds, 1 minute to 30 days, from now on."""
+        downtime = self._keeper.downtime
+        downtime.start(seconds)
+        self._govern(Cause.CLOCK)
+        log.info("downtime-begun", seconds=int(seconds))
+        message = f"No request leaves this device until {downtime.until_words()}."
+        return {"message": f"{message}{await self._keep_downtime(' It is not kept over a restart')}"}
+
+    async def stop_downtime(self) -> dict[str, object]:
+        """End the downtime that was begun by hand; the windows of schedule.downtime stay."""
+        downtime = self._keeper.downtime
+        message = "The downtime is over." if downtime.stop() else "No downtime was begun by hand."
+        log.info("downtime-ended")
+        kept = await self._keep_downtime(" After a restart it goes on")
+        self._govern(Cause.OPERATOR)
+        return {"message": f"{message} {downtime.says()}".strip() + kept}
+
+    async def _keep_downtime(self, otherwise: str) -> str:
+        """Have it hold after a restart; return the words for where it does not."""
+        try:
+            kept = await self._disk.run(self._ground.save_downtime)
+        except MargodError as error:
+            return f"{otherwise}: {error.message}"
+        return "" if kept else f"{otherwise}: the state directory cannot be written."
+
+    def _govern(self, cause: Cause | None = None) -> None:
+        """Have every engine go by the downtimes as they are now; `cause`: and look at once."""
+        rules = replace(self._settings.policy, gate=self._keeper.downtime.gate)
+        lanes = [self._lane, *([self._rotation.lane] if self._rotation.lane else [])]
+        for lane in lanes:
+            lane.engine.rules = rules
+        if cause is not None:
+            for lane in lanes:
+                lane.wake(cause)
+            self._work.wake(cause)
 
     async def accept_trust(self, fingerprint: str) -> dict[str, object]:
         """Take the offered root CA that a person has compared."""

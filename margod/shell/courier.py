@@ -114,6 +114,8 @@ class Courier:
         self, request: Request, binding: str, seconds: float | None, into: Sink | None
     ) -> Answer | TransportFailure:
         situation = self.situation
+        if self._exchange.silent:
+            return _unsent(reasons.DOWNTIME)
         if situation is not None and await self._exchange.find_time(situation):
             await self._exchange.take_time()
         if situation is None or situation.place is None or situation.facts.binding != binding:
@@ -147,6 +149,8 @@ class Courier:
         result: Answer | TransportFailure = _unsent(reasons.TLS_WRONG_HOST)
         for url in self._names.urls(place):
             signed = await self._signed(request, identity, url)
+            if self._exchange.silent:
+                return _unsent(reasons.DOWNTIME)
             log.debug("request", lane=self._lane, method=signed.method, url=signed.url)
             result = await client.send(signed, seconds=seconds, into=into)
             ground.keeper.take(result)

@@ -1,21 +1,55 @@
-"""What this device is, by the configuration and by itself."""
+"""What this device is, by the configuration and by itself, and which devices are behind it."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from margod.capabilities import Overrides, probe
+import attrs
+
+from margod.capabilities import Overrides, Probed, look
+from margod.capabilities.manifests import Unusable, family, read
 from margod.model.capabilities import Capabilities
 
 if TYPE_CHECKING:
     from margod.config import Config
+    from margod.protocols import Generation
+
+_NOT_SAID = attrs.filters.exclude("children", "look", "settle")
 
 
-def capabilities_of(config: Config, directory: Path) -> Capabilities:
-    """Return what this device is: what the configuration says, else what is found; `directory` is on its storage."""
-    device = config.device
-    overrides = Overrides(
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What is to be reported, where it comes from, and what is wrong with manifests that somebody wrote."""
+
+    capabilities: Capabilities
+    probed: Probed
+    problems: tuple[str, ...] = ()
+
+
+def device_of(config: Config, directory: Path, generation: Generation, root: Path = Path("/")) -> Device:
+    """Look at everything; `directory` is on the device's storage. Some dozen small files are read. Never raises."""
+    probed = look(root=root, state_directory=directory, overrides=overrides(config))
+    capabilities = replace(probed.capabilities, said=_said(config))
+    problems: list[str] = []
+    if config.capabilities.file is not None:
+        capabilities = _of_file(config.capabilities.file, capabilities, generation, problems)
+    if config.capabilities.children is not None:
+        below = capabilities.device_id
+        found = family(config.capabilities.children, below, generation.manifest_problem, generation.manifest_id)
+        capabilities = replace(capabilities, children=found.children, held=bool(found.problems))
+        problems += found.problems
+    return Device(capabilities, probed, tuple(problems))
+
+
+def overrides(config: Config) -> Overrides:
+    """Return what the configuration says of the device itself."""
+    device, said = config.device, config.capabilities
+    collector = {"present": True, "absent": False}
+    return Overrides(
         device_id=device.id,
         vendor=device.vendor,
         model_number=device.model_number,
@@ -24,5 +58,29 @@ def capabilities_of(config: Config, directory: Path) -> Capabilities:
         cores=device.cores,
         memory=device.memory,
         storage=device.storage,
+        interfaces=said.interfaces,
+        peripherals=said.peripherals,
+        runtimes=said.runtimes,
+        deployment_types=said.deployment_types,
+        otel_collector=collector.get(said.otel_collector),
+        withhold=frozenset(said.withhold or ()),
     )
-    return probe(state_directory=directory, overrides=overrides)
+
+
+def _of_file(file: Path, device: Capabilities, generation: Generation, problems: list[str]) -> Capabilities:
+    """Return the device with the complete manifest in the place of what was found."""
+    try:
+        manifest = read(file, generation.manifest_problem)
+    except Unusable as error:
+        problems.append(str(error))
+        return replace(device, invalid=str(error))
+    own = generation.manifest_id(manifest)
+    said = hashlib.sha256(f"{device.said}{manifest!r}".encode()).hexdigest()
+    return replace(device, device_id=own, manifest=manifest, said=said)
+
+
+def _said(config: Config) -> str:
+    """Return a digest of what a person wrote about the device itself."""
+    written: Callable[..., Mapping[str, object]] = attrs.asdict
+    parts = (written(config.device), written(config.capabilities, filter=_NOT_SAID))
+    return hashlib.sha256(repr(parts).encode()).hexdigest()

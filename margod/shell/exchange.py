@@ -18,17 +18,16 @@ from margod.model.outcome import Kind, Outcome, Step
 from margod.model.reasons import Reason
 from margod.model.text import timestamp
 from margod.model.wire import Answer, SignedRequest, TransportFailure
-from margod.protocols import Context
-from margod.protocols.signed.generation import CA_ANSWER
-from margod.shell import anchoring, bootstrap, first_contact, presenting, renewal, vouching
+from margod.shell import bootstrap, first_contact, presenting, renewal
 from margod.shell.disk import Disk
 from margod.shell.ground import Ground
-from margod.shell.place import Names, Place, placed
-from margod.shell.records import ANCHORS, WFM
+from margod.shell.place import Names, Place
+from margod.shell.records import ANCHORS
 from margod.shell.renewing import Renewing, may_ask
+from margod.shell.reporting import Reporting
 from margod.shell.resetting import Leaving, Resetting, unregister
-from margod.shell.situation import Situation, is_valid
-from margod.wfm import Proxy, WfmClient, at
+from margod.shell.situation import Situation
+from margod.wfm import WfmClient, at
 
 log: Final = structlog.get_logger()
 
@@ -61,6 +60,12 @@ class Exchange:
         self._asked_time_at = -bootstrap.EVERY
         self._names = Names()
         self.renewing = Renewing(self._wall)
+        self.reporting = Reporting()
+
+    @property
+    def silent(self) -> bool:
+        """Whether it is downtime: nothing leaves this device, not even to look who is there."""
+        return self.ground.keeper.downtime.closed
 
     async def close(self) -> None:
         """Close the connection to the WFM."""
@@ -68,6 +73,8 @@ class Exchange:
             await self._client.close()
 
     async def _unregister(self) -> None:
+        if self.silent:
+            raise MargodError(reasons.DOWNTIME)
         disk, ground = self._disk, self.ground
         leaving = Leaving(lambda: disk.run(ground.leave), lambda: disk.run(ground.stay), ground.keeper.created())
         await unregister(self.situation, ground.generation, self._opened, self._names, leaving)
@@ -75,7 +82,7 @@ class Exchange:
     async def find_time(self, situation: Situation) -> bool:
         """Ask the WFM for the time, where the owner wants it and the clock cannot be right; return whether it said."""
         keeper, wfm = self.ground.keeper, self.ground.config.wfm
-        if self.ground.config.clock.bootstrap != "wfm" or keeper.plausible():
+        if self.ground.config.clock.bootstrap != "wfm" or keeper.plausible() or keeper.downtime.closed:
             return False
         if time.monotonic() - self._asked_time_at < bootstrap.EVERY:
             return False
@@ -96,6 +103,7 @@ class Exchange:
             self.offered = ()
         if moved:
             self.renewing.forget()
+            self.reporting.forget()
         known = self.situation.identity if self.situation else None
         identity = situation.identity
         if identity is not None and (known is None or known.fingerprint != identity.fingerprint):
@@ -126,50 +134,6 @@ class Exchange:
         own_clock = self.ground.keeper.shift != 0.0
         return situation.policy, situation.url, addresses, self.ground.config.wfm.timeout, situation.proxy, own_clock
 
-    async def _send(self, step: Step, form: str) -> Outcome:
-        """Build, sign and send the request of a step, and say what came of it; once more under a root just adopted."""
-        outcome = await self._attempt(step, form, adopts=True)
-        return outcome or await self._attempt(step, form, adopts=False) or _unsent(reasons.TLS_UNKNOWN_ISSUER)
-
-    async def _attempt(self, step: Step, form: str, *, adopts: bool) -> Outcome | None:
-        """Do what `_send` says; None (only where it `adopts`): another root is an anchor now, under which to ask."""
-        situation = self.situation
-        who = situation.who(step) if situation else None
-        if situation is None or who is None or situation.place is None:
-            return _unsent(reasons.NO_URL)
-        if await self.find_time(situation):
-            await self.take_time()
-        if (outcome := self._not_to_be_sent(situation, step)) is not None:
-            return outcome
-        generation, context, identity = self.ground.generation, who.context, who.identity
-        place, url = situation.place, situation.place.url
-        try:
-            situation = await self.by_its_proxy(situation, place)
-        except MargodError as error:
-            return Outcome(Kind.UNREACHABLE, error.reason, error.message, sent=False)
-
-        if step is Step.FETCH_TRUST and situation.unverified is not None:
-            return placed(place, await self._ask_a_stranger(situation.unverified, context, url, situation.proxy))
-
-        def build(url: str) -> SignedRequest:  # in the disk thread: the first signature imports the signing library
-            request = generation.request(step, form, context)
-            return generation.authenticate(request, url, identity.signer, self.ground.keeper.created())
-
-        try:
-            result = await self._ask_in_time(self._opened(situation), place, step, build)
-        except TrustError as error:
-            return Outcome(Kind.UNTRUSTED, error.reason, error.message, sent=False)
-        outcome = generation.outcome(step, form, context, result)
-        if adopts and outcome.reason is reasons.TLS_UNKNOWN_ISSUER and await self.adopt(situation):
-            return None
-        if step is Step.CONFIRM and outcome.kind is Kind.ACCEPTED:
-            return replace(outcome, records=who.records)
-        if step is Step.FETCH_TRUST and outcome.kind is Kind.ACCEPTED:
-            outcome = placed(place, self._read_anchors(outcome, url))
-            tried = await self._try_anchors(situation, outcome, place, build)
-            return tried if isinstance(tried, Outcome) else generation.outcome(step, form, context, tried)
-        return await self.about_trust(step, situation, outcome)
-
     async def by_its_proxy(self, situation: Situation, place: Place) -> Situation:
         """Return the situation with the proxy as its file has it: the credentials may be others by now.
 
@@ -183,16 +147,6 @@ class Exchange:
             situation = replace(situation, proxy=proxy)
             await self._take(situation)
         return situation
-
-    def _not_to_be_sent(self, situation: Situation, step: Step) -> Outcome | None:
-        identity, keeper = situation.identity, self.ground.keeper
-        times = (self._wall(), keeper.likely())
-        if step is Step.ENROL and identity and not any(is_valid(identity, at) for at in times):
-            self.wants_look = True  # the clock was set since: the look makes another certificate, or says what to do
-            return _unsent(reasons.CERTIFICATE_EXPIRED)
-        if step is Step.CONFIRM and situation.former is None and situation.client_id is None:
-            return Outcome(Kind.UNKNOWN, reasons.CLIENT_UNKNOWN, sent=False)  # the root CA has come, and is another one
-        return None
 
     async def _ask_in_time(
         self, client: WfmClient, place: Place, step: Step, build: Callable[[str], SignedRequest]
@@ -212,10 +166,12 @@ class Exchange:
         result: Answer | TransportFailure = TransportFailure(reasons.TLS_WRONG_HOST, "", sent=False)
         for url in self._names.urls(place):
             request = await self._disk.run(partial(build, url))
+            if self.silent:
+                return TransportFailure(reasons.DOWNTIME, "", sent=False)
             log.debug("request", step=step.value, method=request.method, url=request.url)
             result = await client.send(request)
             self.ground.keeper.take(result)
-            _log_result(step, result)
+            log_result(step, result)
             if not self._names.wrong(url, result):
                 break
         return result
@@ -225,6 +181,8 @@ class Exchange:
 
         True only if it is one afterwards. What follows another ground has its anchors, and asks that one to adopt.
         """
+        if self.silent:
+            return False
         adopt_after = self.ground.config.trust.adopt_after
         if self.ground.follows:
             if renewal.ripe(situation.staged, adopt_after):
@@ -254,6 +212,8 @@ class Exchange:
         """
         config = self.ground.config
         if outcome.reason is reasons.TLS_UNKNOWN_ISSUER:
+            if self.silent:
+                return outcome
             if may_ask(situation, config):
                 await self._offer(situation)
             return await self.renewing.refused(situation, outcome)
@@ -267,76 +227,26 @@ class Exchange:
         """Have the roots that are offered now, by nobody knows whom, for a person to compare."""
         self.offered = await first_contact.offered(situation, self.ground.config, self.ground.generation, self._wall())
 
-    async def _ask_a_stranger(
-        self, policy: trust.UnverifiedPolicy, context: Context, url: str, proxy: Proxy | None
-    ) -> Outcome:
-        """Download the root CA without knowing from whom, and let `policy` judge it."""
-        config, generation = self.ground.config, self.ground.generation
-        situation = self.situation
-        assert situation is not None
-        addresses, seconds = situation.place.addresses if situation.place else (), config.wfm.timeout
-        result = await first_contact.fetch(
-            policy, generation, context, url, seconds=seconds, proxy=proxy, addresses=addresses
-        )
-        _log_result(Step.FETCH_TRUST, result)
-        outcome = generation.outcome(Step.FETCH_TRUST, "spec", context, result)
-        ask = config.trust.first_use == "ask"
-        asked = await first_contact.judge(policy, outcome, situation, url, self._wall(), ask=ask)
-        if asked.outcome.sent:
-            self.offered = asked.offered
-        return asked.outcome
-
     async def accept(self, fingerprint: str) -> trust.Anchor:
-        """Keep the offered root CA that a person has compared. Raises TrustError or StateNotWritable."""
+        """Keep the offered root CA that a person has compared. Raises MargodError, in a downtime for one unseen yet."""
         situation = self.situation
         if situation is None:
             raise TrustError(reasons.NOT_OFFERED)
-        known = (*self.offered, *(each.anchor for each in situation.staged))
+        here = (*situation.withdrawn, *(each.anchor for each in situation.staged))
+        known = (*self.offered, *here)
         if all(anchor.fingerprint != fingerprint for anchor in known) and may_ask(situation, self.ground.config):
+            if self.silent:
+                raise MargodError(reasons.DOWNTIME)
             await self._offer(situation)  # a restart, or another server by now: what counts is what is offered now
-        offered, in_use = self.offered, frozenset[str]()
+        offered, in_use = (*self.offered, *situation.withdrawn), frozenset[str]()
         if len(situation.anchors) > 1:  # a full vault lets go of an old one, which must not be one that is needed
-            in_use = frozenset([a.fingerprint for a in situation.anchors if await presenting.verifies(situation, a)])
+            needed = [a for a in situation.anchors if self.silent or await presenting.verifies(situation, a)]
+            in_use = frozenset([anchor.fingerprint for anchor in needed])
         await self._disk.run(lambda: self.ground.accept(situation, offered, fingerprint, in_use))
-        known = (*offered, *(each.anchor for each in situation.staged))
+        known = (*offered, *here)
         found = next(anchor for anchor in known if anchor.fingerprint == fingerprint)
         log.info("root-ca-accepted", fingerprint=found.fingerprint, subject=found.subject)
         return found
-
-    async def _try_anchors(
-        self, situation: Situation, outcome: Outcome, place: Place, build: Callable[[str], SignedRequest]
-    ) -> Outcome | TransportFailure:
-        """Ask once more under the downloaded root alone: one that does not vouch for this WFM is never kept."""
-        if outcome.kind is not Kind.ACCEPTED:
-            return outcome
-        assert situation.policy is not None
-        offered = trust.decode_certificates(outcome.records[ANCHORS], self._wall(), limit=trust.KEPT_LIMIT)
-        anchors = await vouching.vouching(situation, offered)
-        if not anchors:
-            return Outcome(Kind.BAD_ANSWER, reasons.CA_ANSWER_INVALID, "a root CA of more than 8 KiB")
-        policy = replace(situation.policy, anchors=anchors)
-        try:
-            client = self.connect(replace(situation, policy=policy))
-        except TrustError as error:
-            return TransportFailure(error.reason, error.message, sent=False)
-        try:
-            result = await self._ask(client, place, Step.FETCH_TRUST, build)
-        finally:
-            await client.close()
-        if isinstance(result, TransportFailure):
-            return result
-        return replace(outcome, records={**outcome.records, ANCHORS: trust.to_pem(anchors)})
-
-    def _read_anchors(self, outcome: Outcome, url: str) -> Outcome:
-        """Turn the Certificate API's answer into the anchors that are kept."""
-        try:
-            anchors = trust.decode_answer(outcome.records[CA_ANSWER], self._wall())
-        except TrustError as error:
-            return replace(outcome, kind=Kind.BAD_ANSWER, reason=error.reason, detail=error.message, records={})
-        for anchor in anchors:
-            log.info("root-ca-offered", fingerprint=anchor.fingerprint, subject=anchor.subject)
-        record = anchoring.record({"url": url}, self.ground.config.wfm.protocol, anchoring.SYSTEM)
-        return replace(outcome, records={ANCHORS: trust.to_pem(anchors), WFM: record})
 
     def _opened(self, situation: Situation) -> WfmClient:
         if self._client is None:
@@ -359,11 +269,11 @@ class Exchange:
         )
 
 
-def _unsent(reason: Reason) -> Outcome:
+def unsent(reason: Reason) -> Outcome:
     return Outcome(Kind.UNREACHABLE, reason, sent=False)
 
 
-def _log_result(step: Step, result: Answer | TransportFailure) -> None:
+def log_result(step: Step, result: Answer | TransportFailure) -> None:
     if isinstance(result, Answer):
         log.debug("answer", step=step.value, status=result.status, bytes=len(result.body))
     else:

@@ -110,6 +110,7 @@ class Finder:
         self._last = situation, connection
         self._note_absence(connection)
         wanted = situation is not None and config.wfm.url is None and config.discovery.enabled
+        wanted = wanted and not self._ground.keeper.downtime.closed
         wanted = wanted and not (situation is not None and situation.place and not situation.place.instance)
         if situation is not None and situation.bound:
             self._bound = True

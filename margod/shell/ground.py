@@ -6,6 +6,7 @@ Everything here may wait for a disk and runs in the disk thread; `look.py` does 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -16,16 +17,19 @@ from margod import identity as identities
 from margod.config import Config
 from margod.discovery import Candidate
 from margod.engine.messages import History, Memory
+from margod.engine.settling import Settling
 from margod.identity import Identity, hardware
 from margod.model import reasons
 from margod.model.errors import IdentityError, MargodError, StateInUse, StateNotWritable, StateUnusable
-from margod.protocols import Generation
+from margod.protocols import Context, Generation
 from margod.protocols.signed import Dialect, Signed, SignedAs
 from margod.shell import anchoring, belonging, moving, renewal
 from margod.shell import proxy as proxies
+from margod.shell.device import Device, device_of
 from margod.shell.look import Look
 from margod.shell.place import Place
 from margod.shell.records import CHOSEN, HARDWARE, LEAVING, WFM, json_object
+from margod.shell.retired import Retired
 from margod.shell.situation import Situation, Warned, binding_of, blocked_by
 from margod.shell.timekeeper import Timekeeper
 from margod.store import read_regular, write_file
@@ -67,6 +71,13 @@ class Ground:
         self.clock = self.keeper.wall
         self.seen: hardware.Seen = {}
         """What the device is recognised by, as of the last look."""
+        self.settling = Settling()
+        self.told = False
+        """A person asks: what the next look finds of the device is reported at once."""
+        self.device: Device | None = None
+        """What the device is, as of the last look."""
+        self.retired = Retired()
+        """The root CAs of which another one has taken the place."""
         self._identity: tuple[bytes, bytes, Identity] | None = None
         self._ca_file: object = None
 
@@ -86,6 +97,9 @@ class Ground:
         if self.vault is None:
             self.vault, self.seen = Vault.open(self.directory), capabilities.hardware()
             self.keeper.load(self.directory)
+            self.keeper.downtime.load(self.directory)
+            if not self.follows:
+                self.retired.load(self.directory, self.vault)
 
     def close(self) -> None:
         """Give the state directory back."""
@@ -115,6 +129,25 @@ class Ground:
         changes[ledger.LEDGER] = None
         vault.commit(changes, binding_of(fresh, json_object(vault.records.get(WFM, b""))))
 
+    def settled(self, context: Context, reported: str, device: Device) -> str:
+        """Return the digest of the report that holds now; a change of the device has to hold for a while first."""
+        generation, told, self.told, self.device = self.generation, self.told, False, device
+        last, report = generation.last_report(context.records), generation.report_digest(context)
+        said = last.said != context.capabilities.said or report == last.wanted  # or only the rest of it is missing
+        return self.settling.settle(
+            reported,
+            report,
+            hold=self.config.capabilities.settle,
+            told=told or said,
+            now=time.monotonic(),
+        )
+
+    def device_changed(self) -> bool:
+        """Return whether the device, or one behind it, is another one than at the last look."""
+        if self.device is None:
+            return False
+        return device_of(self.config, self.directory, self.generation).capabilities != self.device.capabilities
+
     def ca_file_changed(self) -> bool:
         """Return whether the file of trust.ca_file is another one than at the last look."""
         return anchoring.signature(self.config.trust.ca_file) != self._ca_file
@@ -124,19 +157,34 @@ class Ground:
     ) -> None:
         """Keep the staged or offered root with this fingerprint. Raises TrustError or StateNotWritable."""
         changes = renewal.accept(situation.anchors, situation.staged, fingerprint, in_use)
-        self.keep(changes or anchoring.accept(self._open_vault().records, offered, fingerprint))
+        self.keep(changes or anchoring.accept(self._open_vault().records, offered, fingerprint), {fingerprint})
 
     def forget(self) -> None:
         """Drop the root CA that is kept. Raises TrustError or StateNotWritable."""
         self.keep(anchoring.forget(self._open_vault().records, self.config.trust))
 
-    def keep(self, changes: Mapping[str, bytes | None]) -> None:
-        """Commit the records of an accepted step beside what there is, the log folded in. Raises StateNotWritable."""
+    def keep(self, changes: Mapping[str, bytes | None], back: Collection[str] = ()) -> None:
+        """Commit the records of an accepted step beside what there is, the log folded in. Raises StateNotWritable.
+
+        `back`: retired root CAs that a person takes back.
+        """
         vault = self._open_vault()
         changes = {ledger.LEDGER: ledger.fold(self.history()), **belonging.due(vault.records, self.seen), **changes}
         if (record := changes.get(WFM)) is not None:
             changes[WFM] = moving.outlived(vault.records.get(WFM, b""), record)
-        vault.commit(changes, vault.binding)
+        self.commit(changes, vault.binding, back)
+
+    def commit(self, changes: Mapping[str, bytes | None], binding: str, back: Collection[str] = ()) -> None:
+        """Commit to the vault; a root CA that goes for another one is retired by it. Raises as `Vault.commit`."""
+        vault = self._open_vault()
+        if self.follows:  # the ground that it follows retires them
+            vault.commit(changes, binding)
+        else:
+            self.retired.commit(vault, changes, binding, back)
+
+    def taken_back(self, source: str, anchors: Collection[Anchor]) -> frozenset[str]:
+        """Return the retired roots that the configuration names; nothing where another ground has the say."""
+        return frozenset() if self.follows else anchoring.wanted(source, anchors, self.retired.roots)
 
     def claim(self, records: Mapping[str, bytes]) -> None:
         """Commit a former enrolment as the present one: the WFM knows it here too. Raises MargodError."""
@@ -238,6 +286,13 @@ class Ground:
         """Write what the clock may not fall behind; a vault that may not be written keeps what it has."""
         if self.vault is not None and not self.vault.read_only and not self.vault.wiped:
             self.keeper.save(self.directory)
+
+    def save_downtime(self) -> bool:
+        """Write which downtime was begun by hand; return whether it is kept over a restart. Raises StateNotWritable."""
+        if self.vault is None or self.vault.read_only or self.vault.wiped:
+            return False
+        self.keeper.downtime.save(self.directory)
+        return True
 
     def recall(self) -> Memory | None:
         """Read runtime.json; None if there is none or it cannot be used."""

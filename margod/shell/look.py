@@ -24,11 +24,11 @@ from margod.model.outcome import Step
 from margod.model.reasons import Reason
 from margod.model.state import State
 from margod.protocols import Context
-from margod.shell import anchoring, archive, belonging, moving, renewal
-from margod.shell.device import capabilities_of
+from margod.shell import anchoring, archive, belonging, claiming, moving, renewal
+from margod.shell.device import Device, device_of
 from margod.shell.place import Nowhere, Place, locate, name_of
 from margod.shell.records import ANCHORS, CHOSEN, HARDWARE, STAGED, WFM, json_object
-from margod.shell.situation import Claim, Situation, Warned, binding_of, is_valid, nothing_but
+from margod.shell.situation import Situation, Warned, binding_of, is_valid, nothing_but
 from margod.vault import Vault, ledger
 from margod.wfm import Proxy
 
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from margod.shell.ground import Ground
 
 REPORT: Final = "report.json"
+
+MOST_SAID: Final = 4
+"""Manifests with something wrong that status lists."""
 
 _STEPS: Final = tuple(Step)
 _IDENTITY: Final = (identities.KEY_RECORD, identities.CERTIFICATE_RECORD)
@@ -63,10 +66,12 @@ class Look:
         self.place: Place | None = None
         self.identity: Identity | None = None
         self.anchors: tuple[trust.Anchor, ...] = ()
+        self.withdrawn: tuple[trust.Anchor, ...] = ()
         self.source = anchoring.NONE
         self.unverified: trust.UnverifiedPolicy | None = None
         self.proxy: Proxy | None = None
         self.warnings = [Warned(found.reason, found.message) for found in vault.findings]
+        self._device: Device | None = None
         self._read_wfm()
 
     def _read_wfm(self) -> None:
@@ -222,20 +227,23 @@ class Look:
         self.place = self.found
 
     def _take_trust(self) -> None:
-        config, kept_source = self.config, str(self.stored.get("anchors") or anchoring.NONE)
+        config, gone = self.config, self.ground.retired.roots
+        # By a clock that has just jumped nothing is thrown away; TLS goes by the clock itself.
+        now, stands = min(self.now, self.likely), self.enrolled or self.ground.follows
         try:
-            # By a clock that has just jumped nothing is thrown away; TLS goes by the clock itself.
-            now, stands = min(self.now, self.likely), self.enrolled or self.ground.follows
-            found = anchoring.choose(config.trust, config.tls, self.records, enrolled=stands, now=now)
-            self.anchors, self.source, self.unverified = found.anchors, found.source, found.unverified
+            found = anchoring.find(
+                config.trust, config.tls, self.records, gone, enrolled=self.enrolled, stands=stands, now=now
+            )
         except TrustError as error:
-            if not (self.enrolled and ANCHORS in self.records):
-                raise _Stopped(State.UNTRUSTED, error.reason, _with_hint(error)) from None
-            self.warnings.append(Warned(error.reason, error.message))
-            self._take_kept_anchors(kept_source)
+            self.withdrawn = error.withdrawn if isinstance(error, anchoring.AllRetired) else ()
+            raise _Stopped(State.UNTRUSTED, error.reason, _with_hint(error)) from None
+        self.anchors, self.source, self.unverified = found.anchors, found.source, found.unverified
+        self.withdrawn = found.withdrawn
+        if found.instead_of is not None:
+            self.warnings.append(Warned(found.instead_of.reason, found.instead_of.message))
         if self.anchors:
             self.records[ANCHORS] = trust.to_pem(self.anchors)
-        else:
+        elif not self.withdrawn:
             self.records.pop(ANCHORS, None)  # what vouched so far does not do so any more: it must not pass for it
         if self.source not in renewal.STAGES or not self.anchors:
             self.records.pop(STAGED, None)  # staged by the word of others than those who vouch now
@@ -253,13 +261,6 @@ class Look:
                 raise _Stopped(State.BLOCKED, error.reason, _with_hint(error)) from None
             self.warnings.append(Warned(error.reason, error.message))
 
-    def _take_kept_anchors(self, source: str) -> None:
-        try:
-            # Whatever the clock says: an enrolled device stays what it is, and TLS looks at the time anyway.
-            self.anchors, self.source = anchoring.kept(self.records[ANCHORS], 0.0), source
-        except TrustError as error:
-            raise _Stopped(State.UNTRUSTED, error.reason, _with_hint(error)) from None
-
     def _commit(self) -> None:
         """Bring the vault into line: one commit, or none if nothing is new."""
         if self.identity is None:
@@ -269,11 +270,12 @@ class Look:
         for name in self.records.keys() | self.vault.records.keys():
             if self.records.get(name) != self.vault.records.get(name):
                 changes[name] = self.records.get(name)
-        if changes or binding != self.vault.binding:
+        back = self.ground.taken_back(self.source, self.anchors)
+        if changes or back or binding != self.vault.binding:
             if binding == self.vault.binding:
                 changes.setdefault(ledger.LEDGER, ledger.fold(self.ground.history()))
             changes = {**belonging.due(self.vault.records, self.ground.seen), **changes}
-            self.vault.commit(changes, binding)
+            self.ground.commit(changes, binding, back)
 
     def _not_stored(self, error: StateNotWritable) -> Obstacle | None:
         """Return what it means that the commit failed: nothing new is begun, and what is enrolled goes on."""
@@ -319,7 +321,8 @@ class Look:
         if recalled is not None and (history.memory is None or recalled.at >= history.memory.at):
             history = replace(history, memory=recalled)
         settings = anchoring.tls_settings(self.config.tls)
-        former = self._former(records)
+        gone = self.ground.retired.roots
+        former = claiming.former(records, self.source, self.anchors, self.now, self._capabilities, retired=gone)
         facts = Facts(
             obstacle=obstacle,
             binding=self.vault.binding,
@@ -327,9 +330,9 @@ class Look:
             trust=self._trust_name(settings),
             enrols=generation.enrols,
             enrolled=client_id is not None,
-            former=former is not None or (not self.anchors and self._may_claim(records)),
+            former=former is not None or (not self.anchors and claiming.may_claim(records, self.source)),
             reported=digest,
-            report=generation.report_digest(context),
+            report=self.ground.settled(context, digest, self._looked_at()),
             can_reissue=self.identity.source == MINTED,
             forms={step: generation.forms(step) for step in _STEPS},
         )
@@ -342,7 +345,9 @@ class Look:
             identity=self.identity,
             anchors=self.anchors,
             trust_source=self.source,
-            staged=renewal.read(records.get(STAGED, b""), self.now),
+            retired=self.ground.retired.roots,
+            withdrawn=self.withdrawn,
+            staged=renewal.read(records.get(STAGED, b""), self.now, self.ground.retired.roots),
             proxy=self.proxy,
             policy=self._policy(),
             unverified=self.unverified,
@@ -350,27 +355,9 @@ class Look:
             former=former,
             moved=self.moved if obstacle is None or obstacle.reason is not reasons.STATE_NOT_WRITABLE else "",
             client_id=client_id,
-            device_id=self.config.device.id or client_id,
+            device_id=context.capabilities.device_id or generation.last_report(records).device_id or client_id,
             warnings=tuple(self.warnings),
         )
-
-    def _may_claim(self, records: Mapping[str, bytes]) -> bool:
-        return moving.claim(records) is not None and self.source != anchoring.FIRST_USE
-
-    def _former(self, records: Mapping[str, bytes]) -> Claim | None:
-        """Return the enrolment of another place that the same root CA may vouch for here: the WFM may have moved."""
-        former = moving.claim(records)
-        if former is None or not self._may_claim(records):
-            return None
-        try:
-            then = trust.decode_certificates(former.records.get(ANCHORS, b""), self.now)
-            if {anchor.fingerprint for anchor in then} != {anchor.fingerprint for anchor in self.anchors}:
-                return None
-            identity = identities.load(former.records)
-        except (TrustError, IdentityError):
-            return None
-        context = Context(identity.certificate, former.records, self._capabilities())
-        return Claim(identity, context, moving.claimed(records, former))
 
     def _policy(self) -> trust.TrustPolicy | None:
         if not self.anchors and self.source != anchoring.SYSTEM:
@@ -392,7 +379,15 @@ class Look:
         return (wfm.signed_scheme, wfm.signed_authority or "", *((proxy.address, proxy.authorization) if proxy else ()))
 
     def _capabilities(self) -> Capabilities:
-        return capabilities_of(self.config, self.ground.directory)
+        return self._looked_at().capabilities
+
+    def _looked_at(self) -> Device:
+        """Return what this device is: one look at it is enough for one look."""
+        if self._device is None:
+            self._device = device_of(self.config, self.ground.directory, self.ground.generation)
+            invalid = reasons.CAPABILITIES_INVALID
+            self.warnings += [Warned(invalid, f"{invalid.says} {said}") for said in self._device.problems[:MOST_SAID]]
+        return self._device
 
 
 def _with_hint(error: MargodError) -> str:

@@ -80,7 +80,8 @@ class Reports:
         if not self._looked and self._ground.vault is not None:
             self._looked = True
             self._start(self._look())
-        allowed = self._courier.binding if condition.state is State.ENROLLED else ""
+        may_send = condition.state is State.ENROLLED and condition.downtime is None
+        allowed = self._courier.binding if may_send else ""
         came_back = condition.connection is Connection.ONLINE and self._connection is not Connection.ONLINE
         self._connection = condition.connection
         if self._config is not self._ground.config:
@@ -253,6 +254,9 @@ class Reports:
             event = await self._performed(command)
         except MargodError as error:
             event = d.NotStored(error.reason, error.message)
+        except Exception as error:  # the lane goes on, whatever it is
+            log.error("internal-error", lane=self.name, command=type(command).__name__, exc_info=error)
+            event = _failed(command, type(error).__name__)
         self._handle(event)
 
     async def _performed(
@@ -357,3 +361,15 @@ def _shown(item: Item) -> dict[str, object]:
         "detail": item.detail,
         "overtaken": item.overtaken,
     }
+
+
+def _failed(command: object, detail: str) -> d.Answered | d.Confirmed | d.NotStored:
+    """Return the event that keeps the machine going after an error that nobody foresaw."""
+    outcome = Outcome(Kind.UNREACHABLE, reasons.INTERNAL_ERROR, detail, sent=False)
+    match command:
+        case d.Deliver():
+            return d.Answered(Reply(About.MOMENT, outcome))
+        case d.Confirm():
+            return d.Confirmed(outcome)
+        case _:
+            return d.NotStored(reasons.INTERNAL_ERROR, detail)

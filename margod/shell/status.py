@@ -72,6 +72,7 @@ def document(
             "anchors": [_anchor(anchor) for anchor in (known.anchors if known else ())],
             "offered": [_anchor(anchor) for anchor in offered],
             "staged": [_staged(each, adopt_after) for each in (known.staged if known else ())],
+            "retired": [_anchor(anchor) for anchor in (known.withdrawn if known else ())],
             "presented": None
             if presented is None
             else {
@@ -103,12 +104,19 @@ def identity_document(identity: Identity, known: Situation | None) -> Document:
 
 def systemd_line(condition: Condition) -> str:
     """Return the line of `systemctl status`: our own words and codes only, never the server's."""
+    silent = "" if condition.downtime is None else f"downtime until {_end(condition.downtime)}"
     if condition.state is State.ENROLLED:
-        return f"enrolled, {condition.connection.value}"
+        return f"enrolled, {silent or condition.connection.value}"
     line = f"{condition.state.value} ({condition.reason.code}): {condition.reason.says}"
+    if silent:
+        return f"{line} D{silent[1:]}."
     if condition.next_attempt_at is not None:
         line += f" Next attempt at {timestamp(condition.next_attempt_at)}."
     return line
+
+
+def _end(downtime: float) -> str:
+    return "further notice" if math.isinf(downtime) else timestamp(downtime)
 
 
 def _anchor(anchor: Anchor) -> Document:

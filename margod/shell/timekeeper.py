@@ -28,6 +28,7 @@ from margod.model.text import clean, duration, timestamp
 from margod.model.wire import Answer, TransportFailure
 from margod.protocols.answers import clock_offset
 from margod.service import clock
+from margod.shell.downtime import Downtime
 from margod.shell.situation import Warned
 from margod.store import read_regular, write_file
 from margod.store.directories import remove_tree
@@ -60,6 +61,7 @@ class Timekeeper:
         self._known: tuple[float, float] | None = None
         """A time that was vouched for, and the boot-time clock then."""
         self._last = self._reading()
+        self.downtime = Downtime(self.wall)
 
     def wall(self) -> float:
         """Return the time to work with, Unix seconds."""
@@ -116,12 +118,14 @@ class Timekeeper:
         if happened.step:
             self._stepped(happened.step)
             events += [m.Reread(), m.Woken(m.Cause.CLOCK)]
+        self.downtime.renew()
         return events
 
     def found(self, wall: float, at: float) -> None:
         """Work with the time that the WFM gave (`clock.bootstrap`): `wall` was it when the system's clock said `at`."""
         self.shift += wall - at
         self._last = self._reading()
+        self.downtime.renew()
         log.warning("clock-from-wfm", time=timestamp(wall), system=timestamp(at))
 
     def explain(self, outcome: Outcome) -> Outcome:

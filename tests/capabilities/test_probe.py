@@ -13,7 +13,7 @@ import pytest
 from margod.capabilities import Overrides, Source, look, probe
 from margod.capabilities.probe import architecture_of
 from margod.capabilities.reading import READ_LIMIT, derived_serial, read_list, read_memory, read_serial, read_text
-from margod.model.capabilities import Capabilities, Cpu
+from margod.model.capabilities import Capabilities, Cpu, Peripheral
 
 MACHINE_ID = "0123456789abcdef0123456789abcdef"
 PC = {
@@ -85,10 +85,16 @@ def test_empty_container(tmp_path: Path) -> None:
 
 def test_every_value_can_be_set(tmp_path: Path) -> None:
     """Settings win over everything that could be probed, and say so."""
-    overrides = Overrides("gw/1", "V", "M", "S", "arm", 3, 4, 5)
+    overrides = Overrides(
+        "gw/1", "V", "M", "S", "arm", 3, 4, 5, ("rs232",), ("gpu:V:M",), ("oci",), ("compose", "helm"), True
+    )
     found = look(root=tree(tmp_path, PC), state_directory=tmp_path, overrides=overrides)
-    assert found.capabilities == Capabilities("gw/1", "V", "M", "S", (Cpu(3, "arm"),), 4, 5)
+    assert found.capabilities == Capabilities(
+        "gw/1", "V", "M", "S", (Cpu(3, "arm"),), 4, 5,
+        ("rs232",), (Peripheral("gpu", "V", "M"),), True, ("oci",), ("helm", "compose"),
+    )  # fmt: skip
     assert set(found.sources.values()) == {Source.SETTING}
+    assert {entry.source for entries in found.found.values() for entry in entries} == {Source.SETTING}
     assert probe(root=tmp_path, state_directory=tmp_path, overrides=overrides) == found.capabilities
 
 

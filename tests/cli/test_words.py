@@ -63,7 +63,7 @@ def test_what_is_not_there_yet() -> None:
         status(
             wfm={"url": None, "protocol": "signed", "proxy": None},
             identity=None,
-            trust={"source": "none", "anchors": [], "offered": [], "staged": [], "presented": None},
+            trust={"source": "none", "anchors": [], "offered": [], "staged": [], "retired": [], "presented": None},
             warnings=[],
         ),
         colour=False,

@@ -6,10 +6,11 @@ import json
 from collections.abc import Mapping
 
 from margod.model import reasons
+from margod.model.capabilities import Capabilities
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.report import About, Reply
 from margod.model.wire import Answer, Auth, Request, SignedRequest, Signer, TransportFailure
-from margod.protocols import Context, classify
+from margod.protocols import Context, LastReport, Part, classify
 from margod.protocols.answers import read_object
 
 
@@ -46,6 +47,46 @@ class TokenLike:
         if isinstance(result, Answer) and result.status in (200, 201):
             return Outcome(Kind.ACCEPTED, reasons.ENROLLED, records=self._records(step, context, read_object(result)))
         return classify.refusal(step, result)
+
+    def own_report_is_due(self, context: Context) -> bool:
+        """Return whether the report is another one."""
+        return self.report_digest(context) != self.reported(context.records)[0]
+
+    def report_problem(self, form: str, context: Context) -> str:
+        """Return what the device says of itself."""
+        return context.capabilities.invalid
+
+    def parts(self, context: Context, client_id: str) -> tuple[Part, ...]:
+        """Return nothing: it knows of no devices behind another."""
+        return ()
+
+    def part_outcome(self, part: Part, result: Answer | TransportFailure) -> Outcome:
+        """Say what came of a part that there is not."""
+        return classify.refusal(Step.REPORT, result)
+
+    def part_wants_other(self, part: Part, result: Answer | TransportFailure) -> bool:
+        """Return whether it is to be said in another way."""
+        return False
+
+    def part_kept(self, part: Part, context: Context) -> dict[str, bytes]:
+        """Return nothing to keep."""
+        return {}
+
+    def last_report(self, records: Mapping[str, bytes]) -> LastReport:
+        """Return digest and form."""
+        return LastReport(*self.reported(records))
+
+    def manifest(self, device: Capabilities, device_id: str) -> dict[str, object]:
+        """Return something of it."""
+        return {"id": device.device_id or device_id}
+
+    def manifest_problem(self, document: object) -> str:
+        """Return that there is nothing wrong."""
+        return ""
+
+    def manifest_id(self, document: Mapping[str, object]) -> str:
+        """Return the id."""
+        return str(document["id"])
 
     def report_forms(self) -> tuple[str, ...]:
         """Return the one form."""

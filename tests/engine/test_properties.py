@@ -38,11 +38,13 @@ RESULTS = st.sampled_from(
 class Device(RuleBasedStateMachine):
     """One device, its disk, and a WFM that may say anything; commands are carried out whenever it pleases the rules."""
 
+    of: type[World] = World
+
     @initialize(seed=st.integers(0, 2**32), trusted=st.booleans(), former=st.booleans())
     def begin(self, seed: int, trusted: bool, former: bool) -> None:
         """Make a device that knows nothing."""
         upkeep = {Step.CONFIRM: 40_000.0, Step.REFRESH_TRUST: 80_000.0}
-        self.world = World(trusted=trusted, seed=seed, policy=Policy(upkeep=upkeep), former=former)
+        self.world = self.of(trusted=trusted, seed=seed, policy=Policy(upkeep=upkeep), former=former)
         self.said: Answer | TransportFailure | None = None
         self.world.server = lambda step, request: self.said or accepting(step, request)
         self.accepted = False

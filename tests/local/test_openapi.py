@@ -108,6 +108,7 @@ async def test_rotating(directory: Path, controller: SteeredController) -> None:
     path = directory / "admin/admin.sock"
     await ask(path, "/v1/identity/rotate", "post", 202)
     await ask(path, "/v1/identity/rotate/abort", "post", 200)
+    await ask(path, "/v1/capabilities", "get", 200)
     assert (await ask(path, "/v1/identity/next", "get", 404))["error"]["code"] == "no-candidate"
     await controller.set(rotation=ROTATION)
     await ask(path, "/v1/status", "get", 200)

@@ -17,7 +17,7 @@ from margod.identity import load, mint
 from margod.model.capabilities import Capabilities, Cpu
 from margod.model.outcome import Step
 from margod.protocols import Context
-from margod.protocols.signed import Dialect, Signed, bodies
+from margod.protocols.signed import Dialect, Signed, device_manifest
 
 DATA = Path(__file__).parent.parent / "data"
 DEVICE = Capabilities(None, "Vendor", "Model", "SN", (Cpu(4, "amd64"),), 59 * 1024**3 + 5, 1862 * 1024**3)
@@ -73,7 +73,7 @@ def test_older_forms(form: str) -> None:
 )
 def test_capabilities_satisfy_the_published_schema(device: Capabilities) -> None:
     """The schema of the specification is the judge."""
-    body = json.loads(bodies.capabilities(device, device.device_id or "c-1"))
+    body: Any = device_manifest.of(device, device.device_id or "c-1")
     jsonschema.validate(body, schema(), jsonschema.Draft202012Validator)
     assert all(isinstance(cpu["cores"], int) for cpu in body["properties"].get("cpu", []))
 
@@ -81,7 +81,8 @@ def test_capabilities_satisfy_the_published_schema(device: Capabilities) -> None
 def test_capabilities_texts_are_the_examples() -> None:
     """Sizes are written as in the specification's example."""
     example = json.loads((DATA / "DeviceCapabilities.signed.json").read_text())["properties"]
-    properties = json.loads(bodies.capabilities(DEVICE, "x"))["properties"]
+    made: Any = device_manifest.of(DEVICE, "x")
+    properties = made["properties"]
     assert (properties["memory"], properties["storage"]) == (example["memory"], example["storage"])
 
 

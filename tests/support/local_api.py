@@ -76,6 +76,7 @@ STATUS: dict[str, object] = {
         ],
         "offered": [],
         "staged": [],
+        "retired": [],
         "presented": None,
     },
     "clock": {
@@ -86,7 +87,9 @@ STATUS: dict[str, object] = {
         "offset_seconds": 0.4,
         "offset_used": False,
     },
+    "downtime": {"active": False, "until": None, "operator_until": None, "next_at": None},
     "rotation": None,
+    "capabilities": {"accepted": False, "settling": False, "children": 0},
     "desired_state": {
         "manifest_version": 7,
         "deployments": 1,
@@ -144,6 +147,7 @@ class SteeredController:
         self.retries = 0
         self.resets: list[dict[str, bool]] = []
         self.reported: list[tuple[str, bytes]] = []
+        self.downtimes: list[float] = []
         self.listeners = 0
         self.asked: list[tuple[Asked, bytes]] = []
         self.answer = Answer(404, {"content-type": "application/json"}, b"{}", 0.0)
@@ -172,6 +176,17 @@ class SteeredController:
 
     def next_identity(self) -> dict[str, object] | None:
         return self.certificate if self.document["rotation"] else None
+
+    async def capabilities(self) -> dict[str, object]:
+        return {
+            "schema": 1,
+            "manifest": {"properties": {"vendor": "V"}},
+            "values": [{"name": "vendor", "value": "V", "source": "dmi", "by": []}],
+            "children": [{"device_id": "gw/a", "state": "new"}],
+            "problems": [],
+            "accepted": None,
+            "settling": False,
+        }
 
     async def retry(self) -> dict[str, object]:
         if isinstance(self.failure, MargodError):
@@ -210,6 +225,18 @@ class SteeredController:
             raise self.failure
         self.resets.append(wanted)
         return {"message": "Reset."}
+
+    async def start_downtime(self, seconds: float) -> dict[str, object]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        self.downtimes.append(seconds)
+        return {"message": "Begun."}
+
+    async def stop_downtime(self) -> dict[str, object]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        self.downtimes.append(0.0)
+        return {"message": "The downtime is over."}
 
     async def reset_clock(self) -> dict[str, object]:
         if isinstance(self.failure, MargodError):

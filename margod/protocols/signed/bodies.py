@@ -1,4 +1,4 @@
-"""The bodies of the `signed` generation (specification 1.0.0-rc.2, onboarding and device capabilities)."""
+"""The bodies of the `signed` generation (specification 1.0.0-rc.2, onboarding)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,7 @@ import json
 import textwrap
 from typing import Final
 
-from margod.model.capabilities import Capabilities
-
 ONBOARDING_VERSION: Final = "onboarding.margo.org/v1alpha1"
-DEVICE_VERSION: Final = "device.margo.org/v1alpha1"
-
-MEBIBYTE: Final = 1024**2
-GIBIBYTE: Final = 1024**3
 
 
 def onboarding(certificate: bytes, field: str, encoding: str) -> bytes:
@@ -24,8 +18,8 @@ def onboarding(certificate: bytes, field: str, encoding: str) -> bytes:
     """
     text = base64.b64encode(certificate if encoding == "der" else to_pem(certificate)).decode("ascii")
     if field == "public_certificate":
-        return _dump({"public_certificate": text})
-    return _dump({"apiVersion": ONBOARDING_VERSION, "kind": "OnboardingRequest", "certificate": text})
+        return dump({"public_certificate": text})
+    return dump({"apiVersion": ONBOARDING_VERSION, "kind": "OnboardingRequest", "certificate": text})
 
 
 def to_pem(certificate: bytes) -> bytes:
@@ -34,30 +28,6 @@ def to_pem(certificate: bytes) -> bytes:
     return "\n".join(["-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""]).encode("ascii")
 
 
-def capabilities(device: Capabilities, device_id: str) -> bytes:
-    """Return the DeviceCapabilitiesManifest of a device under this id; what is not known is left out."""
-    properties: dict[str, object] = {
-        "id": device_id,
-        "vendor": device.vendor,
-        "modelNumber": device.model_number,
-        "serialNumber": device.serial_number,
-    }
-    if device.cpus:
-        properties["cpu"] = [
-            {"cores": cpu.cores} | ({"architecture": cpu.architecture} if cpu.architecture else {})
-            for cpu in device.cpus
-        ]
-    if device.memory is not None:
-        properties["memory"] = size(device.memory)
-    if device.storage is not None:
-        properties["storage"] = size(device.storage)
-    return _dump({"apiVersion": DEVICE_VERSION, "kind": "DeviceCapabilitiesManifest", "properties": properties})
-
-
-def size(count: int) -> str:
-    """Return bytes (>= 0) in the examples' form, rounded down: `59 Gi`, below one `Gi` in `Mi`."""
-    return f"{count // GIBIBYTE} Gi" if count >= GIBIBYTE else f"{count // MEBIBYTE} Mi"
-
-
-def _dump(value: object) -> bytes:
+def dump(value: object) -> bytes:
+    """Return a body as it goes over the wire."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

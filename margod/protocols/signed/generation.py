@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Final, assert_never
 from urllib.parse import quote
 
 from margod import __version__
 from margod.model import reasons
+from margod.model.capabilities import Capabilities
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.report import Reply
 from margod.model.wire import Answer, Auth, Request, SignedRequest, Signer, TransportFailure
-from margod.protocols import Context, classify
+from margod.protocols import Context, LastReport, Part, classify
 from margod.protocols.answers import CLIENT_ID, error_text, read_client_id, read_object
-from margod.protocols.signed import bodies, signature
+from margod.protocols.signed import bodies, capabilities, device_manifest, signature
 from margod.protocols.signed.desired import bundle_request, deployment_request, manifest_request
 from margod.protocols.signed.forwarding import READABLE, forwarded
 from margod.protocols.signed.reporting import FORMS, status_reply, status_request
 
 ENROLMENT: Final = "enrolment.json"
-REPORT: Final = "report.json"
+REPORT: Final = capabilities.REPORT
 CA_ANSWER: Final = "certificate.json"
 """The Certificate API's body as it came: the trust room reads it before anything is kept."""
 
@@ -89,14 +89,54 @@ class Signed:
         return value if isinstance(value, str) and CLIENT_ID.fullmatch(value) else None
 
     def report_digest(self, context: Context) -> str:
-        """Return the SHA-256 of what the device says of itself, hexadecimal."""
-        return hashlib.sha256(json.dumps(asdict(context.capabilities), sort_keys=True).encode()).hexdigest()
+        """Return the SHA-256 of what the WFM should know of this device and those behind it, hexadecimal."""
+        return capabilities.digest(context)
 
     def reported(self, records: Mapping[str, bytes]) -> tuple[str, str]:
         """Return digest and form of the last accepted report."""
-        stored = _stored(records, REPORT)
-        digest, form = stored.get("digest"), stored.get("form")
-        return (digest, form) if isinstance(digest, str) and isinstance(form, str) else ("", "")
+        known = capabilities.read(records)
+        return known.digest, known.form
+
+    def own_report_is_due(self, context: Context) -> bool:
+        """Return whether the device's own manifest is another one than the WFM has."""
+        return capabilities.is_due(context)
+
+    def report_problem(self, form: str, context: Context) -> str:
+        """Return what keeps the device's own manifest from being sent."""
+        device = context.capabilities
+        return device.invalid or device_manifest.problem(device_manifest.of(device, self._device_id(form, context)))
+
+    def parts(self, context: Context, client_id: str) -> tuple[Part, ...]:
+        """Return the requests about the devices behind this one."""
+        return capabilities.parts(client_id, context)
+
+    def part_outcome(self, part: Part, result: Answer | TransportFailure) -> Outcome:
+        """Say what came of one of them."""
+        return capabilities.outcome(part, result)
+
+    def part_wants_other(self, part: Part, result: Answer | TransportFailure) -> bool:
+        """Return whether PUT is asked for in place of POST, or POST of PUT."""
+        return capabilities.wants_other(part, result)
+
+    def part_kept(self, part: Part, context: Context) -> Mapping[str, bytes]:
+        """Return the record of the report with this part in it."""
+        return capabilities.kept(part, context)
+
+    def last_report(self, records: Mapping[str, bytes]) -> LastReport:
+        """Return the record of the last accepted report."""
+        return capabilities.read(records)
+
+    def manifest(self, device: Capabilities, device_id: str) -> Mapping[str, object]:
+        """Return the DeviceCapabilitiesManifest."""
+        return device_manifest.of(device, device.device_id or device_id)
+
+    def manifest_problem(self, document: object) -> str:
+        """Return what breaks the schema of DeviceCapabilitiesManifest."""
+        return device_manifest.problem(document)
+
+    def manifest_id(self, document: Mapping[str, object]) -> str:
+        """Return properties.id."""
+        return device_manifest.identifier(document)
 
     def request(self, step: Step, form: str, context: Context) -> Request:
         """Build the request of a step in one of its forms."""
@@ -170,13 +210,19 @@ class Signed:
 
     def _report(self, form: str, context: Context) -> Request:
         client_id = self._id(context)
+        device_id = self._device_id(form, context)
         route = f"/api/v1/clients/{quote(client_id, safe='')}/capabilities"
-        device_id = client_id
         if form.removesuffix(UPDATE) == DEVICE_ROUTE:
-            device_id = context.capabilities.device_id or client_id
-            route += "/" + "/".join(quote(segment, safe="") for segment in device_id.split("/"))
-        method = "PUT" if self.reported(context.records)[0] or form.endswith(UPDATE) else "POST"
-        return Request(method, route, Auth.SIGNATURE, _JSON, bodies.capabilities(context.capabilities, device_id))
+            route = capabilities.route(client_id, device_id)
+        known = capabilities.read(context.records)
+        is_known = known.digest and known.device_id in ("", device_id)
+        method = "PUT" if is_known or form.endswith(UPDATE) else "POST"
+        body = bodies.dump(device_manifest.of(context.capabilities, device_id))
+        return Request(method, route, Auth.SIGNATURE, _JSON, body)
+
+    def _device_id(self, form: str, context: Context) -> str:
+        own = context.capabilities.device_id
+        return own if own and form.removesuffix(UPDATE) == DEVICE_ROUTE else self._id(context)
 
     def _accepted(self, step: Step, form: str, context: Context, answer: Answer) -> dict[str, bytes] | None:
         """Return the records that this answer leaves if it is an acceptance, else None."""
@@ -184,7 +230,7 @@ class Signed:
             client_id = read_client_id(answer)
             return None if client_id is None else {ENROLMENT: json.dumps({"clientId": client_id}).encode()}
         if step is Step.REPORT and answer.status in (200, 201, 204):
-            return {REPORT: json.dumps({"digest": self.report_digest(context), "form": form}).encode()}
+            return capabilities.accepted(form, context, self._device_id(form, context))
         if step in (Step.FETCH_TRUST, Step.REFRESH_TRUST) and answer.status == 200:
             return {CA_ANSWER: answer.body}
         if step is Step.CONFIRM and (answer.status == 304 or (answer.status == 200 and _is_manifest(answer))):

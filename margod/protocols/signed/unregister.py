@@ -1,4 +1,4 @@
-"""Unregistering: the DELETE of the device's capabilities (wire, section 1.4). The only one that margod ever sends."""
+"""Unregistering: the DELETE of capabilities (wire, section 1.4), of the device itself or of one behind it."""
 
 from __future__ import annotations
 
