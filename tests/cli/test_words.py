@@ -109,3 +109,23 @@ def test_the_outbox() -> None:
     assert "\nOutbox       1 report of deployments waits, the oldest since 2026-11-21 17:02:50\n" in text
     unread = {"waiting": None, "parked": None, "oldest": None, "next_attempt_at": None, "last_error": None}
     assert "Outbox" not in describe(status(outbox=unread), colour=False)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ({"accepted": True, "settling": False, "children": 0}, ""),
+        ({"accepted": True, "settling": False, "children": 2}, "as the WFM has them; 2 devices are behind this one"),
+        (
+            {"accepted": False, "settling": False, "children": 0},
+            "not all are accepted yet (margod capabilities --diff)",
+        ),
+        ({"accepted": False, "settling": True, "children": 1}, "a change is to hold before it is reported"),
+    ],
+)
+def test_what_the_wfm_has_of_the_device(found: dict[str, object], said: str) -> None:
+    """Nothing is said where all is as it should be and nobody is behind this device, or it is not onboarded."""
+    text = describe(status(capabilities=found, client_id="c-1"), colour=False)
+    assert ("\nReported" in text) is bool(said)
+    assert said in " ".join(text.split())
+    assert "Reported" not in describe(status(capabilities=found), colour=False)

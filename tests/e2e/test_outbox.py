@@ -266,8 +266,8 @@ async def test_a_full_disk(wfm: DevWfm, tmp_path: Path) -> None:
                 while "error" not in (answer := await daemon.report("web", status("installing", "x" * 2_000))):
                     pass
             assert answer["error"]["code"] == "outbox-unusable"
-            found = await daemon.until_status(lambda found: bool(found["warnings"]), "a warning")
-            assert "outbox-unusable" in {warning["code"] for warning in found["warnings"]}
+            seen = await daemon.until_status(lambda found: bool(found["warnings"]), "a warning")
+            assert "outbox-unusable" in {warning["code"] for warning in seen["warnings"]}
             disk.free()
             taken = (await daemon.report("web", status("installed")))["number"]
             await wfm.start()
