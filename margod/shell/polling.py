@@ -19,7 +19,7 @@ from margod.model import reasons
 from margod.model.errors import MargodError
 from margod.model.outcome import Kind, Outcome
 from margod.model.state import Condition, LastError, State
-from margod.model.text import timestamp
+from margod.model.text import duration, timestamp
 from margod.shell.disk import Disk
 from margod.shell.ground import Ground
 from margod.shell.mirroring import SECURITY, Found, Mirroring
@@ -101,6 +101,14 @@ class DesiredState:
                 "at": timestamp(error.at),
             },
         }
+
+    def words(self) -> str:
+        """Return when the desired state is asked for next, for whoever has asked for it to be now; "" if it is not."""
+        due = self._machine.due
+        if not self._asks or self._quiet or (due is None and not self._machine.polling):
+            return ""
+        wait = 0.0 if due is None else due - time.monotonic()
+        return f"asking for the desired state {f'in {duration(wait)}' if wait > 1.0 else 'now'}"
 
     def deployments(self) -> dict[str, object]:
         """Return what is mirrored (local/openapi.yaml, `Deployments`). Raises MargodError if nothing is known."""

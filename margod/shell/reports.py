@@ -106,11 +106,12 @@ class Reports:
         trouble, due = self._machine.trouble, self._machine.due
         wait = None if due is None else max(0.0, due - time.monotonic())
         wall = self._ground.keeper.wall()
+        tally = self._file.tally
         return {
-            "waiting": self._file.tally.waiting,
-            "parked": self._file.tally.parked,
-            "oldest": None if self._file.tally.oldest is None else timestamp(self._file.tally.oldest),
-            "next_attempt_at": None if wait is None or not self._file.tally.waiting else timestamp(wall + wait),
+            "waiting": tally.waiting if self._file.is_counted else None,
+            "parked": tally.parked if self._file.is_counted else None,
+            "oldest": None if tally.oldest is None else timestamp(tally.oldest),
+            "next_attempt_at": None if wait is None or not tally.waiting else timestamp(wall + wait),
             "last_error": None
             if trouble is None
             else {
@@ -175,7 +176,7 @@ class Reports:
     async def listed(self, after: int = 0) -> dict[str, object]:
         """Return a page of the reports behind the number `after`, and how many there are."""
         items: list[Item] = []
-        if self._begun:
+        if self._begun or not self._file.is_counted:
             items = await self._file.run(lambda outbox: outbox.listed(after, PAGE))
         shown = [_shown(item) for item in items]
         return {"waiting": self._file.tally.waiting, "parked": self._file.tally.parked, "reports": shown}
@@ -215,6 +216,7 @@ class Reports:
         """Take up an outbox that is there from earlier."""
         if await self._main_disk.run(self._file.is_there):
             self._begin()
+        self._tell()
 
     def _begin(self) -> None:
         if not self._begun and not self._closing:
@@ -322,7 +324,7 @@ class Reports:
 
     def _tell(self) -> None:
         """Have the status document sent to whoever listens, now and then."""
-        what = self._file.tally, self._machine.trouble, self._file.fault
+        what = self._file.tally, self._file.is_counted, self._machine.trouble, self._file.fault, self._file.saved
         if self._telling is not None or what == self._told or self._closing:
             return
         self._told = what
