@@ -51,7 +51,8 @@ PATIENCE: Final = 0.5
 SOCKET_RETRY: Final = 60.0
 """Seconds between two attempts to bind the local sockets where /run was full or forbidden."""
 FILES_INTERVAL: Final = 120.0
-"""Seconds between two looks at whether the file of trust.ca_file has changed; each is a wakeup, of few (budgets)."""
+"""Seconds between two looks at whether the file of trust.ca_file or the time zone has changed; each is a wakeup, of
+few (budgets)."""
 CLOCK_INTERVAL: Final = 5.0
 """Seconds between two looks at a clock that is waited for; while nothing waits for it, the kernel tells of a step."""
 
@@ -85,6 +86,7 @@ class Daemon(Controls):
         self._desired = DesiredState(self._work, self._disk, self._ground)
         self._work.sidelines.append(self._desired)
         self._finder = Finder(self._ground, self._disk, self._lane.look_again)
+        self._has_other_ca_file = False
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
         self._notifier = notify.notifier(options.env)
@@ -103,7 +105,7 @@ class Daemon(Controls):
             self._settings.say_problems()
             self._notifier.ready(self._line())
             self._lane.begin()
-            self._disk.watch(self._ground.ca_file_changed, self._ca_file_changed, FILES_INTERVAL)
+            self._disk.watch(self._files_changed, self._act_on_files, FILES_INTERVAL)
             steps = clock.StepWatch(self._mind_clock)
             try:
                 await self._loop()
@@ -236,7 +238,17 @@ class Daemon(Controls):
     def _lanes(self) -> list[Lane]:
         return [self._lane, *([self._rotation.lane] if self._rotation.lane else [])]
 
-    def _ca_file_changed(self) -> None:
+    def _files_changed(self) -> bool:
+        """Return whether a file that counts is another one than at the last look. In the disk thread."""
+        self._has_other_ca_file = self._ground.ca_file_changed()
+        return self._keeper.downtime.zone_changed() or self._has_other_ca_file
+
+    def _act_on_files(self) -> None:
+        if self._keeper.downtime.take_zone():
+            log.info("time-zone-changed", zone=time.localtime().tm_zone)
+            self._govern(Cause.CLOCK)
+        if not self._has_other_ca_file:
+            return
         log.info("ca-file-changed", file=str(self._ground.config.trust.ca_file))
         self._lane.start(self._lane.look_again())
 

@@ -109,7 +109,7 @@ class Installation:
 class Device:
     """One margod with its configuration, state and sockets in `directory`."""
 
-    def __init__(self, installation: Installation, directory: Path, url: str, ca_file: Path) -> None:
+    def __init__(self, installation: Installation, directory: Path, url: str, ca_file: Path, rate: str = "off") -> None:
         """Write the configuration; `run` starts it."""
         directory.mkdir()
         self._installation = installation
@@ -117,7 +117,10 @@ class Device:
         self.state = directory / "state"
         self.runtime = directory / "run"
         self._config = directory / "m.yaml"
-        self._config.write_text(f'wfm: {{url: "{url}"}}\ntrust: {{ca_file: {ca_file}}}\nlog: {{level: warning}}\n')
+        self._config.write_text(
+            f'wfm: {{url: "{url}"}}\ntrust: {{ca_file: {ca_file}}}\nlog: {{level: warning}}\n'
+            f"schedule: {{polling: {{rate: {rate}}}}}\n"
+        )
         self._address = directory / "notify"
         self._said: list[str] = []
         self.pid = 0
@@ -166,6 +169,11 @@ class Device:
         """Return the context switches of all its threads so far, voluntary or not: each is a wakeup."""
         tasks = [task.read_text() for task in Path(f"/proc/{self.pid}/task").glob("*/status")]
         return sum(int(n) for n in re.findall(r"ctxt_switches:\s+(\d+)", "".join(tasks)))
+
+    def processor(self) -> float:
+        """Return how long all its threads have run so far, in milliseconds."""
+        tasks = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
+        return sum(int(task.read_text().split()[0]) for task in tasks) / 1e6
 
     def memory(self) -> dict[str, float]:
         """Return Rss and Pss with their parts, in MiB."""
@@ -242,6 +250,8 @@ def measure(*, quick: bool, say: Callable[[str], None]) -> list[Row]:
                     samples.yardstick.append(installation.timed_whole(str(installation.python), "-c", CLI))
                     where = ("--runtime-dir", str(idle.runtime))
                     samples.status.append(installation.timed_whole(str(installation.margod), "status", *where))
+            say("mirroring a hundred deployments")
+            mirroring = mirror_rows(installation, wfm, place / "mirror", window)
             say("following an onboarding")
             lines = lines_row(ready["url"], Path(ready["ca_file"]))
     return [
@@ -251,7 +261,39 @@ def measure(*, quick: bool, say: Callable[[str], None]) -> list[Row]:
         wakeup_row(wakeups, watched),
         ratio_row("`margod status`", samples.status, "argparse, json, socket", samples.yardstick, 2.5),
         vault_row(samples),
+        *mirroring,
         lines,
+    ]
+
+
+def mirror_rows(installation: Installation, wfm: Path, directory: Path, window: float) -> list[Row]:
+    """Have a device mirror a hundred deployments, ask each second, and return what that costs."""
+    ready = json.loads((wfm / "ready.json").read_bytes())
+    for number in range(100):
+        text = f"kind: ApplicationDeployment\nmetadata: {{name: n{number}}}\n" + "parameter: value\n" * 1_200
+        call(wfm, "PUT", f"/v1/deployments/n{number}", text.encode())
+    device = Device(installation, directory, ready["url"], Path(ready["ca_file"]), rate="1s")
+    with device.run() as until:
+        until("STATUS=enrolled, online")
+        deadline = time.monotonic() + TIMEOUT
+        while len([*(device.state / "mirror").glob("d-*")]) < 100:
+            if time.monotonic() > deadline:
+                raise TimeoutError("the deployments were not mirrored")
+            time.sleep(0.2)
+        time.sleep(5.0)
+        call(wfm, "POST", "/v1/stats/reset")
+        before = device.processor()
+        time.sleep(window)
+        used, stats = device.processor() - before, call(wfm, "GET", "/v1/stats")
+        rss = device.memory()["VmRSS"]
+    for number in range(100):
+        call(wfm, "DELETE", f"/v1/deployments/n{number}")
+    polls, per_poll = stats["requests"].get("deployments", 0), used / max(1, stats["requests_total"])
+    fits = per_poll <= 5.0 and 0 < polls == stats["requests_total"] and stats["connections"] == 0
+    said = f"{per_poll:.1f} ms, {polls} polls, {stats['connections']} new connections"
+    return [
+        Row("a poll that brings nothing new", "<= 5 ms of CPU, kept connection", said, _verdict(fits)),
+        Row("memory with 100 deployments (RSS)", "<= 52 MiB", f"{rss:.1f} MiB", _verdict(rss <= 52)),
     ]
 
 

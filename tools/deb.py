@@ -122,7 +122,7 @@ def build(out: Path, version: str, *, fast: bool = False) -> list[Path]:
         for script in ("postinst", "prerm", "postrm"):
             _put(_SCRIPTS / f"margod.{script}", whole / "DEBIAN" / script, 0o755)
         (whole / "DEBIAN/conffiles").write_text("/etc/margod/margod.yaml\n")
-        needs = f"{debian.python}, libc6 (>= {_glibc(dependencies)}), libgcc-s1, libstdc++6, systemd (>= 252)"
+        needs = f"{debian.python}, libc6 (>= {_glibc(dependencies)}), libgcc-s1, libstdc++6, systemd (>= 252), tzdata"
         main = Package("margod", full, debian.architecture, _ABOUT, needs)
         side = Package("margod-devwfm", full, "all", _ABOUT_DEVWFM, f"margod (= {full})")
         return [_pack(main, whole, out, epoch, fast=fast), _pack(side, devwfm, out, epoch, fast=fast)]

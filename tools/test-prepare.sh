@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-declare -A package=([curl]=curl [openssl]=openssl [strace]=strace [systemd-nspawn]=systemd-container [node]=nodejs [npm]=npm [mount]=mount [mkfs.ext4]=e2fsprogs [tinyproxy]=tinyproxy-bin [faketime]=faketime
+declare -A package=([curl]=curl [openssl]=openssl [strace]=strace [systemd-nspawn]=systemd-container [node]=nodejs [npm]=npm [mount]=mount [mkfs.ext4]=e2fsprogs [mkfs.btrfs]=btrfs-progs [tinyproxy]=tinyproxy-bin [faketime]=faketime
   [ip]=iproute2 [avahi-daemon]=avahi-daemon [avahi-browse]=avahi-utils [dbus-daemon]=dbus [mandoc]=mandoc)
 missing=()
 for program in "${!package[@]}"; do

@@ -28,7 +28,7 @@ from margod.model import reasons
 from margod.model.errors import ConfigError, IdentityError, MargodError, StateUnusable, TrustError
 from margod.model.text import timestamp
 from margod.protocols.signed import Signed
-from margod.shell import anchoring
+from margod.shell import anchoring, retired
 from margod.shell.ground import generation_of
 from margod.shell.place import Nowhere, Place, locate, name_of
 from margod.shell.records import ANCHORS, CHOSEN, WFM, json_object
@@ -275,7 +275,7 @@ def _nowhere(device: Device, nowhere: Nowhere, seen: Sequence[Candidate] | None)
     if device.records is None:
         return report.skipped(name, "state-directory")
     if seen is None and nowhere.reason is reasons.NO_WFM_FOUND:
-        return report.skipped(name, "offline", "no wfm.url; not looked for on the network: --offline")
+        return report.skipped(name, "offline", "no wfm.url; not looked for on the network")
     names = tuple(each.instance for each in seen or ())
     shown_names = f"seen: {', '.join(names[:SHOWN])}" if names else ""
     detail = "; ".join(part for part in (nowhere.detail, shown_names) if part)
@@ -290,19 +290,19 @@ def _root_ca(device: Device, now: float) -> Line:
     if device.place is not None and name_of(json_object(records.get(WFM, b""))) != device.place.name:
         records.pop(ANCHORS, None)  # an anchor vouches for the WFM it came with, for no other
         records.pop(WFM, None)
-    warned: TrustError | None = None
+    gone = retired.peek(config.state.directory, records)
     try:
         try:
-            found = anchoring.choose(config.trust, config.tls, records, enrolled=enrolled, now=now)
+            found = anchoring.find(config.trust, config.tls, records, gone, enrolled=enrolled, stands=enrolled, now=now)
         except TrustError as error:
             if _denied(error):
                 return report.without_rights(name, str(config.trust.ca_file))
             if device.records is None and config.trust.ca_file is None:
                 return report.skipped(name, "state-directory")
-            if not (enrolled and ANCHORS in records):
-                raise
-            warned, kept = error, str(json_object(records.get(WFM, b"")).get("anchors") or anchoring.NONE)
-            found = anchoring.Anchoring(trust.decode_certificates(records[ANCHORS], now), kept)
+            raise
+        warned = found.instead_of
+        if warned is not None and _denied(warned):
+            return report.without_rights(name, str(config.trust.ca_file))
         device.anchors = found.anchors
         if found.anchors or found.source == anchoring.SYSTEM:
             versions = anchoring.tls_settings(config.tls)

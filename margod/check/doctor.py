@@ -12,6 +12,7 @@ from margod import trust
 from margod.check import judge, network, report
 from margod.check.device import Device, look_at, look_at_wfm, looks_around
 from margod.check.report import NAMES, Line, Verdict
+from margod.check.silence import downtime_until
 from margod.client import Client
 from margod.config import Sources
 from margod.discovery import Candidate
@@ -41,23 +42,28 @@ BROWSE_LIMIT: Final = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Questions:
-    """What is to be looked at. `daemon` makes the client for the configured local.directory."""
+    """What is to be looked at. `daemon` makes the client for the configured local.directory.
+
+    `in_downtime`: the WFM is asked in a downtime too.
+    """
 
     sources: Sources
     env: Mapping[str, str]
     overrides: Mapping[str, str]
     offline: bool
     daemon: Callable[[str], Client]
+    in_downtime: bool = False
 
 
 async def examine(questions: Questions) -> tuple[Line, ...]:
     """Look at everything, within about 30 s, and return a line for each of `report.NAMES`. Changes nothing."""
     now = time.time()
     device = look_at(questions.sources, questions.env, questions.overrides, now)
-    seen = await _browse(device, offline=questions.offline)
+    why_not = _why_not(device, questions)
+    seen = await _browse(device, offline=why_not is not None)
     look_at_wfm(device, seen, now)
     online = _Online(device, questions.env, now)
-    await online.look(offline=questions.offline)
+    await online.look(why_not)
     device.lines += online.lines
     valid_from = [(f"the root CA {anchor.subject}", anchor.not_before) for anchor in device.anchors]
     if device.identity is not None:
@@ -67,6 +73,16 @@ async def examine(questions: Questions) -> tuple[Line, ...]:
     device.lines.append(judge.clock(now, keeper.floor.wall, clock.synchronised(), online.offset, valid_from))
     device.lines.append(_socket(device, questions.daemon))
     return tuple(sorted(device.lines, key=lambda line: NAMES.index(line.name)))
+
+
+def _why_not(device: Device, questions: Questions) -> tuple[str, str] | None:
+    """Return why nothing may be sent, in a word and in a sentence; None if it may."""
+    if questions.offline:
+        return "offline", "not looked at: --offline"
+    until = None if questions.in_downtime else downtime_until(device, questions.daemon)
+    if until is None:
+        return None
+    return "downtime", f"not looked at: it is downtime until {until}; --in-downtime asks all the same"
 
 
 async def _browse(device: Device, *, offline: bool) -> tuple[Candidate, ...] | None:
@@ -86,12 +102,11 @@ class _Online:
         self.offset: float | None = None
         self._device, self._env, self._now = device, env, now
 
-    async def look(self, *, offline: bool) -> None:
+    async def look(self, why_not: tuple[str, str] | None) -> None:
         """Look as far as it goes; what is then left is skipped because of what stood in the way."""
-        because = "offline" if offline else await self._go_on()
+        because, says = (await self._go_on(), "") if why_not is None else why_not
         done = {line.name for line in self.lines}
         names = ("dns", "tcp", "proxy", "tls", "certificate-api", "signed-request")
-        says = "not looked at: --offline" if offline else ""
         self.lines += [report.skipped(name, because, says) for name in names if name not in done]
 
     async def _go_on(self) -> str:

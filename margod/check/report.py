@@ -49,8 +49,8 @@ class Verdict(Enum):
 class Line:
     """One thing that was looked at.
 
-    `because` of a skipped line is the name of the line that it would have stood on, or `offline`, `rights`,
-    `enrolment`. `detail` is what the other side or the system said; `facts` is the evidence.
+    `because` of a skipped line is the name of the line that it would have stood on, or `offline`,
+    `downtime`, `rights`, `enrolment`. `detail` is what the other side or the system said; `facts` is the evidence.
     """
 
     name: str

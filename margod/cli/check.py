@@ -37,6 +37,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--url", metavar="URL", help="the WFM's root URL, instead of wfm.url")
     parser.add_argument("--state-dir", metavar="DIR", help="instead of state.directory")
     parser.add_argument("--offline", action="store_true", help="send nothing; look at this device only")
+    parser.add_argument("--in-downtime", action="store_true", help="ask the WFM although it is downtime")
     parser.add_argument("--json", action="store_true", help="print the report as JSON (schema 1)")
     add_socket_options(parser)
     parser.set_defaults(run=run)
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     options = {"wfm.url": args.url, "state.directory": args.state_dir}
     overrides = {name: value for name, value in options.items() if value is not None}
     at, began = time.time(), time.monotonic()
-    questions = check.Questions(Sources.find(env, args.config), env, overrides, args.offline, daemon)
+    questions = check.Questions(Sources.find(env, args.config), env, overrides, args.offline, daemon, args.in_downtime)
     lines = asyncio.run(check.examine(questions))
     if args.json:
         print(json.dumps(check.document(lines, at, time.monotonic() - began), indent=2))

@@ -35,6 +35,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="let the WFM deviate as real servers do (default: spec)",
     )
     parser.add_argument("--approval", choices=("manual", "auto"), help="who approves: a person (default), or nobody")
+    parser.add_argument("--agent", action="store_true", help="then show a program at work: wanted, installed, reported")
     parser.add_argument("--keep", action="store_true", help="keep the temporary directory and print its path")
     parser.set_defaults(run=run)
 
@@ -45,6 +46,9 @@ def run(args: argparse.Namespace) -> int:
         return _usage("--reject: a server like sandbox-2026 accepts every device, nobody can reject one")
     if args.reject and args.approval == "auto":
         return _usage("--reject and --approval auto contradict each other")
+
+    if args.reject and args.agent:
+        return _usage("--reject and --agent contradict each other: nothing runs on a device that was rejected")
 
     require_devwfm()
     from margod.demo.asking import someone_is_there
@@ -57,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     screen = Screen(sys.stdout, lambda: time.monotonic() - began)
     signals = Signals()
     stage = Stage(signals, keep=args.keep)
-    options = Options(args.like, args.approval or "manual", args.reject, someone_is_there())
+    options = Options(args.like, args.approval or "manual", args.reject, someone_is_there(), args.agent)
     last_word: str | None = None
     code = 0
     with signals.handled():
@@ -80,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         screen.end("good", last_word)
         screen.note(f"{time.monotonic() - began:.1f} s. Everything the demo started has ended. {left}")
-        screen.note("Other ways: --reject, --approval auto, --like sandbox-2025, --keep.")
+        screen.note("Other ways: --agent, --reject, --approval auto, --like sandbox-2025, --keep.")
     return code
 
 

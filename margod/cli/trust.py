@@ -76,7 +76,8 @@ def _show(args: argparse.Namespace) -> int:
         return 0
     sources = _SOURCES if trust["anchors"] else {**_SOURCES, **_AWAITED}
     print(f"{'Source':13}{sources.get(trust['source'], shown(trust['source']))}")
-    for label, anchors in (("Root CA", trust["anchors"]), ("Offered CA", trust["offered"])):
+    labels = (("Root CA", trust["anchors"]), ("Offered CA", trust["offered"]), ("Retired CA", trust["retired"]))
+    for label, anchors in labels:
         for anchor in anchors:
             print(f"{label:13}{shown(anchor['subject'])}")
             print(f"{'':13}valid {anchor['not_before'][:10]} to {anchor['not_after'][:10]}")
@@ -93,6 +94,9 @@ def _show(args: argparse.Namespace) -> int:
         print(f"{'':13}{shown(trust['presented']['fingerprint'])}")
     if trust["staged"]:
         print("\nA staged root CA becomes one in use by itself, or, once you have compared it, by:")
+        print("  margod trust accept FINGERPRINT")
+    if trust["retired"]:
+        print("\nAnother root CA had taken the place of a retired one. If the WFM has gone back to it:")
         print("  margod trust accept FINGERPRINT")
     if trust["offered"]:
         print(f"\nOffered by {shown(status['wfm']['url'] or '')}, vouched for by nobody. Compare, then:")

@@ -231,7 +231,7 @@ def _desired(status: StatusDocument, now: float | None) -> list[tuple[str, str]]
 def _outbox(status: StatusDocument, now: float | None) -> list[tuple[str, str]]:
     """Return what waits for the WFM, if anything does; what is parked is a warning of its own."""
     outbox = status["outbox"]
-    count = outbox["waiting"]
+    count = outbox["waiting"] or 0
     if not count and not outbox["last_error"]:
         return []
     said = f"{count} report{'' if count == 1 else 's'} of deployments wait{'s' if count == 1 else ''}"

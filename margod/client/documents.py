@@ -105,6 +105,7 @@ class TrustDocument(TypedDict):
     anchors: list[AnchorDocument]
     offered: list[AnchorDocument]
     staged: list[StagedDocument]
+    retired: list[AnchorDocument]
     presented: PresentedDocument | None
 
 
@@ -176,10 +177,10 @@ class DeploymentsDocument(TypedDict):
 
 
 class OutboxDocument(TypedDict):
-    """Reports of deployments that the WFM has not accepted."""
+    """Reports of deployments that the WFM has not accepted; None: the outbox was not read yet."""
 
-    waiting: int
-    parked: int
+    waiting: int | None
+    parked: int | None
     oldest: str | None
     next_attempt_at: str | None
     last_error: LastErrorDocument | None

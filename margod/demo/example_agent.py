@@ -16,42 +16,42 @@ from margod.client import DaemonUnreachable, RequestRefused
 from margod.client.agent import Agent
 
 
-def follow(agent: Agent, folder: Path) -> None:
-    """Do what the WFM wants, now and whenever that changes."""
+def follow(agent: Agent, folder: Path, reported: dict[str, str]) -> None:
+    """Do what the WFM wants, now and whenever that changes; `reported` has the digests of what is installed."""
     version = None
     while wanted := agent.wait_for_deployments(after=version):
-        ids = {each["deploymentId"] for each in wanted["deployments"]}
-        for deployment_id in sorted(ids):
-            install(agent, deployment_id, folder / f"{deployment_id}.yaml", anew=version is None)
+        digests = {each["deploymentId"]: each["digest"] for each in wanted["deployments"]}
+        for deployment_id, digest in digests.items():
+            if reported.get(deployment_id) != digest:
+                install(agent, deployment_id, folder / f"{deployment_id}.yaml")
+                reported[deployment_id] = digest
         for file in sorted(folder.glob("*.yaml")):
-            if file.stem not in ids:
+            if file.stem not in digests:
                 agent.report_state(file.stem, "removing")
                 file.unlink()
                 agent.report_state(file.stem, "removed")
+                reported.pop(file.stem, None)
         version = wanted["manifestVersion"]
         agent.adopted(version)
 
 
-def install(agent: Agent, deployment_id: str, file: Path, *, anew: bool) -> None:
-    """Have the file hold the deployment's YAML, and say so; `anew`: also if it does, whoever stopped may not have."""
+def install(agent: Agent, deployment_id: str, file: Path) -> None:
+    """Have the file hold the deployment's YAML, and say so."""
     text = agent.deployment(deployment_id)
     if not file.exists() or file.read_bytes() != text:
         agent.report_state(deployment_id, "installing")
         aside = file.with_suffix(".new")
         aside.write_bytes(text)
         aside.replace(file)
-    elif not anew:
-        return
     agent.report_state(deployment_id, "installed")
 
 
 if __name__ == "__main__":
-    target = Path(sys.argv[1])
+    local, target, known = Agent(), Path(sys.argv[1]), dict[str, str]()
     target.mkdir(parents=True, exist_ok=True)
-    local = Agent()
     while True:
         try:
-            follow(local, target)
+            follow(local, target, known)
         except (DaemonUnreachable, RequestRefused) as error:  # margod restarts, or what was wanted changed meanwhile
             print(f"{error}; trying again", file=sys.stderr)
             time.sleep(2)

@@ -2,7 +2,7 @@
 
     <directory>/wfm/          the WFM's CA, clients and requests        wfm.log       what it wrote
     <directory>/margod.yaml   the device's configuration                margod.log    the daemon's journal
-    <directory>/state/, run/  the daemon's own
+    <directory>/state/, run/  the daemon's own                      agent/, agent.log  the example agent's
 
 Whatever was started is ended by its own id when the stage is left, however that happens; then the directory goes.
 """
@@ -113,14 +113,15 @@ class Stage:
             time.sleep(_POLL)
         return dict(json.loads(ready.read_bytes()))
 
-    def configure(self, url: str, ca_file: str) -> None:
-        """Write the device's configuration."""
+    def configure(self, url: str, ca_file: str, *, polls: bool = False) -> None:
+        """Write the device's configuration; `polls`: it asks what is to run on it, every second."""
         lines = (
             f"wfm: {{url: {json.dumps(url)}}}",
             f"trust: {{ca_file: {json.dumps(ca_file)}}}",
             f"state: {{directory: {json.dumps(str(self.state))}, allow_volatile: true}}",
             f"local: {{directory: {json.dumps(str(self.directory / 'run'))}}}",
             "log: {level: debug}",
+            f"schedule: {{polling: {{rate: {'1s' if polls else 'off'}}}}}",
         )
         (self.directory / "margod.yaml").write_text("\n".join([*lines, ""]))
 
@@ -128,6 +129,13 @@ class Stage:
         """Start the daemon and return its process id; `until` waits for it."""
         self._daemon = self._start("margod.log", "run", "--config", str(self.directory / "margod.yaml"))
         return self._daemon.pid
+
+    def start_agent(self) -> Path:
+        """Start the example agent and return its folder."""
+        folder = self.directory / "agent"
+        with (self.directory / "agent.log").open("ab") as out, self._signals.held():
+            self._popen((str(folder),), stdout=out, stderr=out, module="margod.demo.example_agent")
+        return folder
 
     def kill_daemon(self) -> int:
         """SIGKILL the daemon; return how it ended (negative: the signal)."""
@@ -184,7 +192,11 @@ class Stage:
         """Return the last lines of what the daemon and the WFM wrote."""
         if self._directory is None:
             return []
-        files = (("the daemon's journal", self.journal), ("the development WFM's log", self.directory / "wfm.log"))
+        files = (
+            ("the daemon's journal", self.journal),
+            ("the development WFM's log", self.directory / "wfm.log"),
+            ("what the agent said", self.directory / "agent.log"),
+        )
         return [(name, _last_lines(file)) for name, file in files if file.exists()]
 
     @property
@@ -195,9 +207,11 @@ class Stage:
         with (self.directory / log).open("ab") as out, self._signals.held():
             return self._popen(arguments, stdout=out, stderr=out)
 
-    def _popen(self, arguments: tuple[str, ...], *, stdout: Any, stderr: Any) -> subprocess.Popen[bytes]:
+    def _popen(
+        self, arguments: tuple[str, ...], *, stdout: Any, stderr: Any, module: str = "margod"
+    ) -> subprocess.Popen[bytes]:
         child = subprocess.Popen(  # noqa: S603 - our own program, with arguments that are ours
-            [sys.executable, "-m", "margod", *arguments],
+            [sys.executable, "-m", module, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,

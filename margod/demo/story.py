@@ -14,6 +14,7 @@ from margod.demo import asking, facts
 from margod.demo.facts import Record, count, next_attempt
 from margod.demo.screen import Screen
 from margod.demo.stage import DemoFailed, Stage
+from margod.demo.working import work
 from margod.devwfm.dialects import DIALECTS
 from margod.vault import peek
 
@@ -32,12 +33,16 @@ _MEANS: Final = {0: "enrolled", 3: "working on it", 4: "waits for a person at th
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What was asked for. `like` and `approval` as `margod devwfm` takes them; `there`: a person can answer."""
+    """What was asked for. `like` and `approval` as `margod devwfm` takes them; `there`: a person can answer.
+
+    `agent`: show a program at work on the device too.
+    """
 
     like: str
     approval: str
     reject: bool
     there: bool
+    agent: bool = False
 
 
 class Story:
@@ -70,6 +75,8 @@ class Story:
         status = self._enrolled()
         self._show_status()
         self._restart(status)
+        if self._options.agent:
+            return work(self._stage, self._screen, ready)
         return "Enrolled, and enrolled again after a crash without asking twice."
 
     # Steps 1 to 5.

@@ -101,6 +101,7 @@ class Mirror:
         if self.missing(manifest):
             raise Unacceptable("a deployment was not fetched, or is not what its digest names")
         before = self.held.manifest.digests if self.held else frozenset()
+        sync_directory(self._directory)  # the names of the files, before anything names them
         self._commit(Held(manifest, etag, self.held.adopted if self.held else 0, at), before)
         self.lost = set()
         with suppress(StateNotWritable, OSError):  # it saves room only; the next one makes good what it did not do
@@ -118,7 +119,6 @@ class Mirror:
         self._vault.close()
 
     def _commit(self, held: Held, before: frozenset[str]) -> None:
-        sync_directory(self._directory)  # the names of the files, before anything names them
         self._vault.commit({HELD: _write(held, before)}, self.binding)
         self.held, self._before = held, before
 

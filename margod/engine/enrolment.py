@@ -148,6 +148,11 @@ class Enrolment(Standing):
         self._streaks = Streaks({resumed.schedule: memory.streak})
         self._attempt, self._streak, self._on = memory.attempt, memory.streak, On.TIMER
         self._due, self._floor, self._schedule = resumed.due, resumed.floor, resumed.schedule
+        step = facts.next_step(former_asked=False)
+        if memory.reason is reasons.DOWNTIME and step is not None:  # of another one, or of none by now
+            self._first_words(step, now)
+            if not self._silent:
+                self._due = max(self._floor, min(self._due, now.mono + self._rng.uniform(0.0, policy.SPREAD)))
         self._hold(now)
         return True
 

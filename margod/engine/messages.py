@@ -134,7 +134,10 @@ class History:
         """Return what is remembered after an enrolment request that was not accepted."""
         settled = self.settled or outcome.kind in (Kind.PENDING, Kind.FORBIDDEN, Kind.CONFLICT)
         settled = settled or (outcome.lost and outcome.reason is not reasons.WFM_ERROR)
-        return replace(self, settled=settled, unanswered=self.unanswered or outcome.lost)
+        unanswered = self.unanswered or outcome.lost
+        if settled is self.settled and unanswered is self.unanswered:  # nothing new, as with most failures
+            return self
+        return replace(self, settled=settled, unanswered=unanswered)
 
 
 # Events.

@@ -12,6 +12,13 @@ NO_ANCHOR = _reason(
     "Put the root CA into a file and name it in trust.ca_file, or set trust.pin to its SHA-256, or trust.system: true "
     "if the WFM's certificate is vouched for by the system's CA store.",
 )
+ROOT_CA_RETIRED = _reason(
+    "root-ca-retired",
+    Side.DEVICE,
+    "The root CA at hand is one that another had taken the place of, so nothing is sent on its word.",
+    "If the WFM has gone back to it, `margod trust accept FINGERPRINT`; otherwise give its present root CA by "
+    "trust.ca_file or trust.pin, or `margod trust accept` with trust.on_change: ask.",
+)
 CA_FILE_UNREADABLE = _reason(
     "ca-file-unreadable",
     Side.DEVICE,

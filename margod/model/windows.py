@@ -13,14 +13,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Final, TypeAlias
-from zoneinfo import ZoneInfo
 
 DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 EXAMPLES: Final = "Mon-Fri 22:00-06:00, Sat,Sun 00:00-24:00 Europe/Berlin, or 2026-12-24 to 2027-01-02"
 LONGEST: Final = 14 * 86_400.0
 """Seconds after which a window that never ends is looked at again."""
 
-_DAY: Final = 86_400.0
 _DAY_NAMES: Final = "|".join(DAYS)
 _WEEKLY: Final = re.compile(
     rf"(?:(?P<days>(?:{_DAY_NAMES})(?:[-,](?:{_DAY_NAMES}))*)\s+)?"
@@ -157,7 +155,11 @@ def _unix(wall: datetime, zone: tzinfo | None, *, last: bool) -> float:
 
 def _known(name: str | None) -> tzinfo | None:
     """Return the zone of that name, None without one."""
+    if name is None:
+        return None
+    from zoneinfo import ZoneInfo  # half a megabyte, and few windows name a zone
+
     try:
-        return None if name is None else ZoneInfo(name)
+        return ZoneInfo(name)
     except (OSError, ValueError, LookupError):
         raise ValueError(f"the time zone {name} is not known on this device; write one such as Europe/Berlin") from None

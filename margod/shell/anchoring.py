@@ -8,7 +8,7 @@ The first that is set counts. What was kept from another source never passes for
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -28,7 +28,8 @@ Changes: TypeAlias = Mapping[str, bytes | None]
 CA_FILE, PIN, SYSTEM, ACCEPTED, FIRST_USE, NONE = "ca_file", "pin", "system", "accepted", "first_use", "none"
 """Where an anchor comes from; `accepted`: a person compared it, `first_use`: nobody did."""
 
-
+_SAID: Final = 400
+"""Characters at most of what is said about several root CAs."""
 _KEPT_HINT: Final = "Check this device's clock (`date`); `margod trust forget` has the root CA downloaded anew."
 
 
@@ -39,11 +40,57 @@ class Anchoring:
     anchors: tuple[trust.Anchor, ...]
     source: str
     unverified: trust.UnverifiedPolicy | None = None
+    withdrawn: tuple[trust.Anchor, ...] = ()
+    """The stored anchors, where none of them counts because all are retired."""
+    instead_of: TrustError | None = None
+    """Why it is not what the configuration names."""
 
 
-def choose(settings: Trust, tls: Tls, records: Mapping[str, bytes], *, enrolled: bool, now: float) -> Anchoring:
-    """Return what the configuration and the vault's records make the WFM be verified by. Raises TrustError."""
-    stored = _Kept(records, now)
+class AllRetired(TrustError):
+    """Every root CA that is stored was retired, and the configuration names no way to another."""
+
+    def __init__(self, withdrawn: tuple[trust.Anchor, ...]) -> None:
+        """Say which they are."""
+        super().__init__(reasons.ROOT_CA_RETIRED, said_retired(withdrawn))
+        self.withdrawn = withdrawn
+
+
+def find(
+    settings: Trust,
+    tls: Tls,
+    records: Mapping[str, bytes],
+    retired: Collection[str],
+    *,
+    enrolled: bool,
+    stands: bool,
+    now: float,
+) -> Anchoring:
+    """Return what `choose` does; an enrolled device goes on with what it has where that cannot be used.
+
+    `stands`: it is enrolled, or goes by the anchors of one that is. Raises TrustError.
+    """
+    try:
+        return choose(settings, tls, records, retired, enrolled=stands, now=now)
+    except AllRetired:
+        raise
+    except TrustError as error:
+        if not (enrolled and ANCHORS in records):
+            raise
+        # Whatever the clock says: an enrolled device stays what it is, and TLS looks at the time anyway.
+        stored = _Kept(records, 0.0, retired)
+        if stored.withdrawn():
+            raise AllRetired(stored.withdrawn()) from None
+        return Anchoring(stored.anchors(), stored.source, instead_of=error)
+
+
+def choose(
+    settings: Trust, tls: Tls, records: Mapping[str, bytes], retired: Collection[str], *, enrolled: bool, now: float
+) -> Anchoring:
+    """Return what the configuration and the vault's records make the WFM be verified by. Raises TrustError.
+
+    A stored root of which the fingerprint is in `retired` counts only where trust.ca_file or trust.pin names it.
+    """
+    stored = _Kept(records, now, retired)
     versions = tls_settings(tls)
     if settings.ca_file is not None:
         return Anchoring(trust.read_ca_file(settings.ca_file, now), CA_FILE)
@@ -51,14 +98,20 @@ def choose(settings: Trust, tls: Tls, records: Mapping[str, bytes], *, enrolled:
         if matching := trust.pinned(stored.readable(), settings.pin):
             return Anchoring(matching, PIN)
         return Anchoring((), PIN, trust.UnverifiedPolicy(PIN, settings.pin, versions))
-    if enrolled and stored.there:
+    withdrawn = stored.withdrawn()
+    if enrolled and stored.there and not withdrawn:
         return Anchoring(stored.anchors(), stored.source)
     if settings.system:
-        return Anchoring(stored.anchors() if stored.source == SYSTEM and stored.there else (), SYSTEM)
-    if stored.there and (stored.source == ACCEPTED or (stored.source == FIRST_USE and settings.first_use == "accept")):
+        counts = stored.source == SYSTEM and stored.there and not withdrawn
+        return Anchoring(stored.anchors() if counts else (), SYSTEM, withdrawn=withdrawn)
+    if withdrawn and (enrolled or settings.first_use == "off"):
+        raise AllRetired(withdrawn)
+    if (stored.there and not withdrawn) and (
+        stored.source == ACCEPTED or (stored.source == FIRST_USE and settings.first_use == "accept")
+    ):
         return Anchoring(stored.anchors(), stored.source)
     if settings.first_use != "off":
-        return Anchoring((), FIRST_USE, trust.UnverifiedPolicy(FIRST_USE, (), versions))
+        return Anchoring((), FIRST_USE, trust.UnverifiedPolicy(FIRST_USE, (), versions), withdrawn)
     raise TrustError(reasons.NO_ANCHOR)
 
 
@@ -68,6 +121,17 @@ def kept(pem: bytes, now: float) -> tuple[trust.Anchor, ...]:
         return trust.decode_certificates(pem, now, name="the stored root CA", limit=trust.KEPT_LIMIT)
     except TrustError as error:
         raise TrustError(error.reason, error.message, hint=_KEPT_HINT) from None
+
+
+def wanted(source: str, anchors: Collection[trust.Anchor], retired: Collection[str]) -> frozenset[str]:
+    """Return the retired roots that the configuration names: the owner has taken them back."""
+    named = anchors if retired and source in (CA_FILE, PIN) else ()
+    return frozenset(each.fingerprint for each in named if each.fingerprint in retired)
+
+
+def said_retired(roots: Collection[trust.Anchor]) -> str:
+    """Return what is said of root CAs that are retired: which they are."""
+    return "; ".join(f"{root.subject}, {root.fingerprint}" for root in roots)[:_SAID]
 
 
 def tls_settings(tls: Tls) -> trust.TlsSettings:
@@ -116,18 +180,25 @@ def _from(records: Mapping[str, bytes], source: str) -> bytes:
 class _Kept:
     """What the vault has: read only if it is asked for."""
 
-    def __init__(self, records: Mapping[str, bytes], now: float) -> None:
-        self._pem, self._now = records.get(ANCHORS), now
+    def __init__(self, records: Mapping[str, bytes], now: float, retired: Collection[str]) -> None:
+        self._pem, self._now, self._retired = records.get(ANCHORS), now, retired
         self.there = self._pem is not None
         self.source: Final = str(json_object(records.get(WFM, b"")).get("anchors") or NONE)
 
     def anchors(self) -> tuple[trust.Anchor, ...]:
-        """Return the anchors. Raises TrustError if they cannot be used any more."""
-        return kept(self._pem or b"", self._now)
+        """Return the anchors that are not retired. Raises TrustError if they cannot be used any more."""
+        return tuple(each for each in kept(self._pem or b"", self._now) if each.fingerprint not in self._retired)
+
+    def withdrawn(self) -> tuple[trust.Anchor, ...]:
+        """Return the anchors if all of them are retired; () if any is not."""
+        stored = trust.fingerprints(self._pem or b"")
+        if not stored or any(each not in self._retired for each in stored):
+            return ()
+        return kept(self._pem or b"", 0.0)
 
     def readable(self) -> tuple[trust.Anchor, ...]:
-        """Return the anchors that can be used, perhaps none."""
+        """Return the anchors that can be used, retired or not, perhaps none."""
         try:
-            return self.anchors() if self.there else ()
+            return kept(self._pem or b"", self._now) if self.there else ()
         except TrustError:
             return ()

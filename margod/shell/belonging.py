@@ -16,7 +16,7 @@ from margod.identity.hardware import Judged, Seen, Verdict
 from margod.model import reasons
 from margod.protocols.signed.generation import ENROLMENT
 from margod.shell import archive
-from margod.shell.records import ANCHORS, CHOSEN, HARDWARE, STAGED, WFM
+from margod.shell.records import ANCHORS, CHOSEN, HARDWARE, RETIRED, STAGED, WFM
 from margod.shell.situation import Situation, Warned, blocked_by
 from margod.store import volatile
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 log: Final = structlog.get_logger()
 
-_OF_THE_PLACE = (WFM, ANCHORS, STAGED, CHOSEN)
-"""Where the WFM is and what verifies it: the image may have been made with it on purpose."""
+_OF_THE_PLACE = (WFM, ANCHORS, STAGED, CHOSEN, RETIRED)
+"""Where the WFM is and what verifies it, or no longer does: the image may have been made with it on purpose."""
 
 
 def copied(records: Mapping[str, bytes], seen: Seen) -> Judged | None:

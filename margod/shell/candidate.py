@@ -119,6 +119,7 @@ class Candidate(Ground):
         super().__init__(force.config, force.clock, force.env, force.keeper)
         self._force = force
         self.directory = force.directory / NEXT
+        self.retired = force.retired
         self.about: About | None = None
         self.gone = False
         """Removed: it must not come back into being by a look."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from margod import identity as identities
 from margod import trust
@@ -25,14 +25,19 @@ def former(
     anchors: tuple[trust.Anchor, ...],
     now: float,
     capabilities: Callable[[], Capabilities],
+    *,
+    retired: Collection[str],
 ) -> Claim | None:
-    """Return the enrolment of another place that the same root CA may vouch for here. `now`: Unix seconds."""
+    """Return the enrolment of another place that the same root CA may vouch for here. `now`: Unix seconds.
+
+    Roots that are `retired` (fingerprints) vouched for it once and do not count.
+    """
     found = moving.claim(records)
     if found is None or not may_claim(records, source):
         return None
     try:
         then = trust.decode_certificates(found.records.get(ANCHORS, b""), now)
-        if {anchor.fingerprint for anchor in then} != {anchor.fingerprint for anchor in anchors}:
+        if {anchor.fingerprint for anchor in then} - set(retired) != {anchor.fingerprint for anchor in anchors}:
             return None
         identity = identities.load(found.records)
     except (TrustError, IdentityError):

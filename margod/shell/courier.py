@@ -6,12 +6,16 @@ Each lane has a courier and a connection of its own: a bundle that takes minutes
 from __future__ import annotations
 
 import asyncio
+import time
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 import structlog
 
 from margod.engine.timekeeping import OFFSET_FROM
+from margod.identity import Identity
 from margod.model import reasons
 from margod.model.errors import MargodError, TrustError
 from margod.model.reasons import Reason
@@ -24,6 +28,9 @@ from margod.shell.situation import Situation
 from margod.wfm import WfmClient
 
 log: Final = structlog.get_logger()
+
+AHEAD: Final = 5.0
+"""Seconds for which a signature that was made ahead is used: it bears the time at which it was made."""
 
 
 class Courier:
@@ -40,6 +47,7 @@ class Courier:
         self._client_for: object = None
         self._names = Names()
         self._turn = asyncio.Lock()
+        self._ahead: dict[int, _Ahead] = {}
 
     @property
     def situation(self) -> Situation | None:
@@ -80,6 +88,21 @@ class Courier:
             if unknown and situation is not None and await self._exchange.adopt(situation):
                 result = await self._call(request, binding, seconds, into)
             return result
+
+    def sign_ahead(self, request: Request) -> None:
+        """Begin to sign what is to be called next while another call is under way; used if nothing changes till then.
+
+        A queue that drains does not wait for its signatures.
+        """
+        situation = self.situation
+        if situation is None or situation.place is None or situation.identity is None:
+            return
+        url, identity = self._names.urls(situation.place)[0], situation.identity
+        used = self._exchange.ground.keeper.correction()
+        signing = asyncio.ensure_future(self._disk.run(partial(self._sign, request, identity, url)))
+        signing.add_done_callback(lambda done: done.cancelled() or done.exception())  # it is signed anew then
+        self._ahead = {key: each for key, each in self._ahead.items() if not each.is_old()}
+        self._ahead[id(request)] = _Ahead(request, url, identity, used, time.monotonic(), signing)
 
     async def close(self) -> None:
         """End what is under way and close the connection; it is opened anew where it is needed."""
@@ -123,13 +146,9 @@ class Courier:
     ) -> Answer | TransportFailure:
         ground, identity = self._exchange.ground, situation.identity
         assert identity is not None, "looked at by `situation`"
-
-        def sign(url: str) -> SignedRequest:  # in the disk thread, as all signing
-            return ground.generation.authenticate(request, url, identity.signer, ground.keeper.created())
-
         result: Answer | TransportFailure = _unsent(reasons.TLS_WRONG_HOST)
         for url in self._names.urls(place):
-            signed = await self._disk.run(partial(sign, url))
+            signed = await self._signed(request, identity, url)
             if self._exchange.silent:
                 return _unsent(reasons.DOWNTIME)
             log.debug("request", lane=self._lane, method=signed.method, url=signed.url)
@@ -143,6 +162,19 @@ class Courier:
                 break
         return result
 
+    async def _signed(self, request: Request, identity: Identity, url: str) -> SignedRequest:
+        ahead = self._ahead.pop(id(request), None)
+        used = self._exchange.ground.keeper.correction()
+        if ahead is not None and ahead.fits(request, url, identity, used):
+            with suppress(Exception):
+                return await ahead.signing
+        return await self._disk.run(partial(self._sign, request, identity, url))
+
+    def _sign(self, request: Request, identity: Identity, url: str) -> SignedRequest:
+        """Sign, in the disk thread, as all signing."""
+        ground = self._exchange.ground
+        return ground.generation.authenticate(request, url, identity.signer, ground.keeper.created())
+
     async def _opened(self, situation: Situation) -> WfmClient:
         wanted = self._exchange.connects_by(situation)
         if self._client is not None and wanted != self._client_for:
@@ -150,6 +182,27 @@ class Courier:
         if self._client is None:
             self._client, self._client_for = self._exchange.connect(situation), wanted
         return self._client
+
+
+@dataclass(frozen=True, slots=True)
+class _Ahead:
+    """A request that is being signed before its turn, by what it is signed with."""
+
+    request: Request
+    url: str
+    identity: Identity
+    correction: float
+    at: float
+    signing: asyncio.Task[SignedRequest]
+
+    def is_old(self) -> bool:
+        """Return whether its signature may be too old by now."""
+        return time.monotonic() - self.at > AHEAD
+
+    def fits(self, request: Request, url: str, identity: Identity, correction: float) -> bool:
+        """Return whether it is what would be signed now."""
+        same = self.request is request and self.identity is identity and self.url == url
+        return same and self.correction == correction and not self.is_old()
 
 
 def _unsent(reason: Reason, detail: str = "") -> TransportFailure:

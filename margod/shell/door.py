@@ -72,7 +72,7 @@ class Door:
             if outcome.kind is Kind.UNKNOWN and opened.route in generation.readable:  # others may speak of other things
                 await self._work.heard(courier, binding, outcome, 0.0)
         if isinstance(result, TransportFailure):
-            raise _unanswered(result)
+            raise _unanswered(result, self._silent_for())
         return result
 
     async def close(self) -> None:
@@ -96,6 +96,11 @@ class Door:
         if count := self._audit.count(key, time.monotonic()):
             who = {"uid": asked.uid, "gid": asked.gid, "pid": asked.pid}
             log.info(event, method=method, route=route, count=count, **who, **more)
+
+    def _silent_for(self) -> float | None:
+        keeper = self._ground.keeper
+        until = keeper.downtime.look().until
+        return None if until is None else max(1.0, until - keeper.wall())
 
     def _rules(self) -> list[Rule]:
         own = [Rule("GET", route) for route in self._ground.generation.readable]
@@ -153,11 +158,12 @@ def _numbers(names: Sequence[str]) -> dict[str, int]:
     return found
 
 
-def _unanswered(failure: TransportFailure) -> DoorError:
+def _unanswered(failure: TransportFailure, silent_for: float | None) -> DoorError:
     """Return what a failure is for the program that asked: 503 where nothing may be sent, else 504 or 502."""
     reason = failure.reason
     status = 504 if reason is reasons.TIMED_OUT else 502
     if not failure.sent and reason.side in (Side.DEVICE, Side.NONE):
         status = 503
     message = f"{reason.says} ({failure.detail})" if failure.detail else reason.says
-    return DoorError(reason, message, status=status)
+    retry_after = silent_for if reason is reasons.DOWNTIME else None
+    return DoorError(reason, message, status=status, retry_after=retry_after)

@@ -27,6 +27,7 @@ log: Final = structlog.get_logger()
 
 FILE: Final = "downtime.json"
 FILE_LIMIT: Final = 4_096
+LOCALTIME: Final = Path("/etc/localtime")
 _LAST: Final = 253_402_300_799.0
 """9999-12-31: an end beyond it is damage."""
 
@@ -54,6 +55,8 @@ class Downtime:
         self._windows: tuple[Window, ...] = ()
         self._own: Own | None = None
         self._watch = Watch()
+        self._zone: tuple[int, int, int] | None = None
+        self._zone_is_new = False
         self.gate = OPEN
         """What the engines go by; another object whenever they have to look again."""
 
@@ -122,8 +125,35 @@ class Downtime:
         ends = "`margod downtime stop` ends it" if by_hand else "schedule.downtime says so"
         return f"It is downtime until {self.until_words()}: {ends}."
 
-    def load(self, directory: Path) -> None:
-        """Read what was begun by hand. None, a damaged or an impossible one is none, never an error."""
+    def zone_changed(self) -> bool:
+        """Return whether the device's own time zone is another one than at the last look. In the disk thread.
+
+        The C library reads the zone once: it is told to read it again.
+        """
+        try:
+            found = LOCALTIME.stat()
+        except OSError:
+            return False
+        before, self._zone = self._zone, (found.st_dev, found.st_ino, found.st_mtime_ns)
+        if before in (None, self._zone):
+            return False
+        time.tzset()
+        self._zone_is_new = True
+        return True
+
+    def take_zone(self) -> bool:
+        """Return, once, whether the zone has changed; windows without one of their own are other times then."""
+        is_new, self._zone_is_new = self._zone_is_new, False
+        if is_new:
+            self.renew()
+        return is_new
+
+    def load(self, directory: Path, *, quiet: bool = False) -> None:
+        """Read what was begun by hand. None, a damaged or an impossible one is none, never an error.
+
+        `quiet`: nor a word in the journal.
+        """
+        self.zone_changed()  # from here on changes are known
         try:
             stored = json.loads(read_regular(directory / FILE, FILE_LIMIT))
             seconds, until, ends = (float(stored[name]) for name in ("seconds", "until", "ends"))
@@ -133,7 +163,8 @@ class Downtime:
         except (OSError, ValueError, RecursionError, KeyError, TypeError):
             own = Own(0.0, 0.0, "", 0.0)
         if not (SHORTEST <= own.seconds <= LONGEST_OWN and 0.0 <= own.until < _LAST and math.isfinite(own.ends)):
-            log.warning("downtime-unreadable", file=str(directory / FILE), message="It counts as none.")
+            if not quiet:
+                log.warning("downtime-unreadable", file=str(directory / FILE), message="It counts as none.")
             return
         boot = clock.boot_time()
         if not own.boot_id or own.boot_id != clock.boot_id():  # only the wall clock knows how much has passed

@@ -139,7 +139,10 @@ class Exchange:
 
         Raises MargodError.
         """
-        proxy = await self._disk.run(lambda: self.ground.proxy(place))
+        if self.ground.config.wfm.proxy_credentials_file is None:  # nothing to read: no turn of the disk for it
+            proxy = self.ground.proxy(place)
+        else:
+            proxy = await self._disk.run(lambda: self.ground.proxy(place))
         if proxy != situation.proxy:
             situation = replace(situation, proxy=proxy)
             await self._take(situation)
@@ -229,17 +232,18 @@ class Exchange:
         situation = self.situation
         if situation is None:
             raise TrustError(reasons.NOT_OFFERED)
-        known = (*self.offered, *(each.anchor for each in situation.staged))
+        here = (*situation.withdrawn, *(each.anchor for each in situation.staged))
+        known = (*self.offered, *here)
         if all(anchor.fingerprint != fingerprint for anchor in known) and may_ask(situation, self.ground.config):
             if self.silent:
                 raise MargodError(reasons.DOWNTIME)
             await self._offer(situation)  # a restart, or another server by now: what counts is what is offered now
-        offered, in_use = self.offered, frozenset[str]()
+        offered, in_use = (*self.offered, *situation.withdrawn), frozenset[str]()
         if len(situation.anchors) > 1:  # a full vault lets go of an old one, which must not be one that is needed
             needed = [a for a in situation.anchors if self.silent or await presenting.verifies(situation, a)]
             in_use = frozenset([anchor.fingerprint for anchor in needed])
         await self._disk.run(lambda: self.ground.accept(situation, offered, fingerprint, in_use))
-        known = (*offered, *(each.anchor for each in situation.staged))
+        known = (*offered, *here)
         found = next(anchor for anchor in known if anchor.fingerprint == fingerprint)
         log.info("root-ca-accepted", fingerprint=found.fingerprint, subject=found.subject)
         return found

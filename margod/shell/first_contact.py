@@ -80,6 +80,11 @@ async def judge(
         return Asked(Outcome(Kind.UNTRUSTED, error.reason, clean(error.message)))
     if policy.source == FIRST_USE and ask:
         return Asked(Outcome(Kind.UNTRUSTED, reasons.FIRST_USE_ASKED, _shown(roots, url)), roots)
+    if policy.source == FIRST_USE and situation.retired:
+        taken = tuple(root for root in roots if root.fingerprint not in situation.retired)
+        if not taken:
+            return Asked(Outcome(Kind.UNTRUSTED, reasons.ROOT_CA_RETIRED, _shown(roots, url)), roots)
+        roots = taken
     if policy.source == FIRST_USE and len(roots) > 1:
         roots = await vouching.vouching(vouching.verified_by(situation, policy.tls, roots), roots)
     for root in roots:

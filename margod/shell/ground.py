@@ -29,6 +29,7 @@ from margod.shell.device import Device, device_of
 from margod.shell.look import Look
 from margod.shell.place import Place
 from margod.shell.records import CHOSEN, HARDWARE, LEAVING, WFM, json_object
+from margod.shell.retired import Retired
 from margod.shell.situation import Situation, Warned, binding_of, blocked_by
 from margod.shell.timekeeper import Timekeeper
 from margod.store import read_regular, write_file
@@ -75,6 +76,8 @@ class Ground:
         """A person asks: what the next look finds of the device is reported at once."""
         self.device: Device | None = None
         """What the device is, as of the last look."""
+        self.retired = Retired()
+        """The root CAs of which another one has taken the place."""
         self._identity: tuple[bytes, bytes, Identity] | None = None
         self._ca_file: object = None
 
@@ -95,6 +98,8 @@ class Ground:
             self.vault, self.seen = Vault.open(self.directory), capabilities.hardware()
             self.keeper.load(self.directory)
             self.keeper.downtime.load(self.directory)
+            if not self.follows:
+                self.retired.load(self.directory, self.vault)
 
     def close(self) -> None:
         """Give the state directory back."""
@@ -152,19 +157,34 @@ class Ground:
     ) -> None:
         """Keep the staged or offered root with this fingerprint. Raises TrustError or StateNotWritable."""
         changes = renewal.accept(situation.anchors, situation.staged, fingerprint, in_use)
-        self.keep(changes or anchoring.accept(self._open_vault().records, offered, fingerprint))
+        self.keep(changes or anchoring.accept(self._open_vault().records, offered, fingerprint), {fingerprint})
 
     def forget(self) -> None:
         """Drop the root CA that is kept. Raises TrustError or StateNotWritable."""
         self.keep(anchoring.forget(self._open_vault().records, self.config.trust))
 
-    def keep(self, changes: Mapping[str, bytes | None]) -> None:
-        """Commit the records of an accepted step beside what there is, the log folded in. Raises StateNotWritable."""
+    def keep(self, changes: Mapping[str, bytes | None], back: Collection[str] = ()) -> None:
+        """Commit the records of an accepted step beside what there is, the log folded in. Raises StateNotWritable.
+
+        `back`: retired root CAs that a person takes back.
+        """
         vault = self._open_vault()
         changes = {ledger.LEDGER: ledger.fold(self.history()), **belonging.due(vault.records, self.seen), **changes}
         if (record := changes.get(WFM)) is not None:
             changes[WFM] = moving.outlived(vault.records.get(WFM, b""), record)
-        vault.commit(changes, vault.binding)
+        self.commit(changes, vault.binding, back)
+
+    def commit(self, changes: Mapping[str, bytes | None], binding: str, back: Collection[str] = ()) -> None:
+        """Commit to the vault; a root CA that goes for another one is retired by it. Raises as `Vault.commit`."""
+        vault = self._open_vault()
+        if self.follows:  # the ground that it follows retires them
+            vault.commit(changes, binding)
+        else:
+            self.retired.commit(vault, changes, binding, back)
+
+    def taken_back(self, source: str, anchors: Collection[Anchor]) -> frozenset[str]:
+        """Return the retired roots that the configuration names; nothing where another ground has the say."""
+        return frozenset() if self.follows else anchoring.wanted(source, anchors, self.retired.roots)
 
     def claim(self, records: Mapping[str, bytes]) -> None:
         """Commit a former enrolment as the present one: the WFM knows it here too. Raises MargodError."""

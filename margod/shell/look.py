@@ -66,6 +66,7 @@ class Look:
         self.place: Place | None = None
         self.identity: Identity | None = None
         self.anchors: tuple[trust.Anchor, ...] = ()
+        self.withdrawn: tuple[trust.Anchor, ...] = ()
         self.source = anchoring.NONE
         self.unverified: trust.UnverifiedPolicy | None = None
         self.proxy: Proxy | None = None
@@ -226,20 +227,23 @@ class Look:
         self.place = self.found
 
     def _take_trust(self) -> None:
-        config, kept_source = self.config, str(self.stored.get("anchors") or anchoring.NONE)
+        config, gone = self.config, self.ground.retired.roots
+        # By a clock that has just jumped nothing is thrown away; TLS goes by the clock itself.
+        now, stands = min(self.now, self.likely), self.enrolled or self.ground.follows
         try:
-            # By a clock that has just jumped nothing is thrown away; TLS goes by the clock itself.
-            now, stands = min(self.now, self.likely), self.enrolled or self.ground.follows
-            found = anchoring.choose(config.trust, config.tls, self.records, enrolled=stands, now=now)
-            self.anchors, self.source, self.unverified = found.anchors, found.source, found.unverified
+            found = anchoring.find(
+                config.trust, config.tls, self.records, gone, enrolled=self.enrolled, stands=stands, now=now
+            )
         except TrustError as error:
-            if not (self.enrolled and ANCHORS in self.records):
-                raise _Stopped(State.UNTRUSTED, error.reason, _with_hint(error)) from None
-            self.warnings.append(Warned(error.reason, error.message))
-            self._take_kept_anchors(kept_source)
+            self.withdrawn = error.withdrawn if isinstance(error, anchoring.AllRetired) else ()
+            raise _Stopped(State.UNTRUSTED, error.reason, _with_hint(error)) from None
+        self.anchors, self.source, self.unverified = found.anchors, found.source, found.unverified
+        self.withdrawn = found.withdrawn
+        if found.instead_of is not None:
+            self.warnings.append(Warned(found.instead_of.reason, found.instead_of.message))
         if self.anchors:
             self.records[ANCHORS] = trust.to_pem(self.anchors)
-        else:
+        elif not self.withdrawn:
             self.records.pop(ANCHORS, None)  # what vouched so far does not do so any more: it must not pass for it
         if self.source not in renewal.STAGES or not self.anchors:
             self.records.pop(STAGED, None)  # staged by the word of others than those who vouch now
@@ -257,13 +261,6 @@ class Look:
                 raise _Stopped(State.BLOCKED, error.reason, _with_hint(error)) from None
             self.warnings.append(Warned(error.reason, error.message))
 
-    def _take_kept_anchors(self, source: str) -> None:
-        try:
-            # Whatever the clock says: an enrolled device stays what it is, and TLS looks at the time anyway.
-            self.anchors, self.source = anchoring.kept(self.records[ANCHORS], 0.0), source
-        except TrustError as error:
-            raise _Stopped(State.UNTRUSTED, error.reason, _with_hint(error)) from None
-
     def _commit(self) -> None:
         """Bring the vault into line: one commit, or none if nothing is new."""
         if self.identity is None:
@@ -273,11 +270,12 @@ class Look:
         for name in self.records.keys() | self.vault.records.keys():
             if self.records.get(name) != self.vault.records.get(name):
                 changes[name] = self.records.get(name)
-        if changes or binding != self.vault.binding:
+        back = self.ground.taken_back(self.source, self.anchors)
+        if changes or back or binding != self.vault.binding:
             if binding == self.vault.binding:
                 changes.setdefault(ledger.LEDGER, ledger.fold(self.ground.history()))
             changes = {**belonging.due(self.vault.records, self.ground.seen), **changes}
-            self.vault.commit(changes, binding)
+            self.ground.commit(changes, binding, back)
 
     def _not_stored(self, error: StateNotWritable) -> Obstacle | None:
         """Return what it means that the commit failed: nothing new is begun, and what is enrolled goes on."""
@@ -323,7 +321,8 @@ class Look:
         if recalled is not None and (history.memory is None or recalled.at >= history.memory.at):
             history = replace(history, memory=recalled)
         settings = anchoring.tls_settings(self.config.tls)
-        former = claiming.former(records, self.source, self.anchors, self.now, self._capabilities)
+        gone = self.ground.retired.roots
+        former = claiming.former(records, self.source, self.anchors, self.now, self._capabilities, retired=gone)
         facts = Facts(
             obstacle=obstacle,
             binding=self.vault.binding,
@@ -346,7 +345,9 @@ class Look:
             identity=self.identity,
             anchors=self.anchors,
             trust_source=self.source,
-            staged=renewal.read(records.get(STAGED, b""), self.now),
+            retired=self.ground.retired.roots,
+            withdrawn=self.withdrawn,
+            staged=renewal.read(records.get(STAGED, b""), self.now, self.ground.retired.roots),
             proxy=self.proxy,
             policy=self._policy(),
             unverified=self.unverified,

@@ -6,7 +6,7 @@ is complete; what was fetched of one that was not is kept for the next poll.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
@@ -34,7 +34,7 @@ T = TypeVar("T")
 DIRECTORY: Final = "mirror"
 BUNDLE_SECONDS: Final = 600.0
 FILE_SECONDS: Final = 120.0
-"""Seconds for a bundle and for one deployment: a slow link takes its time."""
+"""Seconds for a bundle and for one deployment, as long as something comes: a slow link takes its time."""
 SECURITY: Final = frozenset({reasons.MANIFEST_ROLLED_BACK, reasons.DEPLOYMENT_MISMATCH})
 """What an attack would look like too."""
 
@@ -56,6 +56,21 @@ class _Failed(Exception):
         self.outcome = outcome
 
 
+class _Pieces:
+    """Takes an answer as it comes: who asks so is given time as long as something comes (WfmClient.send)."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    async def begin(self, _status: int, _headers: Mapping[str, str]) -> None:
+        """A request that is made once more begins anew."""
+        self.data.clear()
+
+    async def write(self, piece: bytes) -> None:
+        """Keep it; the request's limit bounds the whole."""
+        self.data += piece
+
+
 class Mirroring:
     """The mirror of the present enrolment, opened when it is needed, and how it is brought up to date."""
 
@@ -65,6 +80,8 @@ class Mirroring:
         self._mirror: Mirror | None = None
         self._etag: tuple[int, str] = (0, "")
         """The ETag that came with the manifest of a version, where it is another one than that which is kept."""
+        self._refused_bundle: tuple[int, str] = (0, "")
+        """The version and what was wrong with its bundle, as it was said."""
 
     @property
     def held(self) -> Held | None:
@@ -115,7 +132,8 @@ class Mirroring:
         try:
             changed = await self._take(generation, context, result)
         except _Failed as failed:
-            return Found(failed.outcome, said)
+            refused = failed.outcome.kind is Kind.BAD_ANSWER
+            return Found(failed.outcome, said if refused else failed.outcome)
         except Unacceptable as error:
             return Found(_refused(reasons.MANIFEST_INVALID, str(error)), said)
         except MargodError as error:
@@ -161,10 +179,12 @@ class Mirroring:
     async def _take_bundle(self, generation: Generation, context: Context, manifest: Manifest) -> list[Deployment]:
         """Take the bundle, as far as it can be used; return what is missing then. Raises _Failed, MargodError."""
         assert manifest.bundle is not None
-        result = await self._courier.call(generation.bundle(context, manifest.bundle), seconds=BUNDLE_SECONDS)
+        request, pieces = generation.bundle(context, manifest.bundle), _Pieces()
+        result = await self._courier.call(request, seconds=BUNDLE_SECONDS, into=pieces)
         why = _why_not(result, "the bundle")
-        if why is None and isinstance(result, Answer):
-            archive = result.body
+        if why is None:
+            archive = bytes(pieces.data)
+            del pieces  # as large as the archive, and not needed twice
 
             def put(mirror: Mirror) -> str | None:
                 try:
@@ -178,8 +198,10 @@ class Mirroring:
 
             why = await self._in_mirror(put)
             if why is not None:
+                say = log.debug if self._refused_bundle == (manifest.version, why) else log.warning
+                self._refused_bundle = manifest.version, why
                 code = reasons.DEPLOYMENT_MISMATCH.code
-                log.warning("bundle-refused", version=manifest.version, code=code, detail=why, security="yes")
+                say("bundle-refused", version=manifest.version, code=code, detail=why, security="yes")
         else:
             log.info("bundle-not-given", version=manifest.version, detail=why)
         return await self._in_mirror(lambda mirror: mirror.missing(manifest))
@@ -187,11 +209,11 @@ class Mirroring:
     async def _take_one(self, generation: Generation, context: Context, deployment: Deployment) -> None:
         """Fetch one deployment. Raises _Failed, MargodError."""
         name, digest = deployment.deployment_id, deployment.digest
-        result = await self._courier.call(generation.deployment(context, name, digest), seconds=FILE_SECONDS)
-        why = _why_not(result, name)
-        if why is not None or not isinstance(result, Answer):
-            raise _Failed(_refused(reasons.DEPLOYMENT_NOT_GIVEN, why or name))
-        body = result.body
+        request, pieces = generation.deployment(context, name, digest), _Pieces()
+        why = _why_not(await self._courier.call(request, seconds=FILE_SECONDS, into=pieces), name)
+        if why is not None:
+            raise _Failed(_refused(reasons.DEPLOYMENT_NOT_GIVEN, why))
+        body = bytes(pieces.data)
         try:
             await self._in_mirror(lambda mirror: mirror.put(digest, body))
         except Unacceptable:

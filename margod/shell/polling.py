@@ -14,11 +14,12 @@ from margod.config import Config
 from margod.engine.failures import FailureLog
 from margod.engine.messages import Cause, Due, Level, Note, Now, Slept, Woken
 from margod.engine.polling import Allowed, Event, Forbidden, Polled, Polling, Ruled, Rules
+from margod.engine.standing import SILENCED
 from margod.model import reasons
 from margod.model.errors import MargodError
 from margod.model.outcome import Kind, Outcome
 from margod.model.state import Condition, LastError, State
-from margod.model.text import timestamp
+from margod.model.text import duration, timestamp
 from margod.shell.disk import Disk
 from margod.shell.ground import Ground
 from margod.shell.mirroring import SECURITY, Found, Mirroring
@@ -29,6 +30,9 @@ log: Final = structlog.get_logger()
 
 _NEW: Final = frozenset({State.ONBOARDING, State.PENDING_APPROVAL, State.REJECTED, State.ONBOARDED})
 """A device that was this and is enrolled now has just become so; one that starts enrolled comes with its fleet."""
+
+
+_NOT_ASKED: Final = frozenset({reasons.DOWNTIME, reasons.NOT_ENROLLED})
 
 
 class DesiredState:
@@ -46,6 +50,8 @@ class DesiredState:
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._binding, self._state = "", State.STARTING
+        self._asks = self._quiet = False
+        """Whether the mirror of an enrolment is open, to ask for what goes into it; whether it is downtime."""
         self._checked_at: float | None = None
         self._error: LastError | None = None
         self._closed = False
@@ -57,13 +63,14 @@ class DesiredState:
         if wanted != self._machine.rules:
             self._tell(Ruled(wanted))
         binding = self._courier.binding if condition.state is State.ENROLLED else ""
-        if binding == self._binding:
-            return
-        is_new = before in _NEW or bool(self._binding and binding)
-        if self._binding:
+        if binding != self._binding:
+            is_new = before in _NEW or bool(self._binding and binding)
+            self._binding, self._asks = binding, False
             self._tell(Forbidden())
-        self._binding = binding
-        self._run(self._open(binding, is_new=is_new))
+            self._run(self._open(binding, is_new=is_new))
+        elif self._asks and self._quiet is not (condition.downtime is not None):
+            self._tell(Allowed(at_once=False) if self._quiet else Forbidden())
+        self._quiet = condition.downtime is not None
 
     def wake(self, cause: Cause) -> None:
         """End a wait early."""
@@ -94,6 +101,14 @@ class DesiredState:
                 "at": timestamp(error.at),
             },
         }
+
+    def words(self) -> str:
+        """Return when the desired state is asked for next, for whoever has asked for it to be now; "" if it is not."""
+        due = self._machine.due
+        if not self._asks or self._quiet or (due is None and not self._machine.polling):
+            return ""
+        wait = 0.0 if due is None else due - time.monotonic()
+        return f"asking for the desired state {f'in {duration(wait)}' if wait > 1.0 else 'now'}"
 
     def deployments(self) -> dict[str, object]:
         """Return what is mirrored (local/openapi.yaml, `Deployments`). Raises MargodError if nothing is known."""
@@ -145,8 +160,9 @@ class DesiredState:
         except MargodError as error:
             self._fail(Outcome(Kind.UNREACHABLE, error.reason, error.message), 0.0)
         if binding and binding == self._binding:
-            self._checked_at = None
-            self._tell(Allowed(at_once=is_new))
+            self._checked_at, self._asks = None, True
+            if not self._quiet:
+                self._tell(Allowed(at_once=is_new))
         self._work.tell()
 
     async def _poll(self) -> None:
@@ -162,7 +178,7 @@ class DesiredState:
         self._tell(Polled(found.outcome))
         wait = max(0.0, (self._machine.due or time.monotonic()) - time.monotonic())
         self._take_in(found, wait)
-        if found.said is not None:
+        if found.said is not None and found.said.reason not in _NOT_ASKED:
             await self._work.heard(self._courier, binding, found.said, wait)
         self._work.tell()
 
@@ -175,7 +191,9 @@ class DesiredState:
             note = self._failures.recovered(self._now())
             if note is not None:
                 self._say(note, {})
-        elif found.said is not outcome:  # otherwise the enrolment says it, for all its lanes
+        elif found.said is not outcome and outcome.reason not in _NOT_ASKED:  # else the enrolment says it, for all
+            if self._quiet and outcome.kind in SILENCED:
+                return
             self._fail(outcome, wait)
 
     def _fail(self, outcome: Outcome, wait: float) -> None:

@@ -64,6 +64,8 @@ class Known:
     pins: tuple[str, ...]
     staged: tuple[Staged, ...]
     adopt_after: float
+    retired: Collection[str] = ()
+    """Fingerprints of roots that become no anchors again by being offered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +99,8 @@ def hear(known: Known, offered: Sequence[trust.Anchor], now: Moment) -> Heard:
         return Heard(pinned=matching, differing=rest, notes=notes, keep=bool(matching))
     if known.source not in STAGES or len(new) > MOST:
         return Heard(staged=known.staged, differing=new)
-    long = tuple(root for root in new if not _is_short(root))
-    return replace(_staged(known, [root for root in new if _is_short(root)], now), differing=long)
+    fit = [root for root in new if _is_short(root) and root.fingerprint not in known.retired]
+    return replace(_staged(known, fit, now), differing=tuple(root for root in new if root not in fit))
 
 
 def ripe(staged: Sequence[Staged], adopt_after: float) -> tuple[Staged, ...]:
@@ -147,8 +149,8 @@ def beside(
     return tuple(kept)
 
 
-def read(record: bytes, now: float) -> tuple[Staged, ...]:
-    """Read what `write` wrote; what cannot be read is staged anew when it is offered again."""
+def read(record: bytes, now: float, retired: Collection[str] = ()) -> tuple[Staged, ...]:
+    """Read what `write` wrote, without what is `retired`; what cannot be read is staged anew when it is offered."""
     found, roots = [], json_object(record).get("roots")
     for each in roots[:MOST] if isinstance(roots, list) else ():
         try:
@@ -157,6 +159,8 @@ def read(record: bytes, now: float) -> tuple[Staged, ...]:
             if not all(0.0 <= value < 1e12 for value in seconds):  # NaN is neither
                 continue
             since, vouched, mono, wall = seconds
+            if anchor.fingerprint in retired:
+                continue
             found.append(Staged(anchor, since, vouched, Moment(str(each["boot"]), mono, wall)))
         except (TrustError, ValueError, KeyError, TypeError):
             continue

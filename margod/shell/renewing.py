@@ -63,7 +63,9 @@ class Renewing:
             self._problem = Warned(error.reason, error.message)
             return Outcome(Kind.BAD_ANSWER, error.reason, clean(error.message))
         self._problem = None
-        known = renewal.Known(situation.anchors, situation.trust_source, pins, situation.staged, adopt_after)
+        known = renewal.Known(
+            situation.anchors, situation.trust_source, pins, situation.staged, adopt_after, situation.retired
+        )
         heard = renewal.hear(known, offered, now)
         if heard.differing and heard.differing != self._differing:
             log.warning("root-ca-differs", message=_differs(heard.differing), hint=reasons.CA_DIFFERS.hint)
@@ -108,6 +110,8 @@ def may_ask(situation: Situation, config: Config) -> bool:
 
     After a change not where the owner named the root CA, and not where the system's store can vouch for another one.
     """
+    if situation.withdrawn:
+        return "ask" in (config.trust.on_change, config.trust.first_use)
     if situation.unverified is not None:
         return situation.unverified.source == FIRST_USE and config.trust.first_use == "ask"
     replaceable = situation.trust_source in renewal.STAGES and bool(situation.anchors)

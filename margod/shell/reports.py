@@ -8,27 +8,29 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar, assert_never
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
 import structlog
 
-from margod.deployments.items import Item, Tally
+from margod.deployments.items import Item
 from margod.engine import delivery as d
 from margod.engine import messages as m
 from margod.model import reasons
 from margod.model.deployment import FINAL
-from margod.model.errors import MargodError, OutboxDamaged, OutboxUnusable
+from margod.model.errors import MargodError
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.report import About, Reply
 from margod.model.state import Condition, Connection, State
 from margod.model.text import timestamp
+from margod.model.wire import Request
+from margod.protocols import Context
 from margod.protocols.signed.deployment_status import read_status, write_status
 from margod.protocols.signed.manifest import Unacceptable
 from margod.shell.disk import Disk
 from margod.shell.ground import Ground
+from margod.shell.outbox_file import OutboxFile
 from margod.shell.situation import Situation, Warned
 from margod.shell.work import Work
 
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from margod.deployments.outbox import Outbox
 
 log: Final = structlog.get_logger()
-T = TypeVar("T")
 
 AT_ONCE: Final = 64
 BYTES_AT_ONCE: Final = 256 << 10
@@ -60,13 +61,10 @@ class Reports:
         self._courier = work.courier(self.name)
         self._config = ground.config
         self._machine = d.Delivery(ground.generation.report_forms(), self._config.outbox.supersede_after, self._rng())
-        self._thread: Disk | None = None
-        self._outbox: Outbox | None = None
+        self._file = OutboxFile(ground)
         self._items: dict[int, Item] = {}
-        self._tally = Tally()
-        self._fault: MargodError | None = None
-        self._saved: int | None = None
-        self._begun = self._looked = self._closing = self._let_go = False
+        self._next: tuple[Item, str, Context, Request] | None = None
+        self._begun = self._looked = self._closing = False
         self._allowed, self._connection = "", Connection.IDLE
         self._timer: asyncio.TimerHandle | None = None
         self._telling: asyncio.TimerHandle | None = None
@@ -82,7 +80,8 @@ class Reports:
         if not self._looked and self._ground.vault is not None:
             self._looked = True
             self._start(self._look())
-        allowed = self._courier.binding if condition.state is State.ENROLLED else ""
+        may_send = condition.state is State.ENROLLED and condition.downtime is None
+        allowed = self._courier.binding if may_send else ""
         came_back = condition.connection is Connection.ONLINE and self._connection is not Connection.ONLINE
         self._connection = condition.connection
         if self._config is not self._ground.config:
@@ -107,11 +106,12 @@ class Reports:
         trouble, due = self._machine.trouble, self._machine.due
         wait = None if due is None else max(0.0, due - time.monotonic())
         wall = self._ground.keeper.wall()
+        tally = self._file.tally
         return {
-            "waiting": self._tally.waiting,
-            "parked": self._tally.parked,
-            "oldest": None if self._tally.oldest is None else timestamp(self._tally.oldest),
-            "next_attempt_at": None if wait is None or not self._tally.waiting else timestamp(wall + wait),
+            "waiting": tally.waiting if self._file.is_counted else None,
+            "parked": tally.parked if self._file.is_counted else None,
+            "oldest": None if tally.oldest is None else timestamp(tally.oldest),
+            "next_attempt_at": None if wait is None or not tally.waiting else timestamp(wall + wait),
             "last_error": None
             if trouble is None
             else {
@@ -126,13 +126,13 @@ class Reports:
     def warnings(self) -> list[Warned]:
         """Return what a person should know."""
         found = []
-        if self._tally.parked:
-            count = "1 report is" if self._tally.parked == 1 else f"{self._tally.parked} reports are"
+        if self._file.tally.parked:
+            count = "1 report is" if self._file.tally.parked == 1 else f"{self._file.tally.parked} reports are"
             found.append(Warned(reasons.REPORTS_PARKED, f"{count} parked: kept, and not sent."))
-        if self._fault is not None:
-            found.append(Warned(self._fault.reason, self._fault.message))
-        if self._saved is not None:
-            said = f"{reasons.OUTBOX_DAMAGED.says} Reports saved: {self._saved}."
+        if self._file.fault is not None:
+            found.append(Warned(self._file.fault.reason, self._file.fault.message))
+        if self._file.saved is not None:
+            said = f"{reasons.OUTBOX_DAMAGED.says} Reports saved: {self._file.saved}."
             found.append(Warned(reasons.OUTBOX_DAMAGED, said))
         return found
 
@@ -148,11 +148,7 @@ class Reports:
         for task in list(self._tasks):
             task.cancel()
         await self._courier.close()
-        if self._thread is not None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(0.3):
-                    await self._thread.run(self._close_file)
-            self._thread.close(0.1)
+        await self._file.end()
 
     # What the local sockets ask of it.
 
@@ -169,7 +165,7 @@ class Reports:
             return outbox.put(deployment_id, state, final=final, body=kept, at=at, binding=binding)
 
         async def taken() -> int:
-            number = await self._run(put)
+            number = await self._file.run(put)
             self._begin()
             self._handle(d.Changed())
             return number
@@ -180,15 +176,15 @@ class Reports:
     async def listed(self, after: int = 0) -> dict[str, object]:
         """Return a page of the reports behind the number `after`, and how many there are."""
         items: list[Item] = []
-        if self._begun:
-            items = await self._run(lambda outbox: outbox.listed(after, PAGE))
+        if self._begun or not self._file.is_counted:
+            items = await self._file.run(lambda outbox: outbox.listed(after, PAGE))
         shown = [_shown(item) for item in items]
-        return {"waiting": self._tally.waiting, "parked": self._tally.parked, "reports": shown}
+        return {"waiting": self._file.tally.waiting, "parked": self._file.tally.parked, "reports": shown}
 
     async def retry(self, number: int | None) -> dict[str, object]:
         """Let a parked report, or all of them, wait again. Raises MargodError where none is."""
         binding = self._courier.binding
-        done, stays = await self._run(lambda outbox: outbox.retry(number, binding)) if self._begun else (0, 0)
+        done, stays = await self._file.run(lambda outbox: outbox.retry(number, binding)) if self._begun else (0, 0)
         if number is not None and not done:
             raise MargodError(reasons.REPORT_OVERTAKEN if stays else reasons.NO_SUCH_REPORT)
         self._handle(d.Changed(anew=True))
@@ -198,7 +194,7 @@ class Reports:
 
     async def drop(self, number: int | None) -> dict[str, object]:
         """Remove a parked report, or all of them. Raises MargodError where none is."""
-        done = await self._run(lambda outbox: outbox.drop(number)) if self._begun else 0
+        done = await self._file.run(lambda outbox: outbox.drop(number)) if self._begun else 0
         if number is not None and not done:
             raise MargodError(reasons.NO_SUCH_REPORT)
         log.info("reports-dropped", count=done)
@@ -207,28 +203,20 @@ class Reports:
 
     async def let_go(self) -> None:
         """Close the file, and open it no more: the state directory is about to be cleared."""
-        self._let_go = True
-        if self._thread is not None:
-            await self._thread.run(self._close_file)
+        await self._file.let_go()
 
     def resume(self) -> None:
         """It was not cleared: go on."""
-        self._let_go = False
+        self._file.resume()
         self._handle(d.Changed(anew=True))
 
     # The machine and its hands.
 
     async def _look(self) -> None:
         """Take up an outbox that is there from earlier."""
-        directory = self._directory()
-
-        def there() -> bool:
-            from margod.deployments.salvage import is_there
-
-            return is_there(directory)
-
-        if await self._main_disk.run(there):
+        if await self._main_disk.run(self._file.is_there):
             self._begin()
+        self._tell()
 
     def _begin(self) -> None:
         if not self._begun and not self._closing:
@@ -239,7 +227,7 @@ class Reports:
 
     async def _count(self) -> None:
         with suppress(MargodError):  # shown as a warning
-            await self._run(lambda _: None)
+            await self._file.run(lambda _: None)
         self._tell()
 
     def _handle(self, event: d.Event) -> None:
@@ -266,6 +254,9 @@ class Reports:
             event = await self._performed(command)
         except MargodError as error:
             event = d.NotStored(error.reason, error.message)
+        except Exception as error:  # the lane goes on, whatever it is
+            log.error("internal-error", lane=self.name, command=type(command).__name__, exc_info=error)
+            event = _failed(command, type(error).__name__)
         self._handle(event)
 
     async def _performed(
@@ -275,7 +266,7 @@ class Reports:
             case d.Load():
                 return await self._load(command.binding)
             case d.Supersede():
-                count = await self._run(lambda outbox: outbox.supersede())
+                count = await self._file.run(lambda outbox: outbox.supersede())
                 if count:
                     log.info("reports-superseded", count=count)
                 return d.Stored()
@@ -284,10 +275,10 @@ class Reports:
             case d.Confirm():
                 return d.Confirmed(await self._confirm())
             case d.Forget():
-                await self._run(lambda outbox: outbox.sent(command.numbers, lasting=command.lasting))
+                await self._file.run(lambda outbox: outbox.sent(command.numbers, lasting=command.lasting))
                 return d.Stored()
             case d.Park():
-                await self._run(lambda outbox: outbox.park(command.number, command.reason.code, command.detail))
+                await self._file.run(lambda outbox: outbox.park(command.number, command.reason.code, command.detail))
                 return d.Stored()
             case _:
                 assert_never(command)
@@ -296,7 +287,7 @@ class Reports:
         def load(outbox: Outbox) -> tuple[int, list[Item]]:
             return outbox.claim(binding), outbox.upcoming(AT_ONCE, BYTES_AT_ONCE)
 
-        parked, items = await self._run(load)
+        parked, items = await self._file.run(load)
         if parked:
             code, hint = reasons.REPORT_OF_OTHER.code, reasons.REPORT_OF_OTHER.hint
             log.warning("reports-parked", count=parked, code=code, message=reasons.REPORT_OF_OTHER.says, hint=hint)
@@ -309,8 +300,18 @@ class Reports:
         if context is None or self._courier.binding != command.binding:
             return Reply(About.MOMENT, Outcome(Kind.UNREACHABLE, reasons.NOT_ENROLLED, sent=False))
         generation = self._ground.generation
-        request = generation.report_request(command.form, context, item.deployment_id, item.body)
+        request, following = self._request(item, command.form, context), self._items.get(command.number + 1)
+        if following is not None:
+            # Signed while this one is under way: a long queue does not wait for its signatures.
+            self._next = (following, command.form, context, self._request(following, command.form, context))
+            asyncio.get_running_loop().call_soon(self._courier.sign_ahead, self._next[-1])
         return generation.report_reply(await self._courier.call(request))
+
+    def _request(self, item: Item, form: str, context: Context) -> Request:
+        """Return the request of a report: the one that was signed ahead, if it is that."""
+        if self._next is not None and self._next[0] is item and self._next[1] == form and self._next[2] is context:
+            return self._next[3]
+        return self._ground.generation.report_request(form, context, item.deployment_id, item.body)
 
     async def _confirm(self) -> Outcome:
         context = self._courier.context
@@ -321,60 +322,9 @@ class Reports:
         result = await self._courier.call(generation.request(Step.CONFIRM, form, context))
         return generation.outcome(Step.CONFIRM, form, context, result)
 
-    # The file.
-
-    def _directory(self) -> Path:
-        return self._ground.config.state.directory
-
-    async def _run(self, call: Callable[[Outbox], T]) -> T:
-        """Return what `call` makes of the outbox, in its thread. Raises what Outbox raises."""
-        self._thread = self._thread or Disk()
-
-        def work() -> tuple[T, Tally]:
-            try:
-                outbox = self._opened()
-                return call(outbox), outbox.tally()
-            except OutboxDamaged:
-                self._close_file()
-            outbox = self._opened()  # begun anew, with what could be read
-            return call(outbox), outbox.tally()
-
-        try:
-            result, self._tally = await self._thread.run(work)
-        except OutboxUnusable as error:
-            self._fault = error
-            raise
-        except OutboxDamaged as error:
-            self._fault = OutboxUnusable(reasons.OUTBOX_UNUSABLE, error.message)
-            raise self._fault from error
-        self._fault = None
-        return result
-
-    def _opened(self) -> Outbox:
-        """Return the outbox, opened if need be. In its thread."""
-        vault = self._ground.vault
-        if self._let_go or vault is None or vault.wiped:
-            self._close_file()
-            raise OutboxUnusable(reasons.OUTBOX_UNUSABLE, "The state directory cannot be used now.")
-        if self._outbox is None:
-            from margod.deployments.salvage import open_outbox
-
-            self._outbox, saved = open_outbox(self._directory())
-            if saved is not None:
-                self._saved = saved
-                says = reasons.OUTBOX_DAMAGED
-                log.warning("outbox-damaged", code=says.code, saved=saved, message=says.says, hint=says.hint)
-        return self._outbox
-
-    def _close_file(self) -> None:
-        outbox, self._outbox = self._outbox, None
-        if outbox is not None:
-            with suppress(MargodError):
-                outbox.close()
-
     def _tell(self) -> None:
         """Have the status document sent to whoever listens, now and then."""
-        what = self._tally, self._machine.trouble, self._fault
+        what = self._file.tally, self._file.is_counted, self._machine.trouble, self._file.fault, self._file.saved
         if self._telling is not None or what == self._told or self._closing:
             return
         self._told = what
@@ -411,3 +361,15 @@ def _shown(item: Item) -> dict[str, object]:
         "detail": item.detail,
         "overtaken": item.overtaken,
     }
+
+
+def _failed(command: object, detail: str) -> d.Answered | d.Confirmed | d.NotStored:
+    """Return the event that keeps the machine going after an error that nobody foresaw."""
+    outcome = Outcome(Kind.UNREACHABLE, reasons.INTERNAL_ERROR, detail, sent=False)
+    match command:
+        case d.Deliver():
+            return d.Answered(Reply(About.MOMENT, outcome))
+        case d.Confirm():
+            return d.Confirmed(outcome)
+        case _:
+            return d.NotStored(reasons.INTERNAL_ERROR, detail)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from typing import Final
 
@@ -73,7 +73,7 @@ class Sending(Exchange):
         if step is Step.CONFIRM and outcome.kind is Kind.ACCEPTED:
             return replace(outcome, records=who.records)
         if step is Step.FETCH_TRUST and outcome.kind is Kind.ACCEPTED:
-            outcome = placed(place, self._read_anchors(outcome, url))
+            outcome = placed(place, self._read_anchors(outcome, url, situation.retired))
             tried = await self._try_anchors(situation, outcome, place, build)
             return tried if isinstance(tried, Outcome) else generation.outcome(step, form, context, tried)
         return await self.about_trust(step, situation, outcome)
@@ -142,12 +142,16 @@ class Sending(Exchange):
             return result
         return replace(outcome, records={**outcome.records, ANCHORS: trust.to_pem(anchors)})
 
-    def _read_anchors(self, outcome: Outcome, url: str) -> Outcome:
-        """Turn the Certificate API's answer into the anchors that are kept."""
+    def _read_anchors(self, outcome: Outcome, url: str, retired: Collection[str]) -> Outcome:
+        """Turn the Certificate API's answer into the anchors that are kept; not those that are `retired`."""
         try:
-            anchors = trust.decode_answer(outcome.records[CA_ANSWER], self._wall())
+            answered = trust.decode_answer(outcome.records[CA_ANSWER], self._wall())
         except TrustError as error:
             return replace(outcome, kind=Kind.BAD_ANSWER, reason=error.reason, detail=error.message, records={})
+        anchors = tuple(anchor for anchor in answered if anchor.fingerprint not in retired)
+        if not anchors:
+            said = anchoring.said_retired(answered)
+            return replace(outcome, kind=Kind.UNTRUSTED, reason=reasons.ROOT_CA_RETIRED, detail=said, records={})
         for anchor in anchors:
             log.info("root-ca-offered", fingerprint=anchor.fingerprint, subject=anchor.subject)
         record = anchoring.record({"url": url}, self.ground.config.wfm.protocol, anchoring.SYSTEM)

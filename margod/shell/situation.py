@@ -54,6 +54,10 @@ class Situation:
     identity: Identity | None = None
     anchors: tuple[trust.Anchor, ...] = ()
     trust_source: str = "none"
+    retired: frozenset[str] = frozenset()
+    """Fingerprints of the root CAs that another one has taken the place of (`retired.py`)."""
+    withdrawn: tuple[trust.Anchor, ...] = ()
+    """The stored root CAs, where all of them are retired: they verify nothing before a person says so."""
     staged: tuple[Staged, ...] = ()
     """Root CAs that the WFM offers and that are no anchors yet."""
     policy: trust.TrustPolicy | None = None

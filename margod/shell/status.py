@@ -72,6 +72,7 @@ def document(
             "anchors": [_anchor(anchor) for anchor in (known.anchors if known else ())],
             "offered": [_anchor(anchor) for anchor in offered],
             "staged": [_staged(each, adopt_after) for each in (known.staged if known else ())],
+            "retired": [_anchor(anchor) for anchor in (known.withdrawn if known else ())],
             "presented": None
             if presented is None
             else {

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, Protocol
 
 import structlog
 
 from margod.engine.messages import Cause, Heard
+from margod.engine.policy import SPREAD
 from margod.model.outcome import Outcome, Step
 from margod.model.state import Condition
 from margod.shell.courier import Courier
@@ -26,7 +30,10 @@ class Sideline(Protocol):
     """Its part of the status document, and its word in the journal."""
 
     def consider(self, situation: Situation | None, condition: Condition) -> None:
-        """Begin, go on or rest, by what the enrolment has come to; called after each of its events."""
+        """Begin, go on or rest, by what the enrolment has come to; called after each of its events.
+
+        While `condition.downtime` is set nothing may leave.
+        """
 
     def wake(self, cause: Cause) -> None:
         """End a wait early, as far as the WFM allows."""
@@ -49,6 +56,8 @@ class Work:
         self._lane, self._disk = lane, disk
         self.tell = tell
         self.sidelines: list[Sideline] = []
+        self._silent, self._speaks_at = False, 0.0
+        self._timer: asyncio.TimerHandle | None = None
 
     def courier(self, name: str) -> Courier:
         """Return a courier for the lane of this name."""
@@ -68,11 +77,15 @@ class Work:
 
     def consider(self, situation: Situation | None, condition: Condition) -> None:
         """Tell every lane what the enrolment has come to."""
+        condition = self._spread(condition)
         for sideline in self.sidelines:
             sideline.consider(situation, condition)
 
     def wake(self, cause: Cause) -> None:
         """End every lane's wait early."""
+        if cause is Cause.OPERATOR and self._timer is not None:
+            self._speaks_at = 0.0
+            self._speak()
         for sideline in self.sidelines:
             sideline.wake(cause)
 
@@ -85,6 +98,31 @@ class Work:
         """Return the lanes' parts of the status document."""
         return {sideline.name: sideline.document() for sideline in self.sidelines}
 
+    def _spread(self, condition: Condition) -> Condition:
+        """Return the condition with a downtime that ends for the lanes at a moment of this device's own.
+
+        For a fleet it ends in one moment, and each device has something to ask or to report by then.
+        """
+        if condition.downtime is not None:
+            self._silent, self._speaks_at = True, 0.0
+            return condition
+        now = time.monotonic()
+        if self._silent:
+            wait = random.Random().uniform(0.0, SPREAD)  # noqa: S311 - a spread, no secret
+            self._silent, self._speaks_at = False, now + wait
+            self._timer = asyncio.get_running_loop().call_later(wait, self._speak)
+        left = self._speaks_at - now
+        return condition if left <= 0.0 else replace(condition, downtime=self._lane.ground.keeper.wall() + left)
+
+    def _speak(self) -> None:
+        """A downtime is over for the lanes too."""
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+        self.consider(self._lane.actions.situation, self._lane.condition)
+
     async def close(self) -> None:
         """End every lane."""
+        if self._timer is not None:
+            self._timer.cancel()
         await asyncio.gather(*(sideline.close() for sideline in self.sidelines), return_exceptions=True)

@@ -6,7 +6,7 @@ nothing and stores nothing; `now` is handed in. Every error that leaves this roo
 
 from __future__ import annotations
 
-from margod.trust.anchors import KEPT_LIMIT, ROOT_LIMIT, Anchor, decode_certificates, keepable, to_pem
+from margod.trust.anchors import KEPT_LIMIT, ROOT_LIMIT, Anchor, decode_certificates, fingerprints, keepable, to_pem
 from margod.trust.answer import decode_answer
 from margod.trust.files import read_ca_file
 from margod.trust.groups import groups
@@ -22,6 +22,7 @@ __all__ = [
     "UnverifiedPolicy",
     "decode_answer",
     "decode_certificates",
+    "fingerprints",
     "groups",
     "is_root",
     "keepable",

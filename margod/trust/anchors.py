@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 import ssl
@@ -34,6 +35,7 @@ MOST: Final = 8
 _MIN_RSA_BITS: Final = 2048
 """OpenSSL at security level 2, which Python sets, verifies no chain over a shorter key."""
 
+_PEM: Final = re.compile(rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----")
 _LABEL: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----")
 
 
@@ -96,6 +98,17 @@ def decode_certificates(
 def to_pem(anchors: Iterable[Anchor]) -> bytes:
     """Return the certificates as PEM, in order: the vault's record, and what `decode_certificates` takes again."""
     return "".join(ssl.DER_cert_to_PEM_cert(anchor.der) for anchor in anchors).encode("ascii")
+
+
+def fingerprints(pem: bytes) -> tuple[str, ...]:
+    """Return the fingerprints of the certificates in what `to_pem` wrote, in order, without parsing them."""
+    found = []
+    for body in _PEM.findall(pem):
+        try:
+            found.append(hashlib.sha256(base64.b64decode(body)).hexdigest())
+        except ValueError:
+            continue
+    return tuple(found)
 
 
 def keepable(anchors: Collection[Anchor]) -> bool:

@@ -35,6 +35,13 @@ def mend(directory: Path, found: Loaded) -> tuple[bool, list[Finding]]:
     return clean, findings
 
 
+def quarantine(directory: Path, name: str) -> list[Finding]:
+    """Set what is broken aside. Returns what could not be done."""
+    findings: list[Finding] = []
+    _attempt(findings, partial(set_aside, directory, name))
+    return findings
+
+
 def _sweep(directory: Path, name: str) -> None:
     """Remove what nothing refers to; there may be a key in it."""
     if directory_number(name):

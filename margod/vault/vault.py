@@ -17,7 +17,7 @@ from margod.vault.check import ensure_directory, require_rights
 from margod.vault.generation import Generation, directory_name, directory_number, files_of
 from margod.vault.loading import Finding, Loaded, load, on_top, overlaid
 from margod.vault.locking import lock, unlock
-from margod.vault.mending import mend
+from margod.vault.mending import mend, quarantine
 
 THIN_ABOVE: Final = 1 << 20
 """Bytes of log above which old intents are dropped: weeks of retrying must not outgrow what is read back."""
@@ -84,6 +84,11 @@ class Vault:
         return self._base.binding
 
     @property
+    def newest(self) -> int:
+        """The highest number that a generation of this vault ever had, as far as anything here tells; 0 for none."""
+        return self._highest
+
+    @property
     def entries(self) -> tuple[Entry, ...]:
         """The intents and answers since the last commit, oldest first. A commit folds them in and so ends them."""
         return tuple(line.entry for line in self._on_top())
@@ -147,6 +152,12 @@ class Vault:
         self.wiped = True
         self._base, self._previous, self._lines, self.findings = Generation(0, "", {}), 0, [], ()
         wiping.finish(self._directory)
+
+    def tell(self, message: str, *, set_aside: str | None = None) -> None:
+        """Add a finding about a file that lies beside the generations; `set_aside`: move that into the quarantine."""
+        self.findings += (Finding(STATE_DAMAGED, message),)
+        if set_aside is not None:
+            self.findings += tuple(quarantine(self._directory, set_aside))
 
     def close(self) -> None:
         """Give the lock back; nothing can be written any more."""

@@ -163,6 +163,19 @@ def test_enrolled(temporary: Path, arguments: tuple[str, ...], says: tuple[str, 
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.parametrize("arguments", [(), ("--like", "sandbox-2025")])
+def test_agent(temporary: Path, arguments: tuple[str, ...]) -> None:
+    """--agent goes on after the restart: what the WFM wants is in the agent's folder, and the WFM was told so."""
+    code, out = piped(temporary, "--agent", "--approval", "auto", *arguments)
+    assert code == 0, out
+    assert re.findall(r"^  ([1-9])  ", out, re.MULTILINE) == list("123456789")
+    assert "hello.yaml is in the agent's folder, byte for byte" in out
+    assert "the WFM was told: installing, installed, removing, removed" in out
+    assert "signature verified by the WFM" in out.rpartition("the WFM was told:")[2]
+    assert max(map(len, out.splitlines())) <= 80
+    assert list(temporary.iterdir()) == []
+
+
 def test_rejected(temporary: Path) -> None:
     """--reject shows exit code 4 explained, the state kept over a SIGKILL, and another request answered 403."""
     code, out = piped(temporary, "--reject")
@@ -331,7 +344,9 @@ def test_a_long_path(temporary: Path) -> None:
     assert list(long.iterdir()) == []
 
 
-@pytest.mark.parametrize("arguments", [("--reject", "--like", "sandbox-2026"), ("--reject", "--approval", "auto")])
+@pytest.mark.parametrize(
+    "arguments", [("--reject", "--like", "sandbox-2026"), ("--reject", "--approval", "auto"), ("--reject", "--agent")]
+)
 def test_usage(temporary: Path, arguments: tuple[str, ...]) -> None:
     """What cannot be shown is exit code 2 before anything is started."""
     code, out = piped(temporary, *arguments)

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import hashlib
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
+from tests.e2e.faketime import OtherTime, needs_faketime
 from tests.identity.openssl import make_certificate, make_key, openssl
 from tests.support.daemon import QUIET, Daemon
 from tests.support.device import new_certificate, new_key
@@ -183,9 +183,10 @@ async def test_bad_files_block_until_mended(tmp_path: Path, files: Files) -> Non
         assert [client["fingerprint"] for client in await wfm.clients()] == [files.fingerprint]
 
 
+@needs_faketime
 async def test_expired_once_enrolled(tmp_path: Path, files: Files) -> None:
     """A certificate that runs out does not end an enrolment: it is a warning, and the device stays what it is."""
-    lifetime = 4.0
+    lifetime = 3600.0
     files.make()
     key = load_pem_private_key(files.key.read_bytes(), None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
@@ -193,12 +194,11 @@ async def test_expired_once_enrolled(tmp_path: Path, files: Files) -> None:
     files.certificate.write_bytes(certificate.public_bytes(Encoding.PEM))
     async with (
         DevWfm(tmp_path / "wfm") as wfm,
-        Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file, yaml=files.yaml) as daemon,
+        OtherTime(tmp_path, ahead=0.0, url=wfm.url, ca_file=wfm.ca_file, yaml=files.yaml) as daemon,
     ):
         before = await daemon.until("enrolled")
         assert before["warnings"] == []
-        left = certificate.not_valid_after_utc.timestamp() - time.time()
-        await asyncio.sleep(max(0.0, left) + 1.1)  # time itself is what is tested
+        daemon.set_clock(2 * lifetime)
         await daemon.reload()
         status = await daemon.status()
         assert [status[key] for key in ("state", "identity")] == ["enrolled", before["identity"]]

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from margod.deployments.items import Item
+from margod.deployments.outbox import LIMIT
+from margod.deployments.salvage import open_outbox
+from margod.protocols.signed.deployment_status import read_status, write_status
 from tests.support.daemon import TIMEOUT, Daemon
 from tests.support.devwfm import DevWfm
+from tests.support.filesystems import small_disk
+
+pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture
@@ -39,6 +49,11 @@ def outbox(**wanted: object) -> Callable[[dict[str, Any]], bool]:
     return lambda found: all(found["outbox"][name] == value for name, value in wanted.items())
 
 
+def failed(code: str) -> Callable[[dict[str, Any]], bool]:
+    """Return whether the outbox's last error is this one."""
+    return lambda found: (found["outbox"]["last_error"] or {}).get("code") == code
+
+
 async def test_from_the_socket_to_the_wfm(wfm: DevWfm, tmp_path: Path) -> None:
     """What an agent reports is acknowledged with its number and comes to the WFM in order, once each."""
     async with Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file) as daemon:
@@ -48,3 +63,227 @@ async def test_from_the_socket_to_the_wfm(wfm: DevWfm, tmp_path: Path) -> None:
         assert await recorded(wfm, 3) == [("web", "pending"), ("web", "installing"), ("web", "installed")]
         await daemon.until_status(outbox(waiting=0, parked=0, last_error=None), "an empty outbox")
         assert {one["came"] for one in await wfm.statuses()} == {"first", "forward"}
+
+
+@pytest.mark.parametrize("setting", ["off", "1s"])
+async def test_queued_while_the_wfm_is_away(wfm: DevWfm, tmp_path: Path, setting: str) -> None:
+    """Reports of an absence outlive SIGKILL; then all go out in order, or the newest of each run and what is final."""
+    yaml = f"outbox: {{supersede_after: {setting}}}"
+    async with Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file, yaml=yaml) as daemon:
+        await daemon.until("enrolled")
+        await wfm.stop()
+        states = ["pending", "installing", "installed", "removing", "removed", "pending", "installing"]
+        for state in states:
+            await daemon.report("web", status(state))
+        await daemon.report("other", status("pending"))
+        found = await daemon.until_status(outbox(waiting=8), "eight waiting")
+        assert found["state"] == "enrolled"
+        await daemon.stop(signal.SIGKILL)
+        await asyncio.sleep(1.1)  # the absence has to be longer than the setting, by the clock on the wall
+        await daemon.start()
+        await daemon.until_status(lambda found: found["outbox"]["last_error"] is not None, "a failed attempt")
+        await wfm.start()
+        await daemon.retry()
+        await daemon.until_status(outbox(waiting=0), "an empty outbox")
+        kept = states if setting == "off" else ["installed", "removed", "installing"]
+        assert await recorded(wfm, len(kept) + 1) == [*(("web", state) for state in kept), ("other", "pending")]
+        if setting != "off":
+            assert "count=4" in await daemon.journal_line("reports-superseded")
+
+
+async def test_a_refused_report_is_parked(wfm: DevWfm, tmp_path: Path) -> None:
+    """422 and a 404 of one deployment set that report aside; others go on; a person sends it again or drops it."""
+    async with Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file) as daemon:
+        await daemon.until("enrolled")
+        await wfm.fault("answer", route="status", deployment="bad", status=422, body='{"error": "no such thing"}')
+        await wfm.fault("answer", route="status", deployment="gone", status=404, times=2, body='{"error": "not here"}')
+        for name in ("bad", "gone", "good"):
+            await daemon.report(name, status("installed"))
+        assert await recorded(wfm, 1) == [("good", "installed")]
+        found = await daemon.until_status(outbox(waiting=0, parked=2), "two parked")
+        assert (found["state"], [warning["code"] for warning in found["warnings"]]) == ("enrolled", ["reports-parked"])
+        code, out, _ = await daemon.command("deployment", "list")
+        assert (code, [line.split()[1] for line in out.splitlines()[1::2]]) == (0, ["bad", "gone"])
+        assert "parked, report-refused: HTTP 422: no such thing" in out
+        assert "parked, report-refused: HTTP 404: not here" in out
+        assert (await daemon.command("deployment", "retry", "1"))[0] == 0
+        assert await recorded(wfm, 2) == [("good", "installed"), ("bad", "installed")]
+        assert (await daemon.command("deployment", "drop", "--all"))[1] == "Dropped: 1.\n"
+        found = await daemon.until_status(outbox(waiting=0, parked=0), "nothing")
+        assert found["warnings"] == []
+        assert (await daemon.command("deployment", "retry", "2"))[0] == 1
+
+
+@pytest.mark.parametrize("like", ["spec", "sandbox-2026"])
+async def test_a_wfm_that_does_not_want_the_device(tmp_path: Path, like: str) -> None:
+    """Nothing is parked because the WFM refuses or forgot the device; the enrolment hears of it, the reports wait."""
+    async with DevWfm(tmp_path / "wfm", "--like", like) as wfm, Daemon(tmp_path) as daemon:
+        daemon.configure(url=wfm.url, ca_file=wfm.ca_file)
+        await daemon.reload()
+        await daemon.until("enrolled")
+        client = (await wfm.clients())[0]["client_id"]
+        await wfm.reject(client)
+        await daemon.report("web", status("installed"))
+        await daemon.journal_line("attempt-failed", having="client-refused")
+        found = await daemon.until_status(failed("client-refused"), "refused")
+        assert (found["state"], found["outbox"]["parked"], found["outbox"]["waiting"]) == ("enrolled", 0, 1)
+        await wfm.approve(client)
+        await daemon.retry()
+        assert await recorded(wfm, 1) == [("web", "installed")]
+        await wfm.forget(client)
+        await daemon.report("web", status("removed"))
+        found = await daemon.until_status(failed("client-unknown"), "forgotten")
+        assert (found["state"], found["outbox"]["parked"], found["outbox"]["waiting"]) == ("enrolled", 0, 1)
+
+
+@pytest.mark.parametrize("like", ["sandbox-2025", "sandbox-2026"])
+async def test_servers_that_deviate(tmp_path: Path, like: str) -> None:
+    """The singular route of one, 201 and `null` of both: everything arrives, once, and nothing is parked."""
+    async with DevWfm(tmp_path / "wfm", "--like", like) as wfm, Daemon(tmp_path) as daemon:
+        daemon.configure(url=wfm.url, ca_file=wfm.ca_file)
+        await daemon.reload()
+        await daemon.until("enrolled")
+        for state in ("pending", "installing", "installed"):
+            await daemon.report("web", status(state))
+        assert [state for _, state in await recorded(wfm, 3)] == ["pending", "installing", "installed"]
+        await daemon.until_status(outbox(waiting=0, parked=0), "an empty outbox")
+        refused = [one for one in await wfm.requests() if "/status" in one["target"] and one["status"] == 404]
+        assert len(refused) == (1 if like == "sandbox-2025" else 0)
+
+
+async def test_answers_that_are_lost_or_late(wfm: DevWfm, tmp_path: Path) -> None:
+    """503 with Retry-After is waited for; an answer that was cut off has the report sent again, never another first."""
+    async with Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file) as daemon:
+        await daemon.until("enrolled")
+        await wfm.fault("answer", route="status", status=503, headers={"Retry-After": "3600"})
+        await daemon.report("web", status("pending"))
+        found = await daemon.until_status(lambda found: found["outbox"]["last_error"] is not None, "a failed attempt")
+        assert (found["connection"], found["outbox"]["last_error"]["code"]) == ("online", "wfm-busy")
+        at, now = (datetime.fromisoformat(found["outbox"][key]) for key in ("next_attempt_at", "oldest"))
+        assert (at - now).total_seconds() > 3_500
+        await daemon.retry()
+        assert await wfm.statuses() == [], "nobody overrides what the WFM asked for"
+        await daemon.stop()
+        await wfm.fault("cut", route="status", when="after")
+        await daemon.start()
+        await daemon.report("web", status("installed"))
+        await daemon.until_status(lambda found: found["outbox"]["last_error"] is not None, "a lost answer")
+        await daemon.retry()
+        await daemon.until_status(outbox(waiting=0), "an empty outbox")
+        came = [(one["state"], one["came"]) for one in await wfm.statuses()]
+        assert came == [("pending", "first"), ("pending", "again"), ("installed", "forward")]
+
+
+async def test_what_is_not_taken(wfm: DevWfm, tmp_path: Path) -> None:
+    """A report that is none is refused with the field; one that finds no room with 507; nothing of either is sent."""
+    async with Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file) as daemon:
+        await daemon.until("enrolled")
+        for document, field in (
+            ({"components": [{"name": "a", "state": "Installed"}]}, "components[0].state"),
+            ({"components": []}, "status.state"),
+            (b"{", "not JSON"),
+        ):
+            answer = await daemon.report("web", document)
+            assert (answer["error"]["code"], field in answer["error"]["message"]) == ("report-invalid", True)
+        assert daemon.process is not None
+        maps = Path(f"/proc/{daemon.process.pid}/maps")
+        assert "sqlite" not in maps.read_text(), "SQLite is loaded for the first report, not for none"
+        assert not (daemon.state / "outbox.db").exists()
+        await wfm.stop()
+        await daemon.stop()
+        store, _ = open_outbox(daemon.state)
+        body = write_status(read_status("web", b'{"status":{"state":"pending"}}'))
+        items = [Item(number, f"d{number}", "pending", False, body, 0.0, "") for number in range(1, LIMIT + 1)]
+        store.restore(items)
+        store.close()
+        await daemon.start()
+        answer = await daemon.report("web", status("installed"))
+        assert answer["error"]["code"] == "outbox-full"
+        code, _, error = await daemon.command("deployment", "report", "web", "--state", "installed")
+        assert (code, "holds as many" in error) == (1, True)
+        assert (await daemon.status())["outbox"]["waiting"] == LIMIT
+
+
+async def test_another_wfm(wfm: DevWfm, tmp_path: Path) -> None:
+    """What was reported for one WFM is not told to another; back at the first it arrives; a person may decide else."""
+    async with DevWfm(tmp_path / "other") as other, Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file) as daemon:
+        await daemon.until("enrolled")
+        await wfm.stop()
+        await daemon.report("web", status("pending"))
+        await daemon.report("db", status("pending"))
+        daemon.configure(url=other.url, ca_file=other.ca_file)
+        await daemon.reload()
+        found = await daemon.until_status(outbox(parked=2, waiting=0), "two parked")
+        assert found["wfm"]["url"] == other.url
+        assert (await daemon.outbox())[0]["parked"] == "report-of-other-enrolment"
+        assert (await daemon.command("deployment", "retry", "2"))[0] == 0
+        assert await recorded(other, 1) == [("db", "pending")]
+        await wfm.start()
+        daemon.configure(url=wfm.url, ca_file=wfm.ca_file)
+        await daemon.reload()
+        assert await recorded(wfm, 1) == [("web", "pending")]
+        await daemon.until_status(outbox(parked=0, waiting=0), "an empty outbox")
+
+
+@pytest.mark.parametrize("what", ["damaged", "newer"])
+async def test_an_outbox_that_cannot_be_read(wfm: DevWfm, tmp_path: Path, what: str) -> None:
+    """A damaged one is put away and said, and reports are taken on; a newer one is left as it is, and none is."""
+    async with Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file) as daemon:
+        await daemon.until("enrolled")
+        await wfm.stop()
+        await daemon.report("web", status("pending"))
+        await daemon.stop()
+        file = daemon.state / "outbox.db"
+        data = file.read_bytes()
+        version = (2).to_bytes(4, "big")
+        file.write_bytes(data[:60] + version + data[64:] if what == "newer" else b"\x00" * 4096 + data[4096:])
+        before = file.read_bytes()
+        await daemon.start()
+        found = await daemon.until_status(lambda found: bool(found["warnings"]), "a warning")
+        assert [warning["code"] for warning in found["warnings"]] == [f"outbox-{what}"]
+        answer = await daemon.report("web", status("installed"))
+        if what == "newer":
+            assert answer["error"]["code"] == "outbox-newer"
+            assert file.read_bytes() == before
+        else:
+            assert answer == {"number": 1}
+            assert (daemon.state / "quarantine" / "outbox.db").read_bytes() == before
+            await wfm.start()
+            await daemon.retry()
+            assert await recorded(wfm, 1) == [("web", "installed")]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a tmpfs")
+async def test_a_full_disk(wfm: DevWfm, tmp_path: Path) -> None:
+    """A report that finds no room is refused with 503 and said; what was taken before arrives; then there is room."""
+    with small_disk(tmp_path / "state", "1m") as disk:
+        async with Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file) as daemon:
+            await daemon.until("enrolled")
+            await wfm.stop()
+            assert await daemon.report("web", status("pending")) == {"number": 1}
+            disk.fill()
+            async with asyncio.timeout(TIMEOUT):
+                while "error" not in (answer := await daemon.report("web", status("installing", "x" * 2_000))):
+                    pass
+            assert answer["error"]["code"] == "outbox-unusable"
+            seen = await daemon.until_status(lambda found: bool(found["warnings"]), "a warning")
+            assert "outbox-unusable" in {warning["code"] for warning in seen["warnings"]}
+            disk.free()
+            taken = (await daemon.report("web", status("installed")))["number"]
+            await wfm.start()
+            await daemon.retry()
+            found = await recorded(wfm, taken)
+            assert [state for _, state in (found[0], found[-1])] == ["pending", "installed"]
+            await daemon.until_status(outbox(waiting=0), "an empty outbox")
+
+
+async def test_a_wipe_takes_it_along(wfm: DevWfm, tmp_path: Path) -> None:
+    """`margod reset --wipe` leaves no report behind, and none is taken after it."""
+    async with Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file) as daemon:
+        await daemon.until("enrolled")
+        await daemon.report("web", status("pending"))
+        await recorded(wfm, 1)
+        assert (await daemon.command("reset", "--wipe", "--yes"))[0] == 0
+        assert not list(daemon.state.glob("outbox*"))
+        assert (await daemon.report("web", status("installed")))["error"]["code"] == "outbox-unusable"
+        assert not list(daemon.state.glob("outbox*"))

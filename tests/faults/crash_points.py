@@ -21,7 +21,7 @@ from pathlib import Path
 from margod.store import write_file
 from margod.vault import Vault
 from margod.vault.answerlog import encode
-from tests.faults.campaign import Broken, Run, promise
+from tests.faults.campaign import Broken, Run, need, promise
 from tests.faults.children import BOUND, Look, ended, fork, fresh, look
 from tests.vault.support import IDENTITY, answer, enrolled, intent, opened
 
@@ -119,6 +119,7 @@ ACTIONS: dict[str, Action] = {
 
 def crash_points(run: Run) -> None:
     """Kill each action before each of its system calls; in a part of the runs, kill the next load too."""
+    need("strace")
     rng = run.rng
     for name, action in ACTIONS.items():
         every(run, name, action, rng)

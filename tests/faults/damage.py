@@ -17,6 +17,8 @@ from pathlib import Path
 
 from margod.config.last_good import NAME as LAST_GOOD
 from margod.shell.ground import RUNTIME
+from margod.shell.retired import FILE as RETIRED
+from margod.shell.retired import encode_file
 from margod.vault.generation import _sum
 from tests.faults.campaign import Run, promise
 from tests.faults.children import Look, look
@@ -116,6 +118,7 @@ MODES = (0o000, 0o200, 0o300, 0o100, 0o444, 0o640, 0o644, 0o660, 0o666, 0o604, 0
 
 def damage(run: Run) -> None:
     """Damage each file in each way, alone; then two or three at once, at random."""
+    _root(run)
     rng, base = run.rng, run.place / "base"
     enrolled(base)
     (base / RUNTIME).write_bytes(b'{"attempt": "1"}')
@@ -270,7 +273,13 @@ def _inventory(directory: Path) -> dict[str, tuple[int, int, int, bytes]]:
 
 def damaged_daemons(run: Run) -> None:
     """Start an enrolled device on each kind of damage: enrolled as it was, or blocked; never as somebody else."""
+    _root(run)
     asyncio.run(_daemons(run))
+
+
+def _root(run: Run) -> None:
+    if os.geteuid() != 0:
+        run.gaps.append("devices and other owners need root")
 
 
 async def _daemons(run: Run) -> None:
@@ -286,6 +295,7 @@ async def _daemons(run: Run) -> None:
         await daemon.stop()
         base = run.place / "base"
         daemon.state.rename(base)
+        (base / RETIRED).write_bytes(encode_file(["ab" * 32]))
         names = [str(path.relative_to(base)) for path in files_of(base)]
         cases: list[tuple[str, dict[str, Damage]]] = [
             (f"{name} is {how}", {name: KINDS[how] if how in KINDS else _random(how, rng)})

@@ -2,6 +2,8 @@
 
 The daemon is margod.daemon.Daemon on a real vault with real sockets. In place of the HTTP client stands its double
 (tests/support/transport.py), in place of the disk thread one that works inline, and the clock is moved, not waited for.
+For a third of the year the WFM's place is not configured: it is found, and found again where it moved to, by mDNS over
+links that come and go (tests/faults/around.py).
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any, Final, cast
+from urllib.parse import urlsplit
 
 import structlog
 import trustme
@@ -30,10 +33,11 @@ from margod.model.wire import SignedRequest
 from margod.service import clock, journal
 from margod.shell import exchange as exchanges
 from margod.shell.settings import Options
+from tests.faults.around import INSTANCE, SERVICE, Network
 from tests.faults.campaign import Run, promise
 from tests.support.local_api import exchange, get, head_and_json
 from tests.support.transport import Said, Server, Transports, Trouble
-from tests.support.virtual import Clock, InlineDisk, run, virtual_time
+from tests.support.virtual import Clock, InlineDisk, put, run, virtual_time
 
 DAY: Final = 86_400.0
 BEGAN: Final = 1_800_000_000.0
@@ -55,20 +59,26 @@ class Plant:
         self.trouble: Trouble | int | None = None
         """What every request meets at present: a trouble, a status, or nothing out of the ordinary."""
         self.asked: Counter[str] = Counter()
+        self.onboarded = 0
         self.ca = place / "ca.pem"
         self.ca.write_bytes(_root())
         self.level, self.confirm = "info", "24h"
+        self.network = Network(random.Random(seed))
+        self.port = 443
+        """Where the WFM listens."""
+        self.url: str | None = "https://wfm.example"
+        """Where it is configured to be; None leaves it to mDNS."""
         self.configure()
 
     def configure(self, extra: str = "") -> None:
         """Write the configuration."""
         lines = [
-            "wfm: {url: https://wfm.example, timeout: 10s}",
+            f"wfm: {{{f'url: {self.url}, ' if self.url else ''}timeout: 10s}}",
             f"trust: {{ca_file: {self.ca}}}",
             f"state: {{directory: {self.state}, allow_volatile: true}}",
             f"local: {{directory: {self.runtime}}}",
             f"log: {{level: {self.level}}}",
-            "discovery: {enabled: false}",
+            f"discovery: {{type: {SERVICE}, server_names: wfm.example}}",
             f"onboarding: {{confirm: {self.confirm}}}",
             extra,
         ]
@@ -76,6 +86,8 @@ class Plant:
 
     def serve(self, request: SignedRequest) -> Said | Trouble:
         """Answer as a WFM that is well, unless there is trouble."""
+        if (urlsplit(request.url).port or 443) != self.port:
+            return "refused"
         self.asked[request.method] += 1
         if isinstance(self.trouble, int):
             wait = (("Retry-After", str(self.rng.choice((0, 5, 120, 3600)))),) if self.rng.random() < 0.3 else ()
@@ -84,6 +96,7 @@ class Plant:
             return self.trouble
         body = b'{"manifestVersion": 1, "bundle": null, "deployments": []}'
         if request.method == "POST" and request.url.endswith("/onboarding"):
+            self.onboarded += 1
             return Said(201, (), b'{"clientId": "client-1"}', after=0.1)
         return Said(200, (), body if request.method == "GET" else b"", after=0.1)
 
@@ -115,17 +128,6 @@ async def ask(plant: Plant, target: str, method: str = "GET") -> dict[str, Any]:
 
 
 @contextmanager
-def put(place: object, name: str, value: object) -> Iterator[Any]:
-    """Put something in the place of an attribute until the block is left; give what was there."""
-    before = getattr(place, name)
-    setattr(place, name, value)
-    try:
-        yield before
-    finally:
-        setattr(place, name, before)
-
-
-@contextmanager
 def stood_in(server: Server) -> Iterator[None]:
     """Put the doubles into their places, and the journal nowhere."""
     logging = structlog.get_config()
@@ -144,7 +146,7 @@ def stood_in(server: Server) -> Iterator[None]:
 async def trouble(plant: Plant, run_: Run) -> None:
     """Make one of the things happen that happen to a device in a plant, and let it take its time."""
     rng = plant.rng
-    match rng.randrange(7):
+    match rng.randrange(8):
         case 0 | 1:
             plant.trouble = rng.choice(("refused", "unresolved", "cut", "silent", 503, 429, 500, 302, 404))
             await asyncio.sleep(rng.choice((60.0, 600.0, 3600.0, 4 * 3600.0)))
@@ -163,6 +165,11 @@ async def trouble(plant: Plant, run_: Run) -> None:
             await ask(plant, "/v1/retry", "POST")
             run_.count("retries asked for")
         case 5:
+            plant.network.change()
+            run_.count("link changes")
+            await asyncio.sleep(rng.choice((0.1, 5.0, 600.0)))
+            plant.network.mend()
+        case 6:
             plant.ca.write_bytes(plant.ca.read_bytes())  # another file of the same content: the network's share is back
             run_.count("root CA files replaced")
         case _:
@@ -180,12 +187,44 @@ async def subscribe(plant: Plant) -> None:
     writer.close()
 
 
+async def move(plant: Plant, run_: Run) -> None:
+    """The WFM goes without a word. While it is looked for links come and go; it is back elsewhere, as mDNS tells."""
+    plant.port += 1
+    await until(plant, lambda status: status["discovery"]["browsing"])
+    for _ in range(plant.rng.randrange(1, 8)):
+        heard = plant.network.change()
+        promise(heard == 1, f"{heard} listen to the kernel while the WFM is looked for")
+        run_.count("link changes heard")
+        await asyncio.sleep(plant.rng.choice((0.1, 1.0, 60.0, 3600.0)))
+    plant.network.mend()
+    async with plant.network.announced(plant.port):
+        await until(plant, lambda status: urlsplit(status["wfm"]["url"] or "").port == plant.port)
+        await until(plant, lambda status: status["state"] == "enrolled" and not status["discovery"]["browsing"])
+    run_.count("WFMs found by mDNS")
+
+
+async def until(plant: Plant, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Return the status as soon as it is as it should be, which has to be within a day."""
+    end = plant.clock.mono + DAY
+    while not holds(status := await ask(plant, "/v1/status")):
+        promise(plant.clock.mono < end, f"after a day: {status}")
+        await asyncio.sleep(60.0)
+    return status
+
+
+async def place(plant: Plant, *, told: bool) -> None:
+    """Configure where the WFM is, or leave it to mDNS from now on."""
+    plant.url = (await ask(plant, "/v1/status"))["wfm"]["url"] if told else None
+    plant.level, plant.confirm = "info", "1h"
+    plant.configure()
+    signal.raise_signal(signal.SIGHUP)
+    await until(plant, lambda status: status["discovery"]["instance"] == INSTANCE)
+
+
 async def live(plant: Plant, days: int, run_: Run) -> tuple[int, int, int]:
     """Let days pass; return the bytes, tasks and descriptors that are more than after the first ones."""
     async with living(plant):
-        await asyncio.sleep(60.0)
-        status = await ask(plant, "/v1/status")
-        promise(status["state"] == "enrolled", f"not enrolled after a minute: {status}")
+        await move(plant, run_)
         first = (0, 0)
         for number in range(days):
             if number == min(ORDINARY, days // 2):
@@ -193,6 +232,9 @@ async def live(plant: Plant, days: int, run_: Run) -> tuple[int, int, int]:
                 first = len(asyncio.all_tasks()), _descriptors()
                 tracemalloc.start()
             end = plant.clock.mono + DAY
+            await place(plant, told=number % 3 > 0)
+            if number % 3 == 0:
+                await move(plant, run_)
             while plant.clock.mono < end:
                 await asyncio.sleep(plant.rng.uniform(0.0, 2 * 3600.0 * 4))
                 await trouble(plant, run_)
@@ -204,6 +246,7 @@ async def live(plant: Plant, days: int, run_: Run) -> tuple[int, int, int]:
         last = len(asyncio.all_tasks()), _descriptors()
         status = await ask(plant, "/v1/status")
         promise(status["state"] == "enrolled", f"{status['state']}: {status['reason']} at the end")
+    promise(plant.onboarded == 1, f"{plant.onboarded} onboarding requests that were served")
     return grown, last[0] - first[0], last[1] - first[1]
 
 
@@ -211,6 +254,7 @@ async def _calm(plant: Plant) -> None:
     """Wait until nothing is under way, in fair weather."""
     plant.trouble, plant.level = None, "info"
     plant.configure()
+    plant.network.mend()  # the kernel's side of what was closed goes too
     signal.raise_signal(signal.SIGHUP)
     await asyncio.sleep(2 * DAY)
     gc.collect()
@@ -226,7 +270,9 @@ def endurance(run_: Run) -> None:
     before = _descriptors(), threading.active_count()
     with virtual_time(BEGAN) as clock:
         plant = Plant(run_.place, clock, run_.seed)
-        with stood_in(plant.serve):
+        plant.url = None
+        plant.configure()
+        with stood_in(plant.serve), plant.network.installed():
             grown, tasks, descriptors = run(clock, live(plant, days, run_))
     gc.collect()
     run_.count("requests", plant.asked.total())

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tests.faults.campaign import Broken, Run, promise
+from tests.faults.campaign import Run, need, promise
 from tests.faults.onboardings import Device, a_wfm
 from tests.faults.zygote import Quick, Zygote
 from tests.support.daemon import QUIET
@@ -95,6 +95,7 @@ def yaml(name: str, vendor: str = "Vendor") -> str:
 
 def errors(run: Run) -> None:
     """Carry out every scenario with every call and every error; in a short run with seeded ones."""
+    need("cc")
     asyncio.run(_scenarios(run))
 
 
@@ -143,7 +144,7 @@ async def on_the_way(bench: Bench) -> None:
     calls, error, skip = rng.choice(list(WRITING.values())), rng.choice((*ERRORS, 0)), rng.randrange(30)
     bench.arm(device, WRITE if error == 0 else calls, error, skip=skip, times=rng.choice((1, 1, 2, 5)))
     await device.daemon.start()
-    status = await device.daemon.until_status(_settled, "settled")
+    status = await device.daemon.until_status(settled, "settled")
     hit = bench.shim.disarm()
     if status["state"] != "enrolled":
         words = {status["reason"], *(warning["code"] for warning in status["warnings"])}
@@ -257,12 +258,11 @@ async def no_memory(bench: Bench) -> None:
 
 def small_disks(run: Run) -> None:
     """A disk of one page, two, three, ...: what does not fit is told, nothing is lost, and with room it goes on."""
+    need(mounts=True)
     asyncio.run(_small_disks(run))
 
 
 async def _small_disks(run: Run) -> None:
-    if os.geteuid() != 0:
-        raise Broken("small disks need root, to mount them")
     async with a_wfm(run.place / "wfm") as wfm, Zygote() as zygote:
         sizes = range(4, 68, 2)
         for size in sorted(run.rng.sample(sizes, run.of(len(sizes), 3))):
@@ -281,7 +281,7 @@ async def _small_disks(run: Run) -> None:
 async def _on_a_small_disk(run: Run, device: Device) -> None:
     daemon = device.daemon
     await daemon.start()
-    status = await daemon.until_status(_settled, "settled")
+    status = await daemon.until_status(settled, "settled")
     full = status["state"] != "enrolled"
     if full:
         said = [status["detail"], str(status["last_error"]), *(warning["message"] for warning in status["warnings"])]
@@ -291,7 +291,7 @@ async def _on_a_small_disk(run: Run, device: Device) -> None:
     device.look()
     _mount("-o", "remount,size=1m", str(daemon.state.parent))
     await daemon.start()
-    status = await daemon.until_status(_settled, "settled")
+    status = await daemon.until_status(settled, "settled")
     if status["state"] != "enrolled":
         await daemon.retry()
         status = await daemon.until("enrolled")
@@ -315,7 +315,7 @@ def _mount(*arguments: str) -> None:
     subprocess.run(["mount", *arguments], check=True, timeout=30)
 
 
-def _settled(status: dict[str, Any]) -> bool:
+def settled(status: dict[str, Any]) -> bool:
     """Return whether it is enrolled with its report accepted, or stands still for want of a disk."""
     told = status["last_error"] is not None and status["last_error"]["code"] in OWN
     return status["state"] in ("enrolled", "blocked") or told

@@ -179,6 +179,8 @@ SHARES: Final = {
     "local": 6_000,
     "log": 100_000,
     "manifest": 40_000,
+    "desired": 60_000,
+    "bundle": 20_000,
     "mdns": 80_000,
     "memory": 180_000,
     "txt": 300_000,

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
+import hashlib
 import json
 import math
 import re
@@ -24,6 +26,7 @@ import structlog
 from margod import trust
 from margod.config import document
 from margod.config.load import Gathering, build, contradictions
+from margod.deployments.bundle import unpack
 from margod.discovery.records import decode
 from margod.engine import messages as m
 from margod.engine.enrolment import Enrolment
@@ -36,6 +39,7 @@ from margod.model.wire import Answer
 from margod.protocols import Context
 from margod.protocols.answers import CLIENT_ID, clock_offset, retry_after
 from margod.protocols.signed import Dialect, Signed
+from margod.protocols.signed.manifest import Deployment, Manifest, Unacceptable, read_manifest
 from margod.vault import Entry, ledger
 from margod.vault import generation as generations
 from margod.vault.answerlog import parse
@@ -235,6 +239,51 @@ def yaml() -> Iterator[Target]:
 
 
 @contextmanager
+def desired() -> Iterator[Target]:
+    """Desired-state manifests, to what is wanted or why not."""
+
+    def target(data: bytes) -> object:
+        try:
+            wanted = read_manifest(data)
+        except Unacceptable as error:
+            shown(str(error))
+            return way_of(error)
+        assert 1 <= wanted.version < 1 << 64
+        assert len({one.deployment_id for one in wanted.deployments}) == len(wanted.deployments)
+        for one in wanted.deployments:  # a digest names a file, an id is a segment of a path
+            assert re.fullmatch(r"sha256:[0-9a-f]{64}", one.digest)
+            assert "/" not in one.deployment_id
+            assert one.deployment_id not in {"", ".", ".."}
+        return len(wanted.deployments), wanted.bundle is None
+
+    yield target
+
+
+@contextmanager
+def bundle() -> Iterator[Target]:
+    """Bundles, as they are and in gzip: a part of what the manifest names, or why not."""
+    texts = (b"kind: A\n", b"kind: B\n")
+    wanted = [f"sha256:{hashlib.sha256(text).hexdigest()}" for text in texts]
+    named = tuple(Deployment(f"id-{at}", digest) for at, digest in enumerate(wanted))
+
+    def target(data: bytes) -> object:
+        ways = []
+        for archive in (data, gzip.compress(data, 1, mtime=0)):
+            digest = f"sha256:{hashlib.sha256(archive).hexdigest()}"
+            try:
+                found = dict(unpack(archive, Manifest(1, digest, named)))
+            except Unacceptable as error:
+                shown(str(error))
+                ways.append(way_of(error))
+                continue
+            assert found == dict(zip(wanted, texts, strict=True))
+            ways.append("whole")
+        return tuple(ways)
+
+    yield target
+
+
+@contextmanager
 def manifest() -> Iterator[Target]:
     """Vault manifests, as they are and with a sum that holds."""
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name:
@@ -365,6 +414,8 @@ TARGETS: Final[dict[str, Callable[[], AbstractContextManager[Target]]]] = {
     "mdns": mdns,
     "log": log,
     "manifest": manifest,
+    "desired": desired,
+    "bundle": bundle,
     "memory": memory,
     "yaml": yaml,
     "local": local,

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import shutil
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,12 +15,15 @@ from typing import NamedTuple
 
 import pytest
 
+from margod import trust
 from margod.config import Loaded, Sources, keep_last_good, load
 from margod.engine.messages import Memory
 from margod.model import reasons
 from margod.model.errors import StateNotWritable
 from margod.model.state import State
 from margod.shell.ground import Ground
+from margod.shell.records import ANCHORS
+from margod.shell.retired import Retired
 from margod.vault import Vault
 from margod.vault import vault as vaults
 from margod.vault.answerlog import encode
@@ -32,10 +36,11 @@ OTHERS = ("runtime.json", "config.last-good")
 
 
 class Shown(NamedTuple):
-    """What a start finds: the vault's view and the two files beside it."""
+    """What a start finds: the vault's view, the two files beside it, and the root CAs that are retired."""
 
     view: View
     others: tuple[bytes, ...]
+    retired: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -45,6 +50,9 @@ class Story:
     disk: Disk
     directory: Path
     views: list[tuple[int, Shown]] = field(default_factory=lambda: [(0, Shown(NOTHING, (b"", b"")))])
+    retired: Retired = field(default_factory=Retired)
+    wanted: frozenset[str] = frozenset()
+    """Retired root CAs that a person takes back."""
     evidence: tuple[bytes, ...] = ()
     """What has to be found in some file after every load: what is damaged is set aside, never thrown away."""
 
@@ -58,7 +66,7 @@ class Story:
 
     def shown(self, vault: Vault) -> Shown:
         """Return what is there now."""
-        return Shown(view_of(vault), others_of(self.directory))
+        return Shown(view_of(vault), others_of(self.directory), self.retired.roots)
 
     def allowed(self, at: int) -> set[Shown]:
         """Return what a load after `at` operations may show: the last settled view, or the one being made."""
@@ -200,6 +208,41 @@ def other_files(story: Story) -> None:
     vault.close()
 
 
+def retiring(story: Story) -> None:
+    """One root CA takes the place of another, while an answer is in the log."""
+    vault = Vault.open(story.directory)
+    story.retired.load(story.directory, vault)
+    vault.commit({**IDENTITY, ANCHORS: _pem(1), "report.json": b"report"}, "a")
+    story.now(vault)
+    vault.append(answer("client-1"))
+    story.now(vault)
+    story.retired.commit(vault, {ANCHORS: _pem(2)}, "a")
+    story.now(vault)
+    vault.close()
+
+
+def taking_back(story: Story) -> None:
+    """A person takes a retired root CA back: until the commit it is retired, and then it is not."""
+    story.wanted = frozenset({_fingerprint(1)})
+    vault = Vault.open(story.directory)
+    story.retired.load(story.directory, vault)
+    vault.commit({**IDENTITY, ANCHORS: _pem(1), "report.json": b"report"}, "a")
+    story.retired.commit(vault, {ANCHORS: _pem(2)}, "a")
+    story.only(vault, len(story.disk.operations))
+    story.retired.commit(vault, {ANCHORS: _pem(1)}, "a", story.wanted)
+    story.now(vault)
+    vault.close()
+
+
+def _pem(number: int) -> bytes:
+    """Return what stands for a root CA: nobody here reads what is in it."""
+    return ssl.DER_cert_to_PEM_cert(b"root-%d" % number).encode()
+
+
+def _fingerprint(number: int) -> str:
+    return trust.fingerprints(_pem(number))[0]
+
+
 def _loaded(story: Story, vendor: str) -> Loaded:
     overrides = {"device.vendor": vendor, "state.directory": str(story.directory)}
     return load(Sources(story.disk.root / "missing.yaml"), {}, overrides)
@@ -264,6 +307,8 @@ def _broken_everything(directory: Path) -> tuple[bytes, ...]:
 
 
 STORIES: dict[str, Callable[[Story], None]] = {
+    "retiring": retiring,
+    "taking-back": taking_back,
     "ordinary": ordinary,
     "killed-append": killed_after("append", "append_line"),
     "killed-commit": killed_after("commit", "commit_directory>sync_directory>_sync_entries>sync"),
@@ -366,15 +411,41 @@ def judge(tree: TREE, scratch: Path, story: Story, allowed: set[Shown]) -> str:
             return f"without {generations[-1]}: {below}"
         if same and found.view.get("enrolment.json") != below.view.get("enrolment.json"):
             return f"without {generations[-1]} the accepted answer is lost: {below}"
+    return _retired_below(tree, scratch, story, found, generations, settled=len(allowed) == 1)
+
+
+def _retired_below(
+    tree: TREE, scratch: Path, story: Story, found: Shown, generations: list[str], *, settled: bool
+) -> str:
+    """Damage the highest generation, and where all is settled take it away: a retired root is none again by that."""
+    if not found.retired or len(generations) < 2:
+        return ""
+    newest = generations[-1]
+    disks = [{name: b"x" if name.startswith(f"{newest}/") else data for name, data in tree.items()}]
+    if settled:
+        disks.append({name: data for name, data in tree.items() if not name.startswith(newest)})
+    for disk in disks:
+        lay_out_anew(disk, scratch)
+        vault, known = Vault.open(scratch / "margod"), Retired()
+        known.load(scratch / "margod", vault)
+        vault.close()
+        if lost := found.retired - known.roots - story.wanted:
+            return f"without {newest} a retired root is an anchor again: {lost}"
     return ""
 
 
 def start(tree: TREE, scratch: Path, story: Story) -> Shown | str:
     """Open the vault in `tree` and return what it shows, or what it complains of."""
-    shutil.rmtree(scratch, ignore_errors=True)
-    lay_out(tree, scratch)
-    vault = Vault.open(scratch / "margod")
+    lay_out_anew(tree, scratch)
+    vault, known = Vault.open(scratch / "margod"), Retired()
+    known.load(scratch / "margod", vault)
     vault.close()
     if not story.evidence and (vault.findings or vault.damaged or vault.read_only):
         return f"a power cut is not damage: {vault.findings}"
-    return Shown(view_of(vault), others_of(scratch / "margod"))
+    return Shown(view_of(vault), others_of(scratch / "margod"), known.roots)
+
+
+def lay_out_anew(tree: TREE, scratch: Path) -> None:
+    """Make `scratch` the disk of `tree`."""
+    shutil.rmtree(scratch, ignore_errors=True)
+    lay_out(tree, scratch)

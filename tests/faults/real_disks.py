@@ -12,12 +12,12 @@ import select
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from margod.vault import Vault
-from tests.faults.campaign import Broken, Run, promise
+from tests.faults.campaign import Broken, Impossible, Run, need, promise
 from tests.faults.children import BOUND, fork, fresh, look
 from tests.vault.support import IDENTITY, answer, intent
 
@@ -26,8 +26,9 @@ SIZE = "16M"
 
 def real_power_cuts(run: Run) -> None:
     """Cut the power of a device at work at random moments; then of one whose syncs do nothing, which has to show."""
-    if os.geteuid() != 0:
-        raise Broken("this suite needs root, to mount")
+    need("mkfs.ext4", "truncate", mounts=True)
+    if not Path("/dev/loop-control").exists():
+        raise Impossible("no loop devices")
     rng = run.rng
     for number in range(run.of(120, 3)):
         kept, seen = cut(run.place / f"disk-{number}", rng, sync=True)
@@ -41,15 +42,26 @@ def real_power_cuts(run: Run) -> None:
     run.count("cuts without syncs that lost something, as they must", lost)
 
 
-def cut(place: Path, rng: random.Random, *, sync: bool) -> tuple[int, int]:
-    """Return how many steps had come back when the power was cut, and how many are on the disk."""
+def cut(
+    place: Path,
+    rng: random.Random,
+    *,
+    sync: bool,
+    doing: Callable[[Path, int, bool], None] | None = None,
+    seeing: Callable[[Path], int] | None = None,
+) -> tuple[int, int]:
+    """Return how many steps had come back when the power was cut, and how many are on the disk.
+
+    `doing` works in a directory and writes a byte for each step that came back; `seeing` counts what is there.
+    """
+    doing, seeing = doing or work, seeing or steps
     place.mkdir()
     image, after = place / "image", place / "after"
     _run("truncate", "-s", SIZE, str(image))
     _run("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0", str(image))
     with _mounted(image, place / "disk") as disk:
         reading, writing = os.pipe()
-        child = fork(lambda: work(disk / "margod", writing, sync=sync))
+        child = fork(lambda: doing(disk / "margod", writing, sync))
         os.close(writing)
         try:
             kept = _until(reading, rng.randrange(1, 25))
@@ -63,12 +75,12 @@ def cut(place: Path, rng: random.Random, *, sync: bool) -> tuple[int, int]:
             os.waitpid(child, 0)
             os.close(reading)
     with _mounted(after, place / "replayed") as disk:
-        seen = steps(disk / "margod")
+        seen = seeing(disk / "margod")
     shutil.rmtree(place)
     return kept, seen
 
 
-def work(directory: Path, pipe: int, *, sync: bool) -> None:
+def work(directory: Path, pipe: int, sync: bool) -> None:
     """Mint, then append and commit for ever; one byte for each step that came back."""
     if not sync:
         setattr(os, "fsync", lambda _fd: None)  # noqa: B010 - this process ends here: the change is the fork's alone

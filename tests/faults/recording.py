@@ -254,6 +254,10 @@ def _replay(operations: list[Operation]) -> TREE:
 
 
 def _site() -> str:
-    """Return which of margod's functions led here, innermost last: the place of this call in the code."""
-    frames = traceback.extract_stack()
-    return ">".join(f.name for f in frames if f.filename.startswith(_MARGOD)) or "test"
+    """Return which of margod's functions led here, innermost last: the place of this call in the code.
+
+    Within the vault from there: who called it does not make another place of it.
+    """
+    frames = [f for f in traceback.extract_stack() if f.filename.startswith(_MARGOD)]
+    vault = next((n for n, f in enumerate(frames) if f.filename.startswith(_MARGOD + "vault")), 0)
+    return ">".join(f.name for f in frames[vault:]) or "test"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from typing import Any
 
 import pytest
 
 from margod import daemon
+from margod.discovery import links
 from margod.shell.ground import Ground
-from tests.faults import endurance
+from tests.faults import around, endurance
 from tests.faults.campaign import Broken, carry_out
 
 
@@ -18,6 +21,8 @@ def test_a_week() -> None:
     run = carry_out(endurance.endurance, seed=4, scale=0.02)
     assert run.figures["days"] == 7
     assert run.figures["requests"] > 10
+    assert run.figures["WFMs found by mDNS"] == 4
+    assert run.figures["link changes heard"] >= 4
 
 
 def test_flash() -> None:
@@ -65,3 +70,35 @@ def test_a_busy_flash_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endurance, "MONTHS", {waiting: endurance.MONTHS[waiting]})
     with pytest.raises(Broken, match="commits in one day"):
         carry_out(endurance.flash, seed=4, scale=0.05)
+
+
+def test_a_link_that_stays_open_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A netlink socket that is not closed once the WFM was found breaks the promise."""
+    left: list[socket.socket] = []
+
+    async def leave(self: links.Links, *_error: object) -> None:
+        assert self._socket is not None
+        asyncio.get_running_loop().remove_reader(self._socket)
+        left.append(self._socket)
+
+    monkeypatch.setattr(links.Links, "__aexit__", leave)
+    monkeypatch.setattr(around.Kernel, "tell", lambda *_: 1)
+    try:
+        with pytest.raises(Broken, match="descriptors more"):
+            carry_out(endurance.endurance, seed=4, scale=0.02)
+    finally:
+        for each in left:
+            each.close()
+
+
+def test_a_deaf_device_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device that does not listen to the kernel while it browses breaks the promise."""
+    monkeypatch.setattr(around.Kernel, "socket", lambda *_: (_ for _ in ()).throw(OSError("no netlink")))
+    with pytest.raises(Broken, match="0 listen to the kernel"):
+        carry_out(endurance.endurance, seed=4, scale=0.02)
+
+
+def test_recorded() -> None:
+    """What is fed to the device are whole rtnetlink messages: links and addresses that are new and that are gone."""
+    kinds = {struct.unpack_from("=IHH", message)[1] for message in around.recorded()}
+    assert kinds == {16, 17, 20, 21}, "RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
 from tests.faults.campaign import carry_out
 from tests.faults.errors import errors, small_disks
+from tests.faults.quotas import quotas
 
 pytestmark = pytest.mark.e2e
 
@@ -33,3 +35,14 @@ def test_small_disks() -> None:
     run = carry_out(small_disks, seed=4, scale=0.1)
     assert run.figures["sizes of disk"] == 3
     assert run.figures["too small, and said so"] >= 1
+
+
+@pytest.mark.system
+@as_root
+@pytest.mark.skipif(shutil.which("mkfs.btrfs") is None, reason="needs btrfs-progs for a disk with quotas")
+@pytest.mark.skipif("btrfs" not in Path("/proc/filesystems").read_text(), reason="this kernel has no btrfs")
+def test_quotas() -> None:
+    """A real quota, over it at the first start and once enrolled: EDQUOT is told, nothing is lost, room heals."""
+    run = carry_out(quotas, seed=4, scale=0.1)
+    assert run.figures["sizes of quota"] == run.figures["over it once enrolled, told and healed"] == 3
+    assert run.figures["over it, and said so"] >= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from random import Random
 
@@ -9,7 +10,7 @@ import pytest
 
 from margod.engine import policy, upkeep
 from tests.faults.campaign import carry_out
-from tests.faults.storm import LONG, STORIES, allowed, busiest, storm, weather
+from tests.faults.storm import LONG, STORIES, Fleet, Part, Wfm, allowed, busiest, part, storm, together, weather
 
 
 def test_no_second_sees_more_than_two_percent() -> None:
@@ -22,6 +23,37 @@ def test_the_busiest_second_is_found() -> None:
     """Any second counts, not only whole ones, and a device counts once."""
     assert busiest([]) == 0
     assert busiest([(0.6, 1), (0.9, 1), (1.2, 2), (1.5, 3), (1.95, 4), (5.0, 5)]) == 3
+
+
+def test_parts_are_counted_together() -> None:
+    """What is played in parts, a week's outage in the long campaign, is judged by what the WFM saw of all at once."""
+    one, other = (
+        Part([(at, first + 1), (at + 0.5, first + 2)], 7.0 + first, 20, 5.0) for at, first in ((9.0, 0), (9.4, 500))
+    )
+    whole = together("x", [one, other])
+    assert (whole.most, whole.took, whole.requests, whole.counts[0]) == (4, 507.0, 40, 4)
+    assert together("x", [one, Part([], None, 3, 5.0)]).took is None
+    name = "back after 2 min"
+    parts = [part(name, 100, 4, first) for first in (0, 100)]
+    assert {device for each in parts for _, device in each.seen} == set(range(200))
+    assert together(name, parts).took is not None
+
+
+def test_an_engine_makes_no_cycles() -> None:
+    """So that an outage of a week, played without the collector, keeps within its memory."""
+    part("back after 1 h", 10, 4)
+    gc.collect()
+    fleet = Fleet(50, 4, Wfm(alive=False))
+    fleet.start()
+    fleet.run(60.0)
+    gc.collect()
+    gc.disable()
+    try:
+        fleet.run(36_000.0)
+        assert fleet.attempts > 5_000
+        assert gc.collect() < 100
+    finally:
+        gc.enable()
 
 
 def _at_once(mono: float, last: float, floor: float, _rng: Random, *, told: bool) -> float:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import random
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +20,7 @@ from margod.model.outcome import Kind
 from margod.model.reasons import Reason
 from margod.shell.courier import Courier
 from margod.shell.mirroring import Found, Mirroring
+from margod.store import files
 from tests.devwfm.running import running
 from tests.support.shell import Shell
 
@@ -270,3 +274,36 @@ async def test_many_and_large(tmp_path: Path) -> None:
         assert (await device.taken()).changed
         assert device.asked() == ["deployments", "bundle"]
         assert len(await device.texts()) == 100
+
+
+async def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be written is said, the old one stays, and the next poll makes it good."""
+    async with enrolled(tmp_path) as device:
+        await device.taken()
+        device.wfm.desired.deploy("a", C)
+
+        def full(path: object, *_rest: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(files, "create", full)
+            why, detail = await device.refused()
+        assert (why, "No space left on device" in detail) == (reasons.STATE_NOT_WRITABLE, True)
+        assert await device.texts() == {"a": A, "b": B}
+        assert (await device.taken()).changed
+        assert await device.texts() == {"a": C, "b": B}
+
+
+async def test_a_slow_bundle_has_its_time(tmp_path: Path) -> None:
+    """Longer than wfm.timeout (a second here) in all, as long as something comes; one that hangs is given up."""
+    async with enrolled(tmp_path) as device:
+        device.wfm.desired.deploy("b", random.Random(1).randbytes(2_000))  # what does not shrink
+        device.wfm.faults.add(Fault("slow", route="bundle", when="after", seconds=0.0005))
+        began = time.monotonic()
+        assert (await device.taken()).changed
+        assert time.monotonic() - began > 1.0
+        assert device.asked() == ["deployments", "bundle"]
+        device.wfm.desired.deploy("c", C)
+        device.wfm.faults.add(Fault("hang", route="bundle"))
+        assert (await device.taken()).changed
+        assert device.asked() == ["deployments", "bundle", "deployment"]

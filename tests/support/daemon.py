@@ -151,6 +151,10 @@ class Daemon:
         body = document if isinstance(document, bytes) else json.dumps(document).encode()
         return await self._call("PUT", f"/v1/deployments/{deployment_id}/status", "agent/agent.sock", body)
 
+    async def outbox(self) -> list[dict[str, Any]]:
+        """Return the reports that the WFM has not taken."""
+        return list((await self._call("GET", "/v1/outbox", "agent/agent.sock"))["reports"])
+
     async def post(self, path: str) -> dict[str, Any]:
         """Ask the admin socket for something."""
         return await self._call("POST", path, "admin/admin.sock")
@@ -173,9 +177,11 @@ class Daemon:
         length = f"Content-Length: {len(body)}\r\n" if method != "GET" else ""
         head = f"{method} {path} HTTP/1.1\r\nHost: margod\r\nConnection: close\r\n{length}\r\n"
         writer.write(head.encode() + body)
-        async with asyncio.timeout(TIMEOUT):
-            answer = await reader.read()
-        writer.close()
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                answer = await reader.read()
+        finally:
+            writer.close()
         document = json.loads(answer.split(b"\r\n\r\n", 1)[1])
         assert isinstance(document, dict)
         return document

@@ -76,6 +76,7 @@ STATUS: dict[str, object] = {
         ],
         "offered": [],
         "staged": [],
+        "retired": [],
         "presented": None,
     },
     "clock": {

@@ -101,6 +101,17 @@ class InlineDisk:
 
 
 @contextmanager
+def put(place: object, name: str, value: object) -> Iterator[Any]:
+    """Put something in the place of an attribute until the block is left; give what was there."""
+    before = getattr(place, name)
+    setattr(place, name, value)
+    try:
+        yield before
+    finally:
+        setattr(place, name, before)
+
+
+@contextmanager
 def virtual_time(wall: float) -> Iterator[Clock]:
     """Put a clock that begins at `wall` in the place of the machine's."""
     clock = Clock(wall)

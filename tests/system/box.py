@@ -76,7 +76,7 @@ class Box:
         self.run("install", "-D", "-m", f"{mode:o}", "/dev/stdin", path, text=text)
 
     def close(self) -> None:
-        """Power the container off, soon by force, and remove its folders."""
+        """End the container as a power cut does, and remove its folders."""
         process = getattr(self, "_process", None)
         if process is not None:
             self._power_off(process)
@@ -124,13 +124,10 @@ class Box:
     def _power_off(self, process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(ProcessLookupError):
             if self._leader:
-                os.kill(self._leader, signal.SIGRTMIN + 4)  # systemd(1): power off
+                os.kill(self._leader, signal.SIGKILL)  # nothing in it is kept, so no service has to be stopped in order
         try:
-            process.wait(2 if self._leader else 0.1)  # nothing in it is kept
+            process.wait(10 if self._leader else 0.1)
         except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                if self._leader:
-                    os.kill(self._leader, signal.SIGKILL)
             process.kill()
             process.wait(10)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 from collections.abc import Callable
 from typing import Any, Final
 
+from tests.support.local_api import get, head_and_json
 from tests.system.box import Box, Result, await_true
 
 UNIT: Final = "margod.service"
@@ -65,9 +68,18 @@ class Service:
         self._await(lambda: self.show(key, unit=unit) == value, lambda: f"{unit}: {key}={self.show(key, unit=unit)}")
 
     def status(self) -> dict[str, Any]:
-        """Return the status document."""
-        done = self.box.run(self.margod, "status", "--json", check=False)
-        document: dict[str, Any] = json.loads(done.stdout or "{}")
+        """Return the status document, or {} while nobody gives it.
+
+        Over the socket, as `margod status` does, which would start an interpreter each of the many times.
+        """
+        answer = b""
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as asking:
+            asking.settimeout(10)
+            asking.connect(str(self.box.root / "run/margod/status.sock"))
+            asking.sendall(get("/v1/status"))
+            while received := asking.recv(65_536):
+                answer += received
+        document: dict[str, Any] = head_and_json(answer)[2] if answer else {}
         return document
 
     def await_status(self, wanted: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
@@ -145,6 +157,11 @@ class Service:
             lambda: "the watcher saw nothing",
         )
 
+    def await_netlink(self, pid: str) -> None:
+        """Wait until the process listens to what the kernel says of links."""
+        listening = "awk '$2 == 0 {print $3}' /proc/net/netlink"
+        self._await(lambda: pid in self.box.shell(listening).stdout.split(), lambda: f"{pid} has no netlink socket")
+
     def await_connection(self, port: int) -> None:
         """Wait until somebody is connected to `port` on the box's loopback."""
         remote = f"0100007F:{port:04X} 01"
@@ -178,7 +195,11 @@ class Service:
 
     def approve(self) -> None:
         """Approve the only device that waits at the development WFM."""
-        self.box.run(self.margod, "devwfm", "approve", "--directory", _WFM, "1")
+        self.decide("approve")
+
+    def decide(self, what: str) -> None:
+        """Have the development WFM approve, reject or forget the only device that it knows."""
+        self.box.run(self.margod, "devwfm", what, "--directory", _WFM, "1")
 
     def _await(self, what: Callable[[], object], message: Callable[[], str]) -> None:
         await_true(what, _WAIT, lambda: f"{message()}\n{self.journal()}")

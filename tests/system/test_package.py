@@ -15,6 +15,8 @@ from tests.system.service import Service
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 MARGOD = "/usr/bin/margod"
+_DPKG = ("--no-triggers", "--force-unsafe-io")
+"""Debian's index of all manual pages is not made anew each time; the box has no disk to wait for."""
 
 
 class Device:
@@ -28,13 +30,13 @@ class Device:
     def install(self, *packages: Path) -> Result:
         """Install or upgrade; a changed configuration stays."""
         files = [f"/mnt/packages/{package.name}" for package in packages]
-        return self.box.run("dpkg", "--force-confold", "--install", *files, timeout=120)
+        return self.box.run("dpkg", *_DPKG, "--force-confold", "--install", *files, timeout=120)
 
     def clear(self) -> None:
         """Remove the packages and everything that a device knows."""
         self.box.shell(
             "systemctl stop devwfm.service 2>/dev/null || true\n"
-            "dpkg --purge margod-devwfm margod >/dev/null 2>&1\n"
+            f"dpkg {' '.join(_DPKG)} --purge margod-devwfm margod >/dev/null 2>&1\n"
             "rm -rf /var/lib/margod /etc/margod /srv/devwfm /tmp/evil; systemctl reset-failed",
             timeout=60,
         )
@@ -142,7 +144,7 @@ def test_an_installation_makes_no_key_and_starts_nothing(device: Device, package
     assert device.service.rights("/etc/margod/margod.yaml") == "640 root:margod regular file"
     assert box.run(MARGOD, "config", "check").returncode == 0
     device.service.start()
-    assert device.service.status()["state"] == "discovering"
+    device.service.await_status(lambda status: status["state"] == "discovering")
     assert device.service.rights("/var/lib/margod") == "700 margod:margod directory"
     assert box.run("dpkg", "--verify", "margod").stdout == ""
     # What would take the interpreter away has to take margod away first.

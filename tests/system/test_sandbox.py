@@ -152,7 +152,7 @@ def test_discovery_and_netlink_work_inside(service: Service) -> None:
     service.start()
     service.await_status(lambda status: status["state"] == "discovering")
     pid = service.show("MainPID")
-    assert pid in service.box.shell("awk '$2 == 0 {print $3}' /proc/net/netlink").stdout.split()
+    service.await_netlink(pid)
     service.box.run("ip", "link", "set", "plant0", "up")
     status = service.await_status(lambda status: status["state"] == "enrolled")
     assert status["discovery"]["instance"] == "Plant WFM"

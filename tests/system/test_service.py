@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -30,9 +31,9 @@ def test_it_starts_and_says_so_in_words(service: Service) -> None:
     service.start()
     assert service.show("ActiveState") == "active"
     assert service.show("SubState") == "running"
-    status = service.status()
-    assert status["state"] == "discovering"
-    assert status["state"] in service.show("StatusText")
+    service.await_status(lambda status: status["state"] == "discovering")
+    assert "discovering" in service.show("StatusText")
+    assert json.loads(service.box.run(MARGOD, "status", "--json", check=False).stdout)["state"] == "discovering"
     assert service.show("NRestarts") == "0"
 
 
@@ -98,7 +99,7 @@ def test_a_bad_configuration_at_boot_keeps_the_last_good_one(service: Service) -
     service.stop()
     service.configure("wfm: [\n")
     service.start()
-    status = service.status()
+    status = service.await_status(lambda status: status["wfm"]["url"])
     assert status["wfm"]["url"] == "https://127.0.0.1:9"
     assert status["warnings"]
 
@@ -135,6 +136,17 @@ def test_it_stops_within_two_seconds(service: Service, state: str) -> None:
     assert service.box.run("test", "-e", "/run/margod/status.sock", check=False).returncode == 1
 
 
+def test_the_agents_directory_stays_the_same(service: Service) -> None:
+    """A container that was given /run/margod/agent finds the new socket in it after a stop and a start."""
+    service.start()
+    seen = [service.box.run("stat", "-c", "%i", "/run/margod/agent").stdout]
+    service.stop()
+    service.start()
+    seen.append(service.box.run("stat", "-c", "%i", "/run/margod/agent").stdout)
+    assert seen[0] == seen[1] != ""
+    assert service.rights("/run/margod/agent/agent.sock") == "660 margod:margod-agent socket"
+
+
 def test_a_killed_daemon_comes_back(service: Service) -> None:
     """SIGKILL leaves stale sockets and a lock behind: the next process serves status all the same."""
     service.drop_in("RestartSec=100ms")
@@ -144,7 +156,7 @@ def test_a_killed_daemon_comes_back(service: Service) -> None:
     service.await_show("NRestarts", "1")
     service.await_show("ActiveState", "active")
     assert service.show("MainPID") != before
-    assert service.status()["state"] == "discovering"
+    service.await_status(lambda status: status["state"] == "discovering")
 
 
 def test_a_frozen_daemon_is_restarted_by_the_watchdog(service: Service) -> None:
@@ -169,7 +181,7 @@ def test_a_second_daemon_ends_with_75(service: Service) -> None:
     assert second.returncode == 75
     assert "Traceback" not in second.stderr
     assert "/var/lib/margod" in second.stderr
-    assert service.status()["state"] == "discovering"
+    service.await_status(lambda status: status["state"] == "discovering")
 
 
 def test_systemctl_says_the_state(service: Service) -> None:
@@ -199,6 +211,40 @@ def test_systemctl_says_the_state(service: Service) -> None:
     service.point_at(wfm, trusted=True)
     reload()
     seen("enrolled")
+
+
+def test_systemctl_says_what_the_wfm_refuses(service: Service) -> None:
+    """STATUS of a device that a WFM turns away, lets in, and turns out again."""
+
+    def reached(state: str) -> dict[str, Any]:
+        service.box.run("systemctl", "restart", "margod.service")  # a person's word counts once a minute otherwise
+        service.await_status(lambda status: status["state"] != "starting")
+        service.box.run(MARGOD, "retry")
+        return service.await_status(lambda status: status["state"] == state)
+
+    def says(state: str, code: str) -> None:
+        said, status = service.show("StatusText"), service.status()
+        assert said.startswith(f"{state} ({code}): {status['message']}"), said
+        assert f" Next attempt at {status['next_attempt_at'][:10]}T" in said
+
+    wfm = service.start_wfm("manual")
+    service.configure(
+        f"wfm: {{url: 'https://{wfm}'}}\ntrust: {{ca_file: /etc/margod/ca.pem}}\n"
+        "onboarding: {confirm: 1s, forgotten_after: 1s}\n"
+    )
+    service.start()
+    service.await_status(lambda status: status["state"] == "pending-approval")
+    service.decide("reject")
+    assert reached("rejected")["reason"] == "rejected"
+    says("rejected", "rejected")
+    service.decide("approve")
+    client_id = reached("enrolled")["client_id"]
+    service.decide("forget")
+    service.await_status(lambda status: status["last_error"] is not None)
+    time.sleep(1.1)  # what is waited for is time itself: onboarding.forgotten_after
+    status = reached("refused")
+    assert (status["reason"], status["client_id"]) == ("forgotten", client_id)
+    says("refused", "forgotten")
 
 
 def test_a_request_under_way_does_not_outlive_a_stop(service: Service) -> None:
@@ -259,8 +305,7 @@ def test_the_target_is_reached_by_enrolment_and_not_before(service: Service) -> 
     service.approve()
     service.box.run("/opt/margod/bin/margod", "retry")
     service.await_show("ActiveState", "active", unit="margod-enrolled.target")
-    status = service.status()
-    assert status["state"] == "enrolled"
+    status = service.await_status(lambda status: status["state"] == "enrolled")
     assert "enrolled" in service.show("StatusText")
     # It stays reached, and a restart finds the enrolment: nothing is asked of the WFM a second time.
     service.box.run("systemctl", "stop", "devwfm.service")
