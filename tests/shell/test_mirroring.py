@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from margod.devwfm.server import DevServer
 from margod.model import reasons
 from margod.model.outcome import Kind
 from margod.model.reasons import Reason
+from margod.model.wire import Answer, Request, TransportFailure
 from margod.shell.courier import Courier
 from margod.shell.mirroring import Found, Mirroring
 from margod.store import files
@@ -230,7 +232,8 @@ async def test_what_the_wfm_says_of_the_device(tmp_path: Path) -> None:
         device.wfm.faults.add(Fault("cut", route="deployments"))
         assert (await device.poll()).outcome.kind is Kind.UNREACHABLE
         device.wfm.faults.add(Fault("answer", route="deployments", status=200, body="<html>login</html>"))
-        assert await device.refused() == (reasons.MANIFEST_INVALID, "the manifest is not JSON")
+        found = await device.poll()
+        assert (found.outcome.reason, found.said) == (reasons.MANIFEST_INVALID, None), "who says that is no WFM"
         assert await device.texts() == {"a": A, "b": B}
 
 
@@ -307,3 +310,34 @@ async def test_a_slow_bundle_has_its_time(tmp_path: Path) -> None:
         device.wfm.faults.add(Fault("hang", route="bundle"))
         assert (await device.taken()).changed
         assert device.asked() == ["deployments", "bundle", "deployment"]
+
+
+@pytest.mark.parametrize("files", [True, False])
+async def test_an_enrolment_that_changes_in_the_midst(files: bool, tmp_path: Path) -> None:
+    """What was asked for in one enrolment's name never gets into the mirror of the next one, nor is more asked for."""
+    async with enrolled(tmp_path) as device:
+        await device.taken()
+        if files:
+            device.wfm.desired.deploy("c", C)
+        else:
+            device.wfm.desired.remove("a")
+        ground = device.shell.actions.ground
+        call = device.courier.call
+
+        async def meanwhile(request: Request, **rest: Any) -> Answer | TransportFailure:
+            answer = await call(request, **rest)
+            if not others:
+                others.append(device.courier.binding)
+                await device.shell.disk.run(lambda: ground.reset(new_identity=True))
+                await device.shell.look()
+                assert device.courier.binding not in {"", others[0]}, "enrolled anew, as another client"
+            return answer
+
+        others: list[str] = []
+        device.courier.call = meanwhile  # type: ignore[method-assign]  # between two requests, the WFM cannot do that
+        device.asked()
+        found = await device.poll()
+        assert found.outcome.kind is not Kind.ACCEPTED
+        assert device.asked() == ["deployments"]
+        await device.mirroring.open()
+        assert device.mirroring.held is None
