@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+FILE: Final = "outbox.db"
+"""The outbox's name in the state directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +37,8 @@ class Tally:
     waiting: int = 0
     parked: int = 0
     oldest: float | None = None
+
+
+def is_there(directory: Path) -> bool:
+    """Return whether there is an outbox in the state directory `directory`, or one that is about to be."""
+    return any((directory / name).exists() for name in (FILE, f"{FILE}.new"))

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from margod.deployments.items import Item
+from margod.deployments.items import FILE, Item
 from margod.deployments.outbox import COLUMNS, LIMIT, VERSION, Outbox, read_item
 from margod.model import reasons
 from margod.model.errors import OutboxDamaged, OutboxUnusable, StateNotWritable
@@ -23,18 +23,12 @@ from margod.protocols.signed.deployment_status import read_status
 from margod.protocols.signed.manifest import Unacceptable
 from margod.store import move, remove_tree, sync_directory
 
-FILE: Final = "outbox.db"
 QUARANTINE: Final = "quarantine"
 _LOGS: Final = ("-wal", "-shm")
 _COPIES: Final = 32
 """Damaged outboxes that the quarantine takes; a disk that fails daily must not be filled by us too."""
 _VERSION_AT: Final = 60
 """Where `user_version` stands in an SQLite file, four bytes, the highest first (SQLite file format, 1.3)."""
-
-
-def is_there(directory: Path) -> bool:
-    """Return whether there is an outbox in the state directory `directory`, or one that is about to be."""
-    return any((directory / name).exists() for name in (FILE, f"{FILE}.new"))
 
 
 def open_outbox(directory: Path) -> tuple[Outbox, int | None]:

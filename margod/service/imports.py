@@ -33,8 +33,22 @@ _STAND_INS: Final = (
     "email.policy",
     # OpenSSH's forms of keys and certificates, which cryptography lists among its own.
     "cryptography.hazmat.primitives.serialization.ssh",
+    # Names in other alphabets: yarl asks it for hosts that are not ASCII, which is where it is loaded.
+    "idna",
+    # aiohttp's cookies from a file, structlog's loggers in one: there are no such files.
+    "pickle",
+    # A random name for the parts of a form, and for a class of structlog's that nobody makes.
+    "uuid",
+    # structlog's own renderer for terminals, which it makes at once; the journal is written by service/journal.py.
+    "structlog.dev",
 )
-"""From these, libraries take a function or an object that margod never has them use: a third to half a MiB each."""
+"""From these, libraries take a function or an object that margod never has them use: a quarter to half a MiB each."""
+_LASTING: Final = (
+    # What cryptography can say of its own OpenSSL: each signature takes it, and asks it only where it is to be the same
+    # every time (RFC 6979). It brings all ciphers along: one MiB.
+    "cryptography.hazmat.backends.openssl.backend",
+)
+"""The same, for what is taken when something is done: these stand until something is wanted of them."""
 
 
 class _Later:
@@ -44,10 +58,30 @@ class _Later:
         self._module, self._name = module, name
 
     def __call__(self, *given: Any, **named: Any) -> Any:
-        return getattr(import_module(self._module), self._name)(*given, **named)
+        if self._module not in _LASTING and isinstance(sys.modules.get(self._module), _StandIn):  # a library calls it while it is loaded itself
+            return _Made(self, given, named)
+        return self._real()(*given, **named)
 
     def __getattr__(self, attribute: str) -> Any:
-        return getattr(getattr(import_module(self._module), self._name), attribute)
+        return getattr(self._real(), attribute)
+
+    def __mro_entries__(self, bases: tuple[object, ...]) -> tuple[type, ...]:
+        return ()  # a class made of it is there, without what it would inherit
+
+    def _real(self) -> Any:
+        if self._module in _LASTING and isinstance(sys.modules.get(self._module), _StandIn):
+            sys.modules.pop(self._module, None)
+        return getattr(import_module(self._module), self._name)
+
+
+class _Made:
+    """Stands for what such a function returns; it is called when something calls the result."""
+
+    def __init__(self, maker: _Later, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        self._maker, self._given, self._named = maker, given, named
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        return self._maker(*self._given, **self._named)(*given, **named)
 
 
 class _StandIn(ModuleType):
@@ -65,9 +99,10 @@ def lean() -> Iterator[None]:
     before = {name: os.environ.get(name) for name in _WITHOUT}
     absent = [name for name in _NOT_WANTED if name not in sys.modules]
     stand_ins = [name for name in _STAND_INS if name not in sys.modules]
+    lasting = [name for name in _LASTING if name not in sys.modules]
     os.environ.update(_WITHOUT)
     sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None stands for "cannot be imported"
-    for name in stand_ins:
+    for name in (*stand_ins, *lasting):
         sys.modules[name] = _StandIn(name)
     try:
         yield

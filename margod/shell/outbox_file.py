@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
-from margod.deployments.items import Tally
+from margod.deployments.items import Tally, is_there
 from margod.model import reasons
 from margod.model.errors import MargodError, OutboxDamaged, OutboxUnusable
 from margod.shell.disk import Disk
@@ -43,8 +43,6 @@ class OutboxFile:
 
     def is_there(self) -> bool:
         """Return whether there is one from earlier. May wait for the disk."""
-        from margod.deployments.salvage import is_there  # only now: it loads SQLite
-
         return is_there(self._ground.directory)
 
     async def run(self, call: Callable[[Outbox], T]) -> T:
@@ -95,7 +93,7 @@ class OutboxFile:
             self._close()
             raise OutboxUnusable(reasons.OUTBOX_UNUSABLE, "The state directory cannot be used now.")
         if self._outbox is None:
-            from margod.deployments.salvage import open_outbox
+            from margod.deployments.salvage import open_outbox  # only now: it loads SQLite
 
             self._outbox, saved = open_outbox(self._ground.directory)
             if saved is not None:

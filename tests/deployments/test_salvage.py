@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from margod.deployments import salvage
+from margod.deployments.items import is_there
 from margod.deployments.outbox import Outbox
-from margod.deployments.salvage import is_there, open_outbox
+from margod.deployments.salvage import open_outbox
 from margod.model import reasons
 from margod.model.errors import OutboxUnusable
 from margod.protocols.signed.deployment_status import read_status, write_status
