@@ -22,13 +22,14 @@ import tempfile
 import time
 import venv
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import path_lines
 
+from margod.client import Client, admin_socket, agent_socket
 from margod.devwfm.control import call
 
 PROJECT: Final = Path(__file__).resolve().parent.parent
@@ -37,6 +38,7 @@ TIMEOUT: Final = 30.0
 SETTLED: Final = 18.0
 """Seconds after which an enrolled daemon is idle: the kept-alive connection to the WFM has ended (after 15)."""
 LIBRARIES: Final = "import aiohttp, cryptography.x509, yaml, structlog"
+REPORTS: Final = 1_000
 CLI: Final = "import argparse, json, socket"
 
 
@@ -109,7 +111,7 @@ class Installation:
 class Device:
     """One margod with its configuration, state and sockets in `directory`."""
 
-    def __init__(self, installation: Installation, directory: Path, url: str, ca_file: Path) -> None:
+    def __init__(self, installation: Installation, directory: Path, url: str, ca_file: Path, rate: str = "off") -> None:
         """Write the configuration; `run` starts it."""
         directory.mkdir()
         self._installation = installation
@@ -117,9 +119,13 @@ class Device:
         self.state = directory / "state"
         self.runtime = directory / "run"
         self._config = directory / "m.yaml"
-        self._config.write_text(f'wfm: {{url: "{url}"}}\ntrust: {{ca_file: {ca_file}}}\nlog: {{level: warning}}\n')
+        self._config.write_text(
+            f'wfm: {{url: "{url}"}}\ntrust: {{ca_file: {ca_file}}}\nlog: {{level: warning}}\n'
+            f"schedule: {{polling: {{rate: {rate}}}}}\n"
+        )
         self._address = directory / "notify"
         self._said: list[str] = []
+        self._manager: socket.socket | None = None
         self.pid = 0
 
     @contextmanager
@@ -129,6 +135,7 @@ class Device:
             self._address.unlink(missing_ok=True)
             manager.bind(str(self._address))
             manager.settimeout(TIMEOUT)
+            self._manager = manager
             began = time.perf_counter()
             process = subprocess.Popen(
                 [
@@ -166,6 +173,20 @@ class Device:
         """Return the context switches of all its threads so far, voluntary or not: each is a wakeup."""
         tasks = [task.read_text() for task in Path(f"/proc/{self.pid}/task").glob("*/status")]
         return sum(int(n) for n in re.findall(r"ctxt_switches:\s+(\d+)", "".join(tasks)))
+
+    def let_run(self, seconds: float) -> None:
+        """Let it run for so long, as a service manager does that takes what it is told."""
+        end = time.monotonic() + seconds
+        assert self._manager is not None
+        with suppress(TimeoutError):
+            while (left := end - time.monotonic()) > 0:
+                self._manager.settimeout(left)
+                self._manager.recv(4096)
+
+    def processor(self) -> float:
+        """Return how long all its threads have run so far, in milliseconds."""
+        tasks = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
+        return sum(int(task.read_text().split()[0]) for task in tasks) / 1e6
 
     def memory(self) -> dict[str, float]:
         """Return Rss and Pss with their parts, in MiB."""
@@ -242,6 +263,10 @@ def measure(*, quick: bool, say: Callable[[str], None]) -> list[Row]:
                     samples.yardstick.append(installation.timed_whole(str(installation.python), "-c", CLI))
                     where = ("--runtime-dir", str(idle.runtime))
                     samples.status.append(installation.timed_whole(str(installation.margod), "status", *where))
+            say("mirroring a hundred deployments")
+            mirroring = mirror_rows(installation, wfm, place / "mirror", window)
+            say("draining a thousand reports")
+            draining = [drained_row(installation, wfm, place / f"reports-{number}", number) for number in (1, 50)]
             say("following an onboarding")
             lines = lines_row(ready["url"], Path(ready["ca_file"]))
     return [
@@ -251,8 +276,70 @@ def measure(*, quick: bool, say: Callable[[str], None]) -> list[Row]:
         wakeup_row(wakeups, watched),
         ratio_row("`margod status`", samples.status, "argparse, json, socket", samples.yardstick, 2.5),
         vault_row(samples),
+        *mirroring,
+        *draining,
         lines,
     ]
+
+
+def mirror_rows(installation: Installation, wfm: Path, directory: Path, window: float) -> list[Row]:
+    """Have a device mirror a hundred deployments, ask each second, and return what that costs."""
+    ready = json.loads((wfm / "ready.json").read_bytes())
+    for number in range(100):
+        text = f"kind: ApplicationDeployment\nmetadata: {{name: n{number}}}\n" + "parameter: value\n" * 1_200
+        call(wfm, "PUT", f"/v1/deployments/n{number}", text.encode())
+    device = Device(installation, directory, ready["url"], Path(ready["ca_file"]), rate="1s")
+    with device.run() as until:
+        until("STATUS=enrolled, online")
+        deadline = time.monotonic() + TIMEOUT
+        while len([*(device.state / "mirror").glob("d-*")]) < 100:
+            if time.monotonic() > deadline:
+                raise TimeoutError("the deployments were not mirrored")
+            time.sleep(0.2)
+        device.let_run(5.0)
+        call(wfm, "POST", "/v1/stats/reset")
+        before = device.processor()
+        device.let_run(window)
+        used, stats = device.processor() - before, call(wfm, "GET", "/v1/stats")
+        rss = device.memory()["VmRSS"]
+    for number in range(100):
+        call(wfm, "DELETE", f"/v1/deployments/n{number}")
+    polls, per_poll = stats["requests"].get("deployments", 0), used / max(1, stats["requests_total"])
+    fits = per_poll <= 5.0 and 0 < polls == stats["requests_total"] and stats["connections"] == 0
+    said = f"{per_poll:.1f} ms, {polls} polls, {stats['connections']} new connections"
+    return [
+        Row("a poll that brings nothing new", "<= 5 ms of CPU, kept connection", said, _verdict(fits)),
+        Row("memory with 100 deployments (RSS)", "<= 52 MiB", f"{rss:.1f} MiB", _verdict(rss <= 52)),
+    ]
+
+
+def drained_row(installation: Installation, wfm: Path, directory: Path, deployments: int) -> Row:
+    """Queue a thousand reports of so many deployments while the WFM takes none, then measure how fast they leave."""
+    ready = json.loads((wfm / "ready.json").read_bytes())
+    device = Device(installation, directory, ready["url"], Path(ready["ca_file"]))
+    call(wfm, "POST", "/v1/faults", {"action": "answer", "route": "status", "times": 0})
+    known = len(call(wfm, "GET", "/v1/statuses")["statuses"])
+    with device.run() as until:
+        until("STATUS=enrolled, online")
+        agent, admin = Client(agent_socket(str(device.runtime))), Client(admin_socket(str(device.runtime)))
+        for number in range(REPORTS):
+            component = {"name": "all", "state": "failed", "error": {"message": str(number)}}
+            agent.report(f"d{number % deployments}", json.dumps({"components": [component]}).encode())
+        call(wfm, "DELETE", "/v1/faults")
+        before = device.processor()
+        admin.retry()
+        deadline = time.monotonic() + 4 * TIMEOUT
+        while agent.status()["outbox"]["waiting"] and time.monotonic() < deadline:
+            time.sleep(0.5)
+        used, rss = (device.processor() - before) / REPORTS, device.memory()["VmRSS"]
+    statuses = call(wfm, "GET", "/v1/statuses")["statuses"][known:]
+    numbers = [int(status["manifest"]["components"][0]["error"]["message"]) for status in statuses]
+    rate = (len(statuses) - 1) / max(0.001, statuses[-1]["at"] - statuses[0]["at"]) if statuses else 0.0
+    fits = rate >= 200.0 and numbers == list(range(REPORTS))
+    order = "in order" if numbers == sorted(numbers) else "out of order"
+    said = f"{rate:.0f} a second, {len(numbers)} {order}"
+    detail = f"{used:.1f} ms of CPU each, {rss:.1f} MiB (RSS)"
+    return Row(f"{REPORTS} reports, queued offline, of {deployments}", ">= 200 a second", said, _verdict(fits), detail)
 
 
 def time_rows(samples: Samples) -> list[Row]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from margod.client import DowntimeDocument, StatusDocument, exit_code
-from margod.client.documents import DesiredStateDocument
+from margod.client.documents import DesiredStateDocument, ReportStateDocument
 from margod.model.text import duration
 
 WIDTH: Final = 80
@@ -62,6 +62,7 @@ def describe(status: StatusDocument, *, colour: bool, now: float | None = None) 
     rows.append(("Certificate", identity["fingerprint"] if identity else "none yet"))
     if identity:
         rows.append(("", f"{identity['subject']}, valid until {identity['not_after'][:10]}"))
+    rows += _reported(status)
     rows += _rotation(status, now)
     rows += _desired(status, now)
     rows += _outbox(status, now)
@@ -172,6 +173,23 @@ def _anchors(status: StatusDocument) -> list[tuple[str, str]]:
     return rows
 
 
+def _reported(status: StatusDocument) -> list[tuple[str, str]]:
+    """Return what the WFM has of the capabilities where that is not simply all of one device."""
+    found: ReportStateDocument | None = status.get("capabilities")  # an older daemon has none
+    if not found or not status["client_id"]:
+        return []
+    behind = {0: "", 1: "; one device is behind this one"}.get(
+        found["children"], f"; {found['children']} devices are behind this one"
+    )
+    if found["settling"]:
+        words = "a change is to hold before it is reported (margod capabilities --diff)"
+    elif found["accepted"]:
+        words = "as the WFM has them" if behind else ""
+    else:
+        words = "not all are accepted yet (margod capabilities --diff)"
+    return [("Reported", words + behind)] if words else []
+
+
 def _rotation(status: StatusDocument, now: float | None) -> list[tuple[str, str]]:
     rotation = status.get("rotation")
     if not rotation:
@@ -213,7 +231,7 @@ def _desired(status: StatusDocument, now: float | None) -> list[tuple[str, str]]
 def _outbox(status: StatusDocument, now: float | None) -> list[tuple[str, str]]:
     """Return what waits for the WFM, if anything does; what is parked is a warning of its own."""
     outbox = status["outbox"]
-    count = outbox["waiting"]
+    count = outbox["waiting"] or 0
     if not count and not outbox["last_error"]:
         return []
     said = f"{count} report{'' if count == 1 else 's'} of deployments wait{'s' if count == 1 else ''}"

@@ -177,10 +177,10 @@ class DeploymentsDocument(TypedDict):
 
 
 class OutboxDocument(TypedDict):
-    """Reports of deployments that the WFM has not accepted."""
+    """Reports of deployments that the WFM has not accepted; None: the outbox was not read yet."""
 
-    waiting: int
-    parked: int
+    waiting: int | None
+    parked: int | None
     oldest: str | None
     next_attempt_at: str | None
     last_error: LastErrorDocument | None

@@ -88,6 +88,11 @@ class Polling:
         return self._due
 
     @property
+    def polling(self) -> bool:
+        """Whether a poll is under way."""
+        return self._polling
+
+    @property
     def failures(self) -> int:
         """How many polls in a row have failed."""
         return self._failures

@@ -1,12 +1,15 @@
-"""When a change of what the device is counts: once it has held for a while, and not more than a few times an hour."""
+"""When a change of what the device is counts: once it has held for a while, and not more than a few times a day."""
 
 from __future__ import annotations
 
 from typing import Final
 
 HOUR: Final = 3_600.0
-MOST: Final = 4
+DAY: Final = 24 * HOUR
+MOST: Final = 3
 """Reports in an hour that nobody has asked for: what flaps slowly is not reported each time."""
+MOST_A_DAY: Final = 8
+"""The same in a day: each is a commit of the vault, of few (design, Budgets)."""
 
 
 class Settling:
@@ -40,10 +43,11 @@ class Settling:
             return report
         if self._pending is None or self._pending[0] != report:
             self._pending = report, now
-        self._times = [at for at in self._times if now - at < HOUR]
+        self._times = self._times[-MOST_A_DAY:]
         ready = self._pending[1] + hold
-        if len(self._times) >= MOST:
-            ready = max(ready, self._times[-MOST] + HOUR)
+        for most, period in ((MOST, HOUR), (MOST_A_DAY, DAY)):
+            if len(self._times) >= most:
+                ready = max(ready, self._times[-most] + period)
         if now >= ready:
             self._times.append(now)
             self._pending, self._let = None, report

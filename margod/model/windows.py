@@ -19,7 +19,6 @@ EXAMPLES: Final = "Mon-Fri 22:00-06:00, Sat,Sun 00:00-24:00 Europe/Berlin, or 20
 LONGEST: Final = 14 * 86_400.0
 """Seconds after which a window that never ends is looked at again."""
 
-_DAY: Final = 86_400.0
 _DAY_NAMES: Final = "|".join(DAYS)
 _WEEKLY: Final = re.compile(
     rf"(?:(?P<days>(?:{_DAY_NAMES})(?:[-,](?:{_DAY_NAMES}))*)\s+)?"

@@ -37,10 +37,17 @@ _STAND_INS: Final = (
     "idna",
     # aiohttp's cookies from a file, structlog's loggers in one: there are no such files.
     "pickle",
+    # A file for what a server is sent in a form, and the kinds of files by their endings.
+    "tempfile",
+    "mimetypes",
     # A random name for the parts of a form, and for a class of structlog's that nobody makes.
     "uuid",
-    # structlog's own renderer for terminals, which it makes at once; the journal is written by service/journal.py.
+    # structlog's own renderers for terminals and of tracebacks, which it makes at once, and those for other people's
+    # loggers; the journal is written by service/journal.py.
     "structlog.dev",
+    "structlog.stdlib",
+    "structlog.tracebacks",
+    "structlog.twisted",
 )
 """From these, libraries take a function or an object that margod never has them use: a quarter to half a MiB each."""
 _LASTING: Final = (
@@ -91,6 +98,21 @@ class _StandIn(ModuleType):
         if name.startswith("__"):  # what the import system asks of every module
             raise AttributeError(name)
         return _Later(self.__name__, name)
+
+
+class _Late:
+    """Stands for a module of ours, which is imported when something is wanted of it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(import_module(self._name), attribute)
+
+
+def late(name: str) -> Any:
+    """Return what stands for the module of this name, and imports it at the first use."""
+    return _Late(name)
 
 
 @contextmanager

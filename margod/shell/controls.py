@@ -149,6 +149,8 @@ class Controls:
         at = None if condition.next_attempt_at is None else timestamp(condition.next_attempt_at)
         if condition.downtime is not None:
             message = self._keeper.downtime.says()
+        elif condition.next_attempt_at is None and (words := self._desired.words()):
+            message = words
         elif before is None:
             message = f"nothing waits: {condition.reason.says}"
         elif due is None:

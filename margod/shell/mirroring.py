@@ -6,7 +6,7 @@ is complete; what was fetched of one that was not is kept for the next poll.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
@@ -19,9 +19,9 @@ from margod.model import reasons
 from margod.model.errors import MargodError, StateUnusable
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.reasons import Reason
-from margod.model.wire import Answer, TransportFailure
+from margod.model.wire import Answer, Request, TransportFailure
 from margod.protocols import Context, Generation, classify
-from margod.protocols.answers import error_text
+from margod.protocols.answers import error_text, read_object
 from margod.protocols.signed.manifest import Deployment, Manifest, Unacceptable, read_manifest
 from margod.shell.courier import Courier
 from margod.shell.disk import Disk
@@ -34,7 +34,7 @@ T = TypeVar("T")
 DIRECTORY: Final = "mirror"
 BUNDLE_SECONDS: Final = 600.0
 FILE_SECONDS: Final = 120.0
-"""Seconds for a bundle and for one deployment: a slow link takes its time."""
+"""Seconds for a bundle and for one deployment, as long as something comes: a slow link takes its time."""
 SECURITY: Final = frozenset({reasons.MANIFEST_ROLLED_BACK, reasons.DEPLOYMENT_MISMATCH})
 """What an attack would look like too."""
 
@@ -56,6 +56,21 @@ class _Failed(Exception):
         self.outcome = outcome
 
 
+class _Pieces:
+    """Takes an answer as it comes: who asks so is given time as long as something comes (WfmClient.send)."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    async def begin(self, _status: int, _headers: Mapping[str, str]) -> None:
+        """A request that is made once more begins anew."""
+        self.data.clear()
+
+    async def write(self, piece: bytes) -> None:
+        """Keep it; the request's limit bounds the whole."""
+        self.data += piece
+
+
 class Mirroring:
     """The mirror of the present enrolment, opened when it is needed, and how it is brought up to date."""
 
@@ -65,6 +80,10 @@ class Mirroring:
         self._mirror: Mirror | None = None
         self._etag: tuple[int, str] = (0, "")
         """The ETag that came with the manifest of a version, where it is another one than that which is kept."""
+        self._for = ""
+        """The enrolment that the poll under way is made for."""
+        self._refused_bundle: tuple[int, str] = (0, "")
+        """The version and what was wrong with its bundle, as it was said."""
 
     @property
     def held(self) -> Held | None:
@@ -101,8 +120,9 @@ class Mirroring:
 
     async def poll(self, generation: Generation, context: Context) -> Found:
         """Make one poll. Raises nothing but CancelledError."""
+        self._for = self._courier.binding
         try:
-            await self.open()
+            await self._in_mirror(lambda _mirror: None)
         except MargodError as error:
             return Found(Outcome(Kind.UNREACHABLE, error.reason, error.message, sent=False))
         etag = self._known_etag()
@@ -118,7 +138,8 @@ class Mirroring:
             refused = failed.outcome.kind is Kind.BAD_ANSWER
             return Found(failed.outcome, said if refused else failed.outcome)
         except Unacceptable as error:
-            return Found(_refused(reasons.MANIFEST_INVALID, str(error)), said)
+            by_a_wfm = await self._disk.run(lambda: is_manifest(result))
+            return Found(_refused(reasons.MANIFEST_INVALID, str(error)), said if by_a_wfm else None)
         except MargodError as error:
             return Found(Outcome(Kind.BAD_ANSWER, error.reason, error.message), said)
         return Found(said, said, changed)
@@ -162,10 +183,11 @@ class Mirroring:
     async def _take_bundle(self, generation: Generation, context: Context, manifest: Manifest) -> list[Deployment]:
         """Take the bundle, as far as it can be used; return what is missing then. Raises _Failed, MargodError."""
         assert manifest.bundle is not None
-        result = await self._courier.call(generation.bundle(context, manifest.bundle), seconds=BUNDLE_SECONDS)
-        why = _why_not(result, "the bundle")
-        if why is None and isinstance(result, Answer):
-            archive = result.body
+        request, pieces = generation.bundle(context, manifest.bundle), _Pieces()
+        why = _why_not(await self._fetch(request, BUNDLE_SECONDS, pieces), "the bundle")
+        if why is None:
+            archive = bytes(pieces.data)
+            del pieces  # as large as the archive, and not needed twice
 
             def put(mirror: Mirror) -> str | None:
                 try:
@@ -179,8 +201,10 @@ class Mirroring:
 
             why = await self._in_mirror(put)
             if why is not None:
+                say = log.debug if self._refused_bundle == (manifest.version, why) else log.warning
+                self._refused_bundle = manifest.version, why
                 code = reasons.DEPLOYMENT_MISMATCH.code
-                log.warning("bundle-refused", version=manifest.version, code=code, detail=why, security="yes")
+                say("bundle-refused", version=manifest.version, code=code, detail=why, security="yes")
         else:
             log.info("bundle-not-given", version=manifest.version, detail=why)
         return await self._in_mirror(lambda mirror: mirror.missing(manifest))
@@ -188,23 +212,32 @@ class Mirroring:
     async def _take_one(self, generation: Generation, context: Context, deployment: Deployment) -> None:
         """Fetch one deployment. Raises _Failed, MargodError."""
         name, digest = deployment.deployment_id, deployment.digest
-        result = await self._courier.call(generation.deployment(context, name, digest), seconds=FILE_SECONDS)
-        why = _why_not(result, name)
-        if why is not None or not isinstance(result, Answer):
-            raise _Failed(_refused(reasons.DEPLOYMENT_NOT_GIVEN, why or name))
-        body = result.body
+        request, pieces = generation.deployment(context, name, digest), _Pieces()
+        why = _why_not(await self._fetch(request, FILE_SECONDS, pieces), name)
+        if why is not None:
+            raise _Failed(_refused(reasons.DEPLOYMENT_NOT_GIVEN, why))
+        body = bytes(pieces.data)
         try:
             await self._in_mirror(lambda mirror: mirror.put(digest, body))
         except Unacceptable:
             says = f"{name} is not what its digest in the manifest names"
             raise _Failed(_refused(reasons.DEPLOYMENT_MISMATCH, says)) from None
 
+    async def _fetch(self, request: Request, seconds: float, pieces: _Pieces) -> Answer | TransportFailure:
+        """Make a request of the poll under way, if it is still made for the enrolment that it began under."""
+        if self._courier.binding != self._for:
+            return TransportFailure(reasons.NOT_ENROLLED, "", sent=False)
+        return await self._courier.call(request, seconds=seconds, into=pieces)
+
     async def _in_mirror(self, call: Callable[[Mirror], T]) -> T:
-        """Return what `call` makes of the mirror, in the disk thread. Raises MargodError, also where it is gone."""
+        """Return what `call` makes of the mirror that is polled for, in the disk thread.
+
+        Raises MargodError, also where that is not the present one any more.
+        """
 
         def carry_out() -> T:
             mirror = self._opened()
-            if mirror is None:
+            if mirror is None or mirror.binding != self._for:
                 raise StateUnusable(reasons.NOT_ENROLLED)
             return call(mirror)
 
@@ -239,6 +272,11 @@ def polled(result: Answer | TransportFailure, *, asked: str) -> Outcome:
     if isinstance(result, Answer) and (result.status == 200 or (result.status == 304 and asked)):
         return Outcome(Kind.ACCEPTED, reasons.ENROLLED)
     return classify.refusal(Step.CONFIRM, result)
+
+
+def is_manifest(answer: Answer) -> bool:
+    """Return whether a WFM has said this, whatever is wrong with it, and no proxy or portal with a page of its own."""
+    return not {"manifestVersion", "deployments"}.isdisjoint(read_object(answer))
 
 
 def _refused(reason: Reason, detail: str) -> Outcome:

@@ -32,6 +32,8 @@ class OutboxFile:
         """Nothing is opened yet."""
         self.tally = Tally()
         """What was held after the last call."""
+        self.is_counted = False
+        """Whether that is known."""
         self.fault: MargodError | None = None
         """Why it could not be used the last time."""
         self.saved: int | None = None
@@ -43,7 +45,9 @@ class OutboxFile:
 
     def is_there(self) -> bool:
         """Return whether there is one from earlier. May wait for the disk."""
-        return is_there(self._ground.directory)
+        found = is_there(self._ground.directory)
+        self.is_counted = not found
+        return found
 
     async def run(self, call: Callable[[Outbox], T]) -> T:
         """Return what `call` makes of the outbox, in its thread. Raises what Outbox raises."""
@@ -66,7 +70,7 @@ class OutboxFile:
         except OutboxDamaged as error:
             self.fault = OutboxUnusable(reasons.OUTBOX_UNUSABLE, error.message)
             raise self.fault from error
-        self.fault = None
+        self.is_counted, self.fault = True, None
         return result
 
     async def let_go(self) -> None:

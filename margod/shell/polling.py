@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Final
 
 import structlog
@@ -19,7 +20,7 @@ from margod.model import reasons
 from margod.model.errors import MargodError
 from margod.model.outcome import Kind, Outcome
 from margod.model.state import Condition, LastError, State
-from margod.model.text import timestamp
+from margod.model.text import clean, duration, timestamp
 from margod.shell.disk import Disk
 from margod.shell.ground import Ground
 from margod.shell.mirroring import SECURITY, Found, Mirroring
@@ -30,9 +31,10 @@ log: Final = structlog.get_logger()
 
 _NEW: Final = frozenset({State.ONBOARDING, State.PENDING_APPROVAL, State.REJECTED, State.ONBOARDED})
 """A device that was this and is enrolled now has just become so; one that starts enrolled comes with its fleet."""
-
-
 _NOT_ASKED: Final = frozenset({reasons.DOWNTIME, reasons.NOT_ENROLLED})
+"""What was not asked is nobody's failure."""
+PATIENCE: Final = 0.5
+"""Seconds that the disk is given at a stop."""
 
 
 class DesiredState:
@@ -65,7 +67,7 @@ class DesiredState:
         binding = self._courier.binding if condition.state is State.ENROLLED else ""
         if binding != self._binding:
             is_new = before in _NEW or bool(self._binding and binding)
-            self._binding, self._asks = binding, False
+            self._binding, self._asks, self._error = binding, False, None
             self._tell(Forbidden())
             self._run(self._open(binding, is_new=is_new))
         elif self._asks and self._quiet is not (condition.downtime is not None):
@@ -101,6 +103,14 @@ class DesiredState:
                 "at": timestamp(error.at),
             },
         }
+
+    def words(self) -> str:
+        """Return when the desired state is asked for next, for whoever has asked for it to be now; "" if it is not."""
+        due = self._machine.due
+        if not self._asks or self._quiet or (due is None and not self._machine.polling):
+            return ""
+        wait = 0.0 if due is None else due - time.monotonic()
+        return f"asking for the desired state {f'in {duration(wait)}' if wait > 1.0 else 'now'}"
 
     def deployments(self) -> dict[str, object]:
         """Return what is mirrored (local/openapi.yaml, `Deployments`). Raises MargodError if nothing is known."""
@@ -143,7 +153,9 @@ class DesiredState:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._courier.close()
-        await self._disk.run(self._mirroring.close)
+        with suppress(TimeoutError):  # a disk that hangs delays no stop
+            async with asyncio.timeout(PATIENCE):
+                await self._disk.run(self._mirroring.close)
 
     async def _open(self, binding: str, *, is_new: bool) -> None:
         """Show what is mirrored for this enrolment, and begin to ask."""
@@ -189,7 +201,7 @@ class DesiredState:
             self._fail(outcome, wait)
 
     def _fail(self, outcome: Outcome, wait: float) -> None:
-        reason, detail = outcome.reason, outcome.detail
+        reason, detail = outcome.reason, clean(outcome.detail)
         self._error = LastError(reason, detail, self._ground.keeper.wall())
         about = {"security": "yes"} if reason in SECURITY else {}
         self._say(self._failures.failed(reason, detail, wait, self._now()), about)

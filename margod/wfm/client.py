@@ -7,6 +7,7 @@ import re
 import socket
 import ssl
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -264,6 +265,7 @@ class _Connector(Connector):
     clock: Callable[[], float] | None = None
     valid: tuple[float, float] | None = None
     """Of the connection that was handed out last: when the server's certificate is valid."""
+    _seen: weakref.ref[ssl.SSLObject] | None = None
 
     async def connect(
         self,
@@ -276,7 +278,8 @@ class _Connector(Connector):
             connection.close()
             connection = await super().connect(req, traces, timeout)
         found = connection.transport.get_extra_info("ssl_object") if connection.transport is not None else None
-        self.valid = leaf_period(found)
+        if found is None or self._seen is None or self._seen() is not found:  # once a connection, not once a request
+            self.valid, self._seen = leaf_period(found), None if found is None else weakref.ref(found)
         if self.clock is not None:
             try:
                 require_valid(found, self.clock())

@@ -95,3 +95,37 @@ def test_proxy_is_shown_where_there_is_one() -> None:
     assert "Proxy" not in describe(status(wfm={**wfm, "proxy": None}), colour=False)
     text = describe(status(wfm={**wfm, "proxy": "http://proxy.example:3128"}), colour=False)
     assert f"{'Proxy':13}http://proxy.example:3128" in text.splitlines()
+
+
+def test_the_outbox() -> None:
+    """Pins that reports that wait are shown with what keeps them, and that an empty outbox is not."""
+    assert "Outbox" not in describe(status(), colour=False)
+    error = {"code": "wfm-busy", "message": "Busy.", "hint": "", "detail": "HTTP 503", "at": "2026-11-21T18:00:00Z"}
+    waiting = {"waiting": 2, "parked": 0, "oldest": "2026-11-21T17:02:50Z", "next_attempt_at": "2026-11-21T18:05:00Z"}
+    text = describe(status(outbox={**waiting, "last_error": error}), colour=False, now=NOW)
+    assert "\nOutbox       2 reports of deployments wait, the oldest since 2026-11-21" in text
+    assert "\n             wfm-busy: Busy. HTTP 503\n             Next attempt at 2026-11-21 18:05:00 UTC.\n" in text
+    text = describe(status(outbox={**waiting, "waiting": 1, "last_error": None}), colour=False)
+    assert "\nOutbox       1 report of deployments waits, the oldest since 2026-11-21 17:02:50\n" in text
+    unread = {"waiting": None, "parked": None, "oldest": None, "next_attempt_at": None, "last_error": None}
+    assert "Outbox" not in describe(status(outbox=unread), colour=False)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ({"accepted": True, "settling": False, "children": 0}, ""),
+        ({"accepted": True, "settling": False, "children": 2}, "as the WFM has them; 2 devices are behind this one"),
+        (
+            {"accepted": False, "settling": False, "children": 0},
+            "not all are accepted yet (margod capabilities --diff)",
+        ),
+        ({"accepted": False, "settling": True, "children": 1}, "a change is to hold before it is reported"),
+    ],
+)
+def test_what_the_wfm_has_of_the_device(found: dict[str, object], said: str) -> None:
+    """Nothing is said where all is as it should be and nobody is behind this device, or it is not onboarded."""
+    text = describe(status(capabilities=found, client_id="c-1"), colour=False)
+    assert ("\nReported" in text) is bool(said)
+    assert said in " ".join(text.split())
+    assert "Reported" not in describe(status(capabilities=found), colour=False)

@@ -230,6 +230,18 @@ async def test_not_enrolled(tmp_path: Path) -> None:
         assert code(await ask(daemon, DEPLOYMENTS)) == (503, "not-enrolled")
 
 
+async def test_downtime(tmp_path: Path) -> None:
+    """In a downtime nothing is forwarded: 503 with the reason and for how long."""
+    async with enrolled(tmp_path) as (daemon, wfm, _):
+        assert (await daemon.command("downtime", "start", "1h"))[0] == 0
+        answer = await ask(daemon, DEPLOYMENTS)
+        assert code(answer) == (503, "downtime")
+        assert 3000 < int(answer[1]["retry-after"]) <= 3600
+        assert not await wfm.requests("deployments")
+        assert (await daemon.command("downtime", "stop"))[0] == 0
+        assert (await ask(daemon, DEPLOYMENTS))[0] == 200
+
+
 async def test_http_1_0(tmp_path: Path) -> None:
     """Who could not tell half an answer from a whole one is told to speak HTTP/1.1."""
     async with Daemon(tmp_path, yaml="discovery: {enabled: false}") as daemon:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import time
@@ -36,6 +37,16 @@ async def untouched(wfm: DevWfm) -> bool:
     """Return whether nobody has come to the WFM, not even to shake hands."""
     stats = await wfm.stats()
     return (stats["requests_total"], stats["connections"]) == (0, 0)
+
+
+async def through_the_door(daemon: Daemon, path: str) -> tuple[list[str], dict[str, Any]]:
+    """Ask the WFM as another program on the device does; return the answer's head and what it says."""
+    reader, writer = await asyncio.open_unix_connection(daemon.runtime / "admin" / "admin.sock")
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: margod\r\nConnection: close\r\n\r\n".encode())
+    async with asyncio.timeout(30.0):
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    return head.decode().split("\r\n"), json.loads(body)
 
 
 async def in_downtime(daemon: Daemon) -> dict[str, Any]:
@@ -202,6 +213,10 @@ async def test_an_enrolled_device(tmp_path: Path) -> None:
             before = await wfm.stats()
             code, _, error = await daemon.command("deployment", "report", "dep-1", "--state", "installed")
             assert (code, error) == (0, ""), "the outbox takes reports"
+            head, refused = await through_the_door(daemon, "/v1/wfm/api/v1/clients/{clientId}/deployments")
+            assert head[0].split()[1] == "503"
+            assert refused["error"]["code"] == "downtime"
+            assert any(7_000 < int(line.split()[1]) <= 7_200 for line in head if line.startswith("Retry-After:"))
             # Two questions would have been due by now: the engine's own time, told by the moment of the next one.
             status = await daemon.until_status(lambda s: s["next_attempt_at"] is not None, "a question that waits")
             assert seconds(status["next_attempt_at"]) >= seconds(status["downtime"]["until"]) - 1

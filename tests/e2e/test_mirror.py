@@ -144,7 +144,8 @@ async def test_a_person_looks(tmp_path: Path) -> None:
         await until_version(daemon, 1)
         assert (await daemon.command("deployments"))[1].splitlines()[1:] == ["Nothing is to run here."]
         await wfm.deploy("pump-1.a", TEXT)
-        await daemon.retry()
+        code, out, _ = await daemon.command("retry")
+        assert (code, out.splitlines()[0]) == (0, "asking for the desired state now")
         await until_version(daemon, 2)
         code, out, _ = await daemon.command("deployments")
         assert code == 0
@@ -180,3 +181,24 @@ async def test_a_downtime_is_silent(tmp_path: Path) -> None:
         await daemon.until_status(lambda s: s["desired_state"]["next_poll_at"] is not None, "asking again")
         await daemon.retry()
         await until_version(daemon, 2)
+
+
+async def test_another_identity_has_its_own(tmp_path: Path) -> None:
+    """After a rotation the mirror is the new client's: asked for at once, whole, from whatever version on."""
+    async with (
+        DevWfm(tmp_path / "wfm") as wfm,
+        Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file, yaml=POLLS) as daemon,
+    ):
+        await wfm.deploy("pump", TEXT)
+        before = await until_version(daemon, 2)
+        await daemon.post("/v1/identity/rotate")
+
+        def rotated(status: dict[str, Any]) -> bool:
+            desired = status["desired_state"]
+            return status["client_id"] not in (None, before["client_id"]) and desired["manifest_version"] == 2
+
+        after = await daemon.until_status(rotated, "mirrored for the new client")
+        assert after["state"] == "enrolled"
+        assert (await daemon.answer("GET", "/v1/deployments/pump")).body == TEXT
+        asked = [record["client_id"] for record in await wfm.requests("bundle")]
+        assert asked == [before["client_id"], after["client_id"]]

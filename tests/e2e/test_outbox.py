@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
@@ -17,6 +18,9 @@ from margod.deployments.salvage import open_outbox
 from margod.protocols.signed.deployment_status import read_status, write_status
 from tests.support.daemon import TIMEOUT, Daemon
 from tests.support.devwfm import DevWfm
+from tests.support.filesystems import small_disk
+
+pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture
@@ -181,7 +185,10 @@ async def test_what_is_not_taken(wfm: DevWfm, tmp_path: Path) -> None:
         ):
             answer = await daemon.report("web", document)
             assert (answer["error"]["code"], field in answer["error"]["message"]) == ("report-invalid", True)
-        assert not (daemon.state / "outbox.db").exists(), "SQLite is loaded for the first report, not for none"
+        assert daemon.process is not None
+        maps = Path(f"/proc/{daemon.process.pid}/maps")
+        assert "sqlite" not in maps.read_text(), "SQLite is loaded for the first report, not for none"
+        assert not (daemon.state / "outbox.db").exists()
         await wfm.stop()
         await daemon.stop()
         store, _ = open_outbox(daemon.state)
@@ -244,6 +251,30 @@ async def test_an_outbox_that_cannot_be_read(wfm: DevWfm, tmp_path: Path, what: 
             await wfm.start()
             await daemon.retry()
             assert await recorded(wfm, 1) == [("web", "installed")]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a tmpfs")
+async def test_a_full_disk(wfm: DevWfm, tmp_path: Path) -> None:
+    """A report that finds no room is refused with 503 and said; what was taken before arrives; then there is room."""
+    with small_disk(tmp_path / "disk", "2m") as disk:
+        async with Daemon(disk.place, url=wfm.url, ca_file=wfm.ca_file) as daemon:
+            await daemon.until("enrolled")
+            await wfm.stop()
+            assert await daemon.report("web", status("pending")) == {"number": 1}
+            disk.fill()
+            async with asyncio.timeout(TIMEOUT):
+                while "error" not in (answer := await daemon.report("web", status("installing", "x" * 2_000))):
+                    pass
+            assert answer["error"]["code"] == "outbox-unusable"
+            seen = await daemon.until_status(lambda found: bool(found["warnings"]), "a warning")
+            assert "outbox-unusable" in {warning["code"] for warning in seen["warnings"]}
+            disk.free()
+            taken = (await daemon.report("web", status("installed")))["number"]
+            await wfm.start()
+            await daemon.retry()
+            arrived = [state for _, state in await recorded(wfm, taken)]
+            assert (arrived[0], arrived[-1]) == ("pending", "installed")
+            await daemon.until_status(outbox(waiting=0), "an empty outbox")
 
 
 async def test_a_wipe_takes_it_along(wfm: DevWfm, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from margod.engine.settling import HOUR, MOST, Settling
+from margod.engine.settling import DAY, HOUR, MOST, MOST_A_DAY, Settling
 
 HOLD = 120.0
 
@@ -65,14 +65,16 @@ def test_a_person_is_not_made_to_wait() -> None:
 
 
 def test_a_slow_flap_is_bounded() -> None:
-    """Holding for longer than `hold` each time it is reported a few times an hour."""
+    """Holding for longer than `hold` each time it is reported a few times an hour, and not many times a day."""
     device = Device()
-    for turn in range(200):
+    for turn in range(3 * 720):
+        if turn == 29:
+            assert device.reports == MOST
         device.look("ab"[turn % 2])
         device.now += HOLD
         device.look("ab"[turn % 2])
-    assert device.now - 1_000.0 > 6 * HOUR
-    assert MOST <= device.reports <= MOST * 8
+    assert device.now - 1_000.0 == 3 * DAY
+    assert 2 * MOST_A_DAY < device.reports <= 3 * MOST_A_DAY
 
 
 def test_a_suspend_counts_as_time() -> None:
@@ -98,3 +100,4 @@ def test_never_more_than_the_bound(turns: list[tuple[str, float]]) -> None:
             times.append(device.now)
             assert device.now - seen[1] >= HOLD
     assert all(late - early >= HOUR for early, late in zip(times, times[MOST:], strict=False))
+    assert all(late - early >= DAY for early, late in zip(times, times[MOST_A_DAY:], strict=False))

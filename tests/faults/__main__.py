@@ -24,6 +24,7 @@ from tests.faults import (
     power_cuts,
     quotas,
     real_disks,
+    reports,
     storm,
 )
 from tests.faults.campaign import Impossible, Run, Suite, carry_out
@@ -35,6 +36,8 @@ SUITES: dict[str, tuple[Suite, int, int]] = {
     "mirror-cuts": (mirror_cuts.mirror_cuts, 1, 120),
     "syncs-removed": (power_cuts.syncs_removed, 1, 120),
     "real-power-cuts": (real_disks.real_power_cuts, 1, 180),
+    "killed-reports": (reports.killed_reports, 1, 400),
+    "reports-and-power-cuts": (reports.reports_and_power_cuts, 1, 180),
     "failing-calls": (breaking.failing_calls, 1, 60),
     "errors": (errors.errors, 1, 400),
     "small-disks": (errors.small_disks, 1, 120),

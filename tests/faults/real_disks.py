@@ -12,7 +12,7 @@ import select
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,15 +42,26 @@ def real_power_cuts(run: Run) -> None:
     run.count("cuts without syncs that lost something, as they must", lost)
 
 
-def cut(place: Path, rng: random.Random, *, sync: bool) -> tuple[int, int]:
-    """Return how many steps had come back when the power was cut, and how many are on the disk."""
+def cut(
+    place: Path,
+    rng: random.Random,
+    *,
+    sync: bool,
+    doing: Callable[[Path, int, bool], None] | None = None,
+    seeing: Callable[[Path], int] | None = None,
+) -> tuple[int, int]:
+    """Return how many steps had come back when the power was cut, and how many are on the disk.
+
+    `doing` works in a directory and writes a byte for each step that came back; `seeing` counts what is there.
+    """
+    doing, seeing = doing or work, seeing or steps
     place.mkdir()
     image, after = place / "image", place / "after"
     _run("truncate", "-s", SIZE, str(image))
     _run("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0", str(image))
     with _mounted(image, place / "disk") as disk:
         reading, writing = os.pipe()
-        child = fork(lambda: work(disk / "margod", writing, sync=sync))
+        child = fork(lambda: doing(disk / "margod", writing, sync))
         os.close(writing)
         try:
             kept = _until(reading, rng.randrange(1, 25))
@@ -64,12 +75,12 @@ def cut(place: Path, rng: random.Random, *, sync: bool) -> tuple[int, int]:
             os.waitpid(child, 0)
             os.close(reading)
     with _mounted(after, place / "replayed") as disk:
-        seen = steps(disk / "margod")
+        seen = seeing(disk / "margod")
     shutil.rmtree(place)
     return kept, seen
 
 
-def work(directory: Path, pipe: int, *, sync: bool) -> None:
+def work(directory: Path, pipe: int, sync: bool) -> None:
     """Mint, then append and commit for ever; one byte for each step that came back."""
     if not sync:
         setattr(os, "fsync", lambda _fd: None)  # noqa: B010 - this process ends here: the change is the fork's alone

@@ -64,3 +64,32 @@ async def test_nobody_speaks_for_a_device_that_is_not_enrolled(tmp_path: Path) -
         result = await Courier(it.actions, it.disk, "test").call(POLL)
         assert isinstance(result, TransportFailure)
         assert (result.reason, result.sent, len(server.requests)) == (reasons.NOT_ENROLLED, False, before)
+
+
+async def test_signed_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signature that was made ahead is the one that is sent, once, and not when it has grown old."""
+    certificates = Certificates()
+    (ca := tmp_path / "ca.pem").write_bytes(certificates.ca.cert_pem.bytes())
+    async with (
+        RawServer(wfm, context=certificates.server()) as server,
+        Shell(tmp_path, url=server.url, ca_file=ca) as it,
+    ):
+        courier = Courier(it.actions, it.disk, "test")
+
+        def sent() -> str:
+            return next(value for name, value in server.requests[-1].headers if name.lower() == "signature")
+
+        courier.sign_ahead(POLL)
+        (ahead,) = courier._ahead.values()
+        signed = (await ahead.signing).headers["Signature"]
+        await courier.call(POLL)
+        assert sent() == signed
+        await courier.call(POLL)
+        assert sent() != signed
+        monkeypatch.setattr("margod.shell.courier.AHEAD", 0.0)
+        courier.sign_ahead(POLL)
+        (ahead,) = courier._ahead.values()
+        signed = (await ahead.signing).headers["Signature"]
+        await courier.call(POLL)
+        assert sent() != signed
+        await courier.close()

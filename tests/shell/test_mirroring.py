@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import random
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,8 +19,10 @@ from margod.devwfm.server import DevServer
 from margod.model import reasons
 from margod.model.outcome import Kind
 from margod.model.reasons import Reason
+from margod.model.wire import Answer, Request, TransportFailure
 from margod.shell.courier import Courier
 from margod.shell.mirroring import Found, Mirroring
+from margod.store import files
 from tests.devwfm.running import running
 from tests.support.shell import Shell
 
@@ -226,7 +232,8 @@ async def test_what_the_wfm_says_of_the_device(tmp_path: Path) -> None:
         device.wfm.faults.add(Fault("cut", route="deployments"))
         assert (await device.poll()).outcome.kind is Kind.UNREACHABLE
         device.wfm.faults.add(Fault("answer", route="deployments", status=200, body="<html>login</html>"))
-        assert await device.refused() == (reasons.MANIFEST_INVALID, "the manifest is not JSON")
+        found = await device.poll()
+        assert (found.outcome.reason, found.said) == (reasons.MANIFEST_INVALID, None), "who says that is no WFM"
         assert await device.texts() == {"a": A, "b": B}
 
 
@@ -270,3 +277,67 @@ async def test_many_and_large(tmp_path: Path) -> None:
         assert (await device.taken()).changed
         assert device.asked() == ["deployments", "bundle"]
         assert len(await device.texts()) == 100
+
+
+async def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be written is said, the old one stays, and the next poll makes it good."""
+    async with enrolled(tmp_path) as device:
+        await device.taken()
+        device.wfm.desired.deploy("a", C)
+
+        def full(path: object, *_rest: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(files, "create", full)
+            why, detail = await device.refused()
+        assert (why, "No space left on device" in detail) == (reasons.STATE_NOT_WRITABLE, True)
+        assert await device.texts() == {"a": A, "b": B}
+        assert (await device.taken()).changed
+        assert await device.texts() == {"a": C, "b": B}
+
+
+async def test_a_slow_bundle_has_its_time(tmp_path: Path) -> None:
+    """Longer than wfm.timeout (a second here) in all, as long as something comes; one that hangs is given up."""
+    async with enrolled(tmp_path) as device:
+        device.wfm.desired.deploy("b", random.Random(1).randbytes(2_000))  # what does not shrink
+        device.wfm.faults.add(Fault("slow", route="bundle", when="after", seconds=0.0005))
+        began = time.monotonic()
+        assert (await device.taken()).changed
+        assert time.monotonic() - began > 1.0
+        assert device.asked() == ["deployments", "bundle"]
+        device.wfm.desired.deploy("c", C)
+        device.wfm.faults.add(Fault("hang", route="bundle"))
+        assert (await device.taken()).changed
+        assert device.asked() == ["deployments", "bundle", "deployment"]
+
+
+@pytest.mark.parametrize("files", [True, False])
+async def test_an_enrolment_that_changes_in_the_midst(files: bool, tmp_path: Path) -> None:
+    """What was asked for in one enrolment's name never gets into the mirror of the next one, nor is more asked for."""
+    async with enrolled(tmp_path) as device:
+        await device.taken()
+        if files:
+            device.wfm.desired.deploy("c", C)
+        else:
+            device.wfm.desired.remove("a")
+        ground = device.shell.actions.ground
+        call = device.courier.call
+
+        async def meanwhile(request: Request, **rest: Any) -> Answer | TransportFailure:
+            answer = await call(request, **rest)
+            if not others:
+                others.append(device.courier.binding)
+                await device.shell.disk.run(lambda: ground.reset(new_identity=True))
+                await device.shell.look()
+                assert device.courier.binding not in {"", others[0]}, "enrolled anew, as another client"
+            return answer
+
+        others: list[str] = []
+        device.courier.call = meanwhile  # type: ignore[method-assign]  # between two requests, the WFM cannot do that
+        device.asked()
+        found = await device.poll()
+        assert found.outcome.kind is not Kind.ACCEPTED
+        assert device.asked() == ["deployments"]
+        await device.mirroring.open()
+        assert device.mirroring.held is None

@@ -177,9 +177,11 @@ class Daemon:
         length = f"Content-Length: {len(body)}\r\n" if method != "GET" else ""
         head = f"{method} {path} HTTP/1.1\r\nHost: margod\r\nConnection: close\r\n{length}\r\n"
         writer.write(head.encode() + body)
-        async with asyncio.timeout(TIMEOUT):
-            answer = await reader.read()
-        writer.close()
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                answer = await reader.read()
+        finally:
+            writer.close()
         document = json.loads(answer.split(b"\r\n\r\n", 1)[1])
         assert isinstance(document, dict)
         return document

@@ -65,6 +65,11 @@ class Shell:
         await self._take(m.Due())
         return self.status()
 
+    async def look(self) -> dict[str, Any]:
+        """Look at the ground again, do what the engine asks for then, and return the status document."""
+        await self._take(await self.actions.examine())
+        return self.status()
+
     def status(self) -> dict[str, Any]:
         """Return the status document."""
         offered = self.actions.offered

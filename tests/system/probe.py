@@ -96,6 +96,12 @@ def netlink() -> None:
         news.bind((0, 0x11))
 
 
+def device_events() -> None:
+    """Hear of devices that come and go (NETLINK_KOBJECT_UEVENT, the kernel's group)."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 15) as news:
+        news.bind((0, 1))
+
+
 GIVEN: Final[dict[str, Callable[[], object]]] = {
     "write the state": lambda: write(STATE / "x"),
     "write the sockets' place": lambda: write("/run/margod/x"),
@@ -111,6 +117,8 @@ GIVEN: Final[dict[str, Callable[[], object]]] = {
     "inet": lambda: opened(socket.AF_INET, socket.SOCK_STREAM),
     "inet6": lambda: opened(socket.AF_INET6, socket.SOCK_STREAM),
     "netlink": netlink,
+    "device events": device_events,
+    "read the listeners": lambda: Path("/proc/net/tcp").read_text().index("local_address"),
     "multicast": multicast,
 }
 

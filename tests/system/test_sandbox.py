@@ -6,7 +6,7 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -50,7 +50,7 @@ def service(installed_box: Box) -> Iterator[Service]:
     assert "Traceback" not in fresh.journal()
 
 
-def within_the_sandbox(service: Service, command: str) -> dict[str, str]:
+def within_the_sandbox(service: Service, command: str) -> dict[str, Any]:
     """Run `command` in margod.service's own sandbox, as its user, and return what it prints as JSON."""
     text = service.box.run("cat", "/usr/lib/systemd/system/margod.service").stdout
     for key in _REPLACED:
@@ -61,7 +61,7 @@ def within_the_sandbox(service: Service, command: str) -> dict[str, str]:
     service.box.run("systemctl", "start", "probe.service", timeout=60)
     service.box.run("journalctl", "--sync", "-q")
     said = service.box.run("journalctl", "_SYSTEMD_UNIT=probe.service", "--output=cat", "--no-pager").stdout
-    found: dict[str, str] = json.loads(said.splitlines()[-1])
+    found: dict[str, Any] = json.loads(said.splitlines()[-1])
     return found
 
 
@@ -97,6 +97,33 @@ def test_the_probe_can_do_without_the_sandbox_what_is_denied_in_it(service: Serv
         "trace",
     ):  # fmt: skip
         assert found[name] == "ok", name
+
+
+def test_the_device_looks_the_same_from_inside(service: Service) -> None:
+    """What would be reported is found inside the sandbox as outside it; only what root alone may read is another."""
+    box, seen = service.box, "/opt/margod/bin/python -I /mnt/margod/tests/system/seen.py"
+    box.shell(
+        "install -d -o margod -g margod -m 0700 /var/lib/margod\n"
+        "install -D /dev/null /run/docker.sock; install -D /dev/null /usr/local/bin/helm\n"
+        "systemd-run --quiet --unit=collector.service "
+        "/usr/bin/python3 -c 'import socket, time; s = socket.create_server((\"127.0.0.1\", 4317)); time.sleep(600)'"
+    )
+    try:
+        service.await_show("ActiveState", "active", unit="collector.service")
+        box.shell("for i in $(seq 100); do grep -q :10DD /proc/net/tcp && exit 0; sleep 0.1; done; exit 1")
+        inside = within_the_sandbox(service, seen)
+        outside = json.loads(service.as_user("margod", *seen.split()).stdout)
+        as_root = json.loads(box.run(*seen.split()).stdout)
+    finally:
+        box.shell("systemctl stop collector.service; rm -f /run/docker.sock /usr/local/bin/helm")
+    assert inside == outside
+    values = {name: [v for v in found["values"] if v["name"] != "serial_number"] for name, found in
+              (("inside", inside), ("root", as_root))}  # fmt: skip
+    assert values["inside"] == values["root"]
+    found = {(value["name"], str(value["value"])) for value in values["inside"]}
+    assert {
+        ("runtimes", "oci"), ("deployment_types", "compose"), ("deployment_types", "helm"), ("otel_collector", "true"),
+    } <= found  # fmt: skip
 
 
 def plant(service: Service) -> None:

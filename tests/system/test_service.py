@@ -136,6 +136,17 @@ def test_it_stops_within_two_seconds(service: Service, state: str) -> None:
     assert service.box.run("test", "-e", "/run/margod/status.sock", check=False).returncode == 1
 
 
+def test_the_agents_directory_stays_the_same(service: Service) -> None:
+    """A container that was given /run/margod/agent finds the new socket in it after a stop and a start."""
+    service.start()
+    seen = [service.box.run("stat", "-c", "%i", "/run/margod/agent").stdout]
+    service.stop()
+    service.start()
+    seen.append(service.box.run("stat", "-c", "%i", "/run/margod/agent").stdout)
+    assert seen[0] == seen[1] != ""
+    assert service.rights("/run/margod/agent/agent.sock") == "660 margod:margod-agent socket"
+
+
 def test_a_killed_daemon_comes_back(service: Service) -> None:
     """SIGKILL leaves stale sockets and a lock behind: the next process serves status all the same."""
     service.drop_in("RestartSec=100ms")
