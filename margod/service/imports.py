@@ -42,6 +42,13 @@ _STAND_INS: Final = (
     "mimetypes",
     # A random name for the parts of a form, and for a class of structlog's that nobody makes.
     "uuid",
+    # Which Python this is, of which system: none of those that attrs and aiohttp have an exception for.
+    "platform",
+    # What attrs can check: no class of ours or of aiohttp has anything checked.
+    "attr.validators",
+    # WebSockets, and passwords by digest.
+    "aiohttp._websocket.reader_c",
+    "aiohttp.client_middleware_digest_auth",
     # structlog's own renderers for terminals and of tracebacks, which it makes at once, and those for other people's
     # loggers; the journal is written by service/journal.py.
     "structlog.dev",
