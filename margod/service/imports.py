@@ -72,7 +72,9 @@ class _Later:
         self._module, self._name = module, name
 
     def __call__(self, *given: Any, **named: Any) -> Any:
-        if self._module not in _LASTING and isinstance(sys.modules.get(self._module), _StandIn):  # a library calls it while it is loaded itself
+        if self._module not in _LASTING and isinstance(
+            sys.modules.get(self._module), _StandIn
+        ):  # a library calls it while it is loaded itself
             return _Made(self, given, named)
         return self._real()(*given, **named)
 
