@@ -29,6 +29,7 @@ from typing import Any, Final
 
 import path_lines
 
+from margod.client import Client, admin_socket, agent_socket
 from margod.devwfm.control import call
 
 PROJECT: Final = Path(__file__).resolve().parent.parent
@@ -37,6 +38,7 @@ TIMEOUT: Final = 30.0
 SETTLED: Final = 18.0
 """Seconds after which an enrolled daemon is idle: the kept-alive connection to the WFM has ended (after 15)."""
 LIBRARIES: Final = "import aiohttp, cryptography.x509, yaml, structlog"
+REPORTS: Final = 1_000
 CLI: Final = "import argparse, json, socket"
 
 
@@ -263,6 +265,8 @@ def measure(*, quick: bool, say: Callable[[str], None]) -> list[Row]:
                     samples.status.append(installation.timed_whole(str(installation.margod), "status", *where))
             say("mirroring a hundred deployments")
             mirroring = mirror_rows(installation, wfm, place / "mirror", window)
+            say("draining a thousand reports")
+            draining = [drained_row(installation, wfm, place / f"reports-{number}", number) for number in (1, 50)]
             say("following an onboarding")
             lines = lines_row(ready["url"], Path(ready["ca_file"]))
     return [
@@ -273,6 +277,7 @@ def measure(*, quick: bool, say: Callable[[str], None]) -> list[Row]:
         ratio_row("`margod status`", samples.status, "argparse, json, socket", samples.yardstick, 2.5),
         vault_row(samples),
         *mirroring,
+        *draining,
         lines,
     ]
 
@@ -306,6 +311,35 @@ def mirror_rows(installation: Installation, wfm: Path, directory: Path, window: 
         Row("a poll that brings nothing new", "<= 5 ms of CPU, kept connection", said, _verdict(fits)),
         Row("memory with 100 deployments (RSS)", "<= 52 MiB", f"{rss:.1f} MiB", _verdict(rss <= 52)),
     ]
+
+
+def drained_row(installation: Installation, wfm: Path, directory: Path, deployments: int) -> Row:
+    """Queue a thousand reports of so many deployments while the WFM takes none, then measure how fast they leave."""
+    ready = json.loads((wfm / "ready.json").read_bytes())
+    device = Device(installation, directory, ready["url"], Path(ready["ca_file"]))
+    call(wfm, "POST", "/v1/faults", {"action": "answer", "route": "status", "times": 0})
+    known = len(call(wfm, "GET", "/v1/statuses")["statuses"])
+    with device.run() as until:
+        until("STATUS=enrolled, online")
+        agent, admin = Client(agent_socket(str(device.runtime))), Client(admin_socket(str(device.runtime)))
+        for number in range(REPORTS):
+            component = {"name": "all", "state": "failed", "error": {"message": str(number)}}
+            agent.report(f"d{number % deployments}", json.dumps({"components": [component]}).encode())
+        call(wfm, "DELETE", "/v1/faults")
+        before = device.processor()
+        admin.retry()
+        deadline = time.monotonic() + 4 * TIMEOUT
+        while agent.status()["outbox"]["waiting"] and time.monotonic() < deadline:
+            time.sleep(0.5)
+        used, rss = (device.processor() - before) / REPORTS, device.memory()["VmRSS"]
+    statuses = call(wfm, "GET", "/v1/statuses")["statuses"][known:]
+    numbers = [int(status["manifest"]["components"][0]["error"]["message"]) for status in statuses]
+    rate = (len(statuses) - 1) / max(0.001, statuses[-1]["at"] - statuses[0]["at"]) if statuses else 0.0
+    fits = rate >= 200.0 and numbers == list(range(REPORTS))
+    order = "in order" if numbers == sorted(numbers) else "out of order"
+    said = f"{rate:.0f} a second, {len(numbers)} {order}"
+    detail = f"{used:.1f} ms of CPU each, {rss:.1f} MiB (RSS)"
+    return Row(f"{REPORTS} reports, queued offline, of {deployments}", ">= 200 a second", said, _verdict(fits), detail)
 
 
 def time_rows(samples: Samples) -> list[Row]:

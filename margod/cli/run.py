@@ -36,14 +36,15 @@ def run(args: argparse.Namespace) -> int:
     """Load the configuration and run until stopped; 75 another margod runs, 78 the configuration is broken."""
     import asyncio
 
-    import structlog
-
-    from margod.config import Sources, load_with_last_good
-    from margod.model.errors import ConfigError
-    from margod.service import foreign, imports, journal
+    from margod.service import imports
 
     with imports.lean():
+        import structlog
+
+        from margod.config import Sources, load_with_last_good
         from margod.daemon import Daemon
+        from margod.model.errors import ConfigError
+        from margod.service import foreign, journal
         from margod.shell.settings import Options
 
     env = dict(os.environ)

@@ -33,8 +33,36 @@ _STAND_INS: Final = (
     "email.policy",
     # OpenSSH's forms of keys and certificates, which cryptography lists among its own.
     "cryptography.hazmat.primitives.serialization.ssh",
+    # Names in other alphabets: yarl asks it for hosts that are not ASCII, which is where it is loaded.
+    "idna",
+    # aiohttp's cookies from a file, structlog's loggers in one: there are no such files.
+    "pickle",
+    # A file for what a server is sent in a form, and the kinds of files by their endings.
+    "tempfile",
+    "mimetypes",
+    # A random name for the parts of a form, and for a class of structlog's that nobody makes.
+    "uuid",
+    # Which Python this is, of which system: none of those that attrs and aiohttp have an exception for.
+    "platform",
+    # What attrs can check: no class of ours or of aiohttp has anything checked.
+    "attr.validators",
+    # WebSockets, and passwords by digest.
+    "aiohttp._websocket.reader_c",
+    "aiohttp.client_middleware_digest_auth",
+    # structlog's own renderers for terminals and of tracebacks, which it makes at once, and those for other people's
+    # loggers; the journal is written by service/journal.py.
+    "structlog.dev",
+    "structlog.stdlib",
+    "structlog.tracebacks",
+    "structlog.twisted",
 )
-"""From these, libraries take a function or an object that margod never has them use: a third to half a MiB each."""
+"""From these, libraries take a function or an object that margod never has them use: a quarter to half a MiB each."""
+_LASTING: Final = (
+    # What cryptography can say of its own OpenSSL: each signature takes it, and asks it only where it is to be the same
+    # every time (RFC 6979). It brings all ciphers along: one MiB.
+    "cryptography.hazmat.backends.openssl.backend",
+)
+"""The same, for what is taken when something is done: these stand until something is wanted of them."""
 
 
 class _Later:
@@ -44,10 +72,32 @@ class _Later:
         self._module, self._name = module, name
 
     def __call__(self, *given: Any, **named: Any) -> Any:
-        return getattr(import_module(self._module), self._name)(*given, **named)
+        if self._module not in _LASTING and isinstance(
+            sys.modules.get(self._module), _StandIn
+        ):  # a library calls it while it is loaded itself
+            return _Made(self, given, named)
+        return self._real()(*given, **named)
 
     def __getattr__(self, attribute: str) -> Any:
-        return getattr(getattr(import_module(self._module), self._name), attribute)
+        return getattr(self._real(), attribute)
+
+    def __mro_entries__(self, bases: tuple[object, ...]) -> tuple[type, ...]:
+        return ()  # a class made of it is there, without what it would inherit
+
+    def _real(self) -> Any:
+        if self._module in _LASTING and isinstance(sys.modules.get(self._module), _StandIn):
+            sys.modules.pop(self._module, None)
+        return getattr(import_module(self._module), self._name)
+
+
+class _Made:
+    """Stands for what such a function returns; it is called when something calls the result."""
+
+    def __init__(self, maker: _Later, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        self._maker, self._given, self._named = maker, given, named
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        return self._maker(*self._given, **self._named)(*given, **named)
 
 
 class _StandIn(ModuleType):
@@ -59,15 +109,31 @@ class _StandIn(ModuleType):
         return _Later(self.__name__, name)
 
 
+class _Late:
+    """Stands for a module of ours, which is imported when something is wanted of it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(import_module(self._name), attribute)
+
+
+def late(name: str) -> Any:
+    """Return what stands for the module of this name, and imports it at the first use."""
+    return _Late(name)
+
+
 @contextmanager
 def lean() -> Iterator[None]:
     """Have what is imported inside do no more than it has to. For the time before there are threads."""
     before = {name: os.environ.get(name) for name in _WITHOUT}
     absent = [name for name in _NOT_WANTED if name not in sys.modules]
     stand_ins = [name for name in _STAND_INS if name not in sys.modules]
+    lasting = [name for name in _LASTING if name not in sys.modules]
     os.environ.update(_WITHOUT)
     sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None stands for "cannot be imported"
-    for name in stand_ins:
+    for name in (*stand_ins, *lasting):
         sys.modules[name] = _StandIn(name)
     try:
         yield

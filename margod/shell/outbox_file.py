@@ -97,7 +97,7 @@ class OutboxFile:
             self._close()
             raise OutboxUnusable(reasons.OUTBOX_UNUSABLE, "The state directory cannot be used now.")
         if self._outbox is None:
-            from margod.deployments.salvage import open_outbox
+            from margod.deployments.salvage import open_outbox  # only now: it loads SQLite
 
             self._outbox, saved = open_outbox(self._ground.directory)
             if saved is not None:

@@ -1,6 +1,6 @@
 """The lane that carries deployments' reports to the WFM: the outbox in a thread of its own, and the machine's hands.
 
-SQLite is loaded, and the thread begun, when the first report comes or when there is an outbox already.
+SQLite and the machine are loaded, and the thread begun, when the first report comes or when there is an outbox already.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 import structlog
 
 from margod.deployments.items import Item
-from margod.engine import delivery as d
 from margod.engine import messages as m
 from margod.model import reasons
 from margod.model.deployment import FINAL
@@ -28,6 +27,7 @@ from margod.model.wire import Request
 from margod.protocols import Context
 from margod.protocols.signed.deployment_status import read_status, write_status
 from margod.protocols.signed.manifest import Unacceptable
+from margod.service.imports import late
 from margod.shell.disk import Disk
 from margod.shell.ground import Ground
 from margod.shell.outbox_file import OutboxFile
@@ -36,6 +36,9 @@ from margod.shell.work import Work
 
 if TYPE_CHECKING:
     from margod.deployments.outbox import Outbox
+    from margod.engine import delivery as d
+else:
+    d = late("margod.engine.delivery")
 
 log: Final = structlog.get_logger()
 
@@ -60,7 +63,7 @@ class Reports:
         self._work, self._ground, self._main_disk = work, ground, disk
         self._courier = work.courier(self.name)
         self._config = ground.config
-        self._machine = d.Delivery(ground.generation.report_forms(), self._config.outbox.supersede_after, self._rng())
+        self._machine: d.Delivery | None = None
         self._file = OutboxFile(ground)
         self._items: dict[int, Item] = {}
         self._next: tuple[Item, str, Context, Request] | None = None
@@ -86,11 +89,13 @@ class Reports:
         self._connection = condition.connection
         if self._config is not self._ground.config:
             self._config = self._ground.config
-            self._machine.configure(self._ground.generation.report_forms(), self._config.outbox.supersede_after)
+            if self._machine is not None:
+                self._machine.configure(self._ground.generation.report_forms(), self._config.outbox.supersede_after)
         if allowed != self._allowed:
             self._allowed = allowed
-            self._handle(d.Allowed(allowed))
-        elif came_back:
+            if self._begun:
+                self._handle(d.Allowed(allowed))
+        elif came_back and self._begun:
             self._handle(d.Reachable())
 
     def wake(self, cause: m.Cause) -> None:
@@ -103,7 +108,8 @@ class Reports:
 
     def document(self) -> dict[str, object]:
         """Return its part of the status document (local/openapi.yaml, `Outbox`)."""
-        trouble, due = self._machine.trouble, self._machine.due
+        machine = self._machine
+        trouble, due = (None, None) if machine is None else (machine.trouble, machine.due)
         wait = None if due is None else max(0.0, due - time.monotonic())
         wall = self._ground.keeper.wall()
         tally = self._file.tally
@@ -138,7 +144,8 @@ class Reports:
 
     async def close(self) -> None:
         """Let the report under way end, within a second, and close the file."""
-        self._handle(d.Allowed(""))
+        if self._begun:
+            self._handle(d.Allowed(""))
         self._closing = True
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=DRAIN)
@@ -221,6 +228,8 @@ class Reports:
     def _begin(self) -> None:
         if not self._begun and not self._closing:
             self._begun = True
+            forms, after = self._ground.generation.report_forms(), self._config.outbox.supersede_after
+            self._machine = d.Delivery(forms, after, self._rng())
             self._handle(d.Allowed(self._allowed))
             if not self._allowed:
                 self._start(self._count())
@@ -232,9 +241,10 @@ class Reports:
 
     def _handle(self, event: d.Event) -> None:
         """Give the machine an event, start what it asks for."""
-        if not self._begun or self._closing:
+        machine = self._machine
+        if machine is None or self._closing:
             return
-        for command in self._machine.handle(event, m.Now(time.monotonic(), self._ground.keeper.wall())):
+        for command in machine.handle(event, m.Now(time.monotonic(), self._ground.keeper.wall())):
             if isinstance(command, m.Note):
                 getattr(log, command.level.value)(command.event, **command.data)
             elif isinstance(command, d.Tell):
@@ -243,7 +253,7 @@ class Reports:
                 self._start(self._perform(command))
         if self._timer is not None:
             self._timer.cancel()
-        due = self._machine.due
+        due = machine.due
         wait = None if due is None else max(0.0, due - time.monotonic())
         self._timer = None if wait is None else asyncio.get_running_loop().call_later(wait, self._handle, m.Due())
         self._tell()
@@ -324,7 +334,8 @@ class Reports:
 
     def _tell(self) -> None:
         """Have the status document sent to whoever listens, now and then."""
-        what = self._file.tally, self._file.is_counted, self._machine.trouble, self._file.fault, self._file.saved
+        trouble = self._machine.trouble if self._machine is not None else None
+        what = self._file.tally, self._file.is_counted, trouble, self._file.fault, self._file.saved
         if self._telling is not None or what == self._told or self._closing:
             return
         self._told = what

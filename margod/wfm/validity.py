@@ -7,6 +7,7 @@ everything else in, and the times of exactly the chain that OpenSSL built are co
 from __future__ import annotations
 
 import ssl
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from cryptography import x509
@@ -17,6 +18,7 @@ from margod.model.text import timestamp
 
 NO_CHECK_TIME: Final = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME (x509_vfy.h, OpenSSL 1.1.1 and later); Python has no name for it."""
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 class OutsideValidity(Exception):
@@ -33,10 +35,19 @@ def leaf_period(found: ssl.SSLObject | None) -> tuple[float, float] | None:
     try:
         if not certificate:
             return None
-        begin, end = str(certificate["notBefore"]), str(certificate["notAfter"])
-        return float(ssl.cert_time_to_seconds(begin)), float(ssl.cert_time_to_seconds(end))
+        return _moment(str(certificate["notBefore"])), _moment(str(certificate["notAfter"]))
     except (KeyError, ValueError):
         return None
+
+
+def _moment(text: str) -> float:
+    """Return the Unix seconds of `Jun  9 08:05:01 2026 GMT`, as ssl.cert_time_to_seconds, which loads strptime."""
+    month, day, clock, year, zone = text.split()
+    if zone != "GMT":
+        raise ValueError(text)
+    hour, minute, second = (int(part) for part in clock.split(":"))
+    at = datetime(int(year), _MONTHS.index(month) + 1, int(day), hour, minute, second, tzinfo=UTC)
+    return at.timestamp()
 
 
 def require_valid(found: ssl.SSLObject | None, now: float) -> None:

@@ -134,6 +134,7 @@ async def test_the_example(tmp_path: Path) -> None:
             agent.terminate()
             await agent.wait()
             await wfm.undeploy("a")
+            await daemon.until_status(lambda s: s["desired_state"]["deployments"] == 0, "nothing wanted")
             agent = await start(example, folder, daemon)
             await told(wfm, *["installing", "installed"] * 2, "removing", "removed")
             assert list(folder.iterdir()) == []

@@ -47,6 +47,12 @@ def child(directory: Path, device_id: str, **more: object) -> Path:
     return file
 
 
+async def report_accepted(daemon: Daemon, since: int = 0) -> int:
+    """Wait for the line of the next accepted report after line `since`; return the number of the line behind it."""
+    line = await daemon.journal_line("accepted", since, having="step=report")
+    return daemon.journal.index(line, since) + 1
+
+
 def whole(status: dict[str, Any]) -> bool:
     """Return whether the WFM has all of it."""
     return bool(status["state"] == "enrolled" and status["capabilities"]["accepted"])
@@ -233,6 +239,7 @@ async def test_a_change_of_the_device_is_reported_once_it_has_held(tmp_path: Pat
         daemon.prefix = machine.prefix
         async with daemon:
             status = await daemon.until_status(whole, "reported")
+            line = await report_accepted(daemon)
             own = status["client_id"]
             assert (await manifests(wfm))[own]["interfaces"] == [{"type": "ethernet"}]
             machine.write("class/tty/ttyS0/type", "4")
@@ -244,11 +251,11 @@ async def test_a_change_of_the_device_is_reported_once_it_has_held(tmp_path: Pat
             await daemon.until_status(lambda seen: seen["capabilities"]["settling"], "settling")
             await daemon.until_status(whole, "reported")
             assert (await manifests(wfm))[own]["interfaces"] == [{"type": "ethernet"}, {"type": "rs232"}]
+            line = await report_accepted(daemon, line)
             machine.write("class/tty/ttyS0/type", "0")
             await daemon.until_status(lambda seen: seen["capabilities"]["settling"], "settling")
-            since = len(daemon.journal)
             await daemon.retry()  # a person asks: at once
-            await daemon.journal_line("accepted", since, having="step=report")
+            await report_accepted(daemon, line)
             assert [method for method, _, _ in await asked(wfm)] == ["POST", "PUT", "PUT"]
 
 
@@ -261,12 +268,12 @@ async def test_a_device_that_comes_is_looked_at(tmp_path: Path) -> None:
         daemon.prefix = machine.prefix
         async with daemon:
             status = await daemon.until_status(whole, "reported")
-            since = len(daemon.journal)
+            line = await report_accepted(daemon)
             machine.write("class/tty/ttyS0/type", "4")
             subprocess.run(["ip", "link", "add", "caps0", "type", "veth", "peer", "name", "caps1"], check=True)
             try:
                 await daemon.journal_line("device-changed")
             finally:
                 subprocess.run(["ip", "link", "del", "caps0"], check=True)
-            await daemon.journal_line("accepted", since, having="step=report")
+            await report_accepted(daemon, line)
             assert {"type": "rs232"} in (await manifests(wfm))[status["client_id"]]["interfaces"]

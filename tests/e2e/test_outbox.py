@@ -256,8 +256,8 @@ async def test_an_outbox_that_cannot_be_read(wfm: DevWfm, tmp_path: Path, what: 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a tmpfs")
 async def test_a_full_disk(wfm: DevWfm, tmp_path: Path) -> None:
     """A report that finds no room is refused with 503 and said; what was taken before arrives; then there is room."""
-    with small_disk(tmp_path / "state", "1m") as disk:
-        async with Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file) as daemon:
+    with small_disk(tmp_path / "disk", "2m") as disk:
+        async with Daemon(disk.place, url=wfm.url, ca_file=wfm.ca_file) as daemon:
             await daemon.until("enrolled")
             await wfm.stop()
             assert await daemon.report("web", status("pending")) == {"number": 1}
@@ -272,8 +272,8 @@ async def test_a_full_disk(wfm: DevWfm, tmp_path: Path) -> None:
             taken = (await daemon.report("web", status("installed")))["number"]
             await wfm.start()
             await daemon.retry()
-            found = await recorded(wfm, taken)
-            assert [state for _, state in (found[0], found[-1])] == ["pending", "installed"]
+            arrived = [state for _, state in await recorded(wfm, taken)]
+            assert (arrived[0], arrived[-1]) == ("pending", "installed")
             await daemon.until_status(outbox(waiting=0), "an empty outbox")
 
 

@@ -39,7 +39,7 @@ def test_aiohttp_does_not_read_the_systems_cas() -> None:
         "assert 'libstdc++' not in open('/proc/self/maps').read()\n"
         "import lzma\n"
         "from aiohttp import connector\n"
-        "assert not {'aiohttp.web', 'http_message_signatures'} & set(sys.modules)\n"
+        "assert not {'aiohttp.web', 'http_message_signatures', 'margod.shell.door'} & set(sys.modules)\n"
         "assert connector._SSL_CONTEXT_VERIFIED.cert_store_stats()['x509'] == 0\n"
         "assert connector._SSL_CONTEXT_UNVERIFIED.cert_store_stats()['x509'] == 0\n"
     )
