@@ -85,6 +85,7 @@ WARN_INTERVAL: Final = 60.0
 """Seconds between two warnings about parked reports; those in between are debug."""
 
 _NO_ANSWER: Final = frozenset({Kind.UNREACHABLE, Kind.UNTRUSTED, Kind.INTERCEPTED, Kind.CLOCK})
+_RESTS: Final = frozenset({reasons.NOT_ENROLLED, reasons.DOWNTIME})
 _KNOWN: Final = Outcome(Kind.ACCEPTED, reasons.ENROLLED)
 
 
@@ -125,6 +126,7 @@ class Delivery:
         self._last_wake = self._last_told = -policy.SPREAD
         self._binding = ""
         self._more = True
+        self._comes_back = False
         self._queue: deque[Waiting] = deque()
         self._current: Waiting | None = None
         self._accepted: dict[str, int] = {}
@@ -194,7 +196,7 @@ class Delivery:
                 self._on = _On.NOTHING
                 if self._forgetting:
                     self._accepted, self._forgetting = {}, False
-                return self._proceed(now)
+                return [*self._disk_works(now), *self._proceed(now)]
             case NotStored() if self._on in (_On.STORED, _On.LOADED):
                 return self._not_stored(event, now)
             case Loaded() | Answered() | Confirmed() | Stored() | NotStored():
@@ -225,6 +227,11 @@ class Delivery:
             return []
         if following is None:
             return self._load()
+        if self._comes_back:
+            self._comes_back = False
+            if following.waited >= policy.SPREAD:  # power, or the end of a downtime: one moment for a whole plant
+                self._on, self._due = _On.TIMER, now.mono + self._rng.uniform(0.0, policy.SPREAD)
+                return []
         if self._waited_long(following, now):
             self._answered_at = now.mono  # asked once per absence; what is loaded next is what is left
             self._queue.clear()
@@ -257,7 +264,8 @@ class Delivery:
             self._forms.sort(key=lambda form: form != self._form)  # what was just accepted is tried first from now on
             self._accepted[current.deployment_id] = current.number
             self._more = True
-            return [*self._well(now), *self._proceed(now)]
+            well = self._well(now) if self._under == self._binding else []  # else it speaks for an enrolment of before
+            return [*well, *self._proceed(now)]
         if self._under != self._binding:
             return self._reload(now)
         self._refusal = reply.outcome
@@ -309,7 +317,7 @@ class Delivery:
             wait = max(wait, policy.after_floor(floor, schedule.window(streak), self._rng))
         self._again_in(wait, now)
         self._kind, self.trouble = outcome.kind, Trouble(outcome.reason, outcome.detail, now.wall)
-        if outcome.reason.side is Side.NONE:  # it was not to leave: nothing failed
+        if outcome.reason in _RESTS or outcome.reason.side is Side.NONE:  # it was not to leave: nothing failed
             self.trouble = None
             return []
         if outcome.kind in (Kind.BUSY, Kind.BAD_ANSWER):  # it answered: nothing is wrong with device or network
@@ -332,6 +340,14 @@ class Delivery:
         self._queue.clear()
         return self._proceed(now)
 
+    def _disk_works(self, now: m.Now) -> list[Command]:
+        """Take back what was said of the disk; what the WFM does is another matter."""
+        if self.trouble is None or self._kind is not None:
+            return []
+        self._trouble_over()
+        note = self._failures.recovered(now)
+        return [] if note is None else [replace(note, event="reports-recovered")]
+
     def _again_in(self, wait: float, now: m.Now) -> None:
         self._queue.clear()
         self._on, self._more, self._current, self._forgetting = _On.TIMER, True, None, False
@@ -340,7 +356,7 @@ class Delivery:
     def _allowed(self, binding: str) -> None:
         if binding == self._binding:
             return
-        self._binding, self._more = binding, True
+        self._binding, self._more, self._comes_back = binding, True, bool(binding)
         self._queue.clear()
         if self._on is _On.TIMER and binding:  # another enrolment, or this one again: what was said is not its
             self._due, self._floor = 0.0, 0.0

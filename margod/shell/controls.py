@@ -16,7 +16,7 @@ from margod.model.errors import MargodError
 from margod.model.state import State
 from margod.model.text import duration, timestamp
 from margod.model.wire import Answer, Sink
-from margod.shell import described, status
+from margod.shell import status
 from margod.shell.actions import Actions
 from margod.shell.device import device_of
 from margod.shell.disk import Disk
@@ -85,6 +85,8 @@ class Controls:
 
     async def capabilities(self) -> dict[str, object]:
         """Return what this device would report, from a look of its own, and what the WFM took last."""
+        from margod.shell import described  # for who asks
+
         ground, situation = self._ground, self._actions.situation
 
         def look() -> dict[str, object]:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import attrs
 
 from margod.capabilities import Overrides, Probed, look
-from margod.capabilities.manifests import Unusable, family, read
 from margod.model.capabilities import Capabilities
 
 if TYPE_CHECKING:
@@ -38,6 +37,8 @@ def device_of(config: Config, directory: Path, generation: Generation, root: Pat
     if config.capabilities.file is not None:
         capabilities = _of_file(config.capabilities.file, capabilities, generation, problems)
     if config.capabilities.children is not None:
+        from margod.capabilities.manifests import family  # for gateways only
+
         below = capabilities.device_id
         found = family(config.capabilities.children, below, generation.manifest_problem, generation.manifest_id)
         capabilities = replace(capabilities, children=found.children, held=bool(found.problems))
@@ -69,6 +70,8 @@ def overrides(config: Config) -> Overrides:
 
 def _of_file(file: Path, device: Capabilities, generation: Generation, problems: list[str]) -> Capabilities:
     """Return the device with the complete manifest in the place of what was found."""
+    from margod.capabilities.manifests import Unusable, read  # for those who write one
+
     try:
         manifest = read(file, generation.manifest_problem)
     except Unusable as error:

@@ -11,7 +11,7 @@ from margod.engine import delivery as d
 from margod.engine import messages as m
 from margod.model import reasons
 from margod.model.outcome import Kind, Outcome
-from margod.model.report import Reply
+from margod.model.report import About, Reply
 from tests.engine.mailroom import AWAY, BUSY, KNOWN, REFUSED, STRANGER, TAKEN, UNSURE, Mailroom, busy_for
 
 UNKNOWN = Outcome(Kind.UNKNOWN, reasons.CLIENT_UNKNOWN)
@@ -214,6 +214,27 @@ def test_never_in_anothers_name() -> None:
     assert room.record == [("d", 3)]
 
 
+@pytest.mark.parametrize("old", [True, False])
+def test_a_plant_that_gets_its_power_back(old: bool) -> None:
+    """What has waited for long is sent at a moment drawn from two minutes; a person need not wait, nor a new report."""
+    due = []
+    for seed in range(50):
+        room = Mailroom(seed=seed)
+        room.allow("")
+        room.put("d")
+        room.at(room.now.mono + (3_600.0 if old else 60.0))
+        room.start()
+        room.settle()
+        assert bool(room.record) is not old
+        if room.machine.due is not None:
+            due.append(room.machine.due - room.now.mono)
+        room.tell(m.Woken(m.Cause.OPERATOR))
+        room.settle()
+        assert room.record == [("d", 1)]
+    if old:
+        assert 0 < min(due) < 20 < 100 < max(due) <= 120
+
+
 def test_nobody_to_send_for() -> None:
     """Without an enrolment nothing leaves; what was accepted is still forgotten."""
     room = Mailroom()
@@ -244,6 +265,22 @@ def test_a_full_disk() -> None:
     room.pass_time(400.0)
     assert room.record == [("d", 1), ("d", 2)]
     assert room.machine.trouble is None
+
+
+def test_what_was_said_to_another_enrolment_is_not_told() -> None:
+    """An acceptance under the enrolment before says nothing of the present one; nor does a call that was not made."""
+    room = Mailroom()
+    room.put("d")
+    room.step()
+    room.allow("there")
+    room.settle()
+    assert (room.record, room.held, room.told) == ([("d", 1)], [], [])
+    unsent = Reply(About.MOMENT, Outcome(Kind.UNREACHABLE, reasons.NOT_ENROLLED, sent=False))
+    room.server = lambda report, form: unsent
+    room.put("d")
+    room.settle()
+    assert (room.told, room.machine.trouble) == ([], None)
+    assert room.machine.due is not None
 
 
 class Outboxes(RuleBasedStateMachine):

@@ -39,9 +39,9 @@ class Shell:
         self.notes: list[m.Note] = []
         """What the engine had to say, oldest first."""
         self._skipped = 0.0
-        self._ground = Ground(settings.config, time.time)
+        self.ground = Ground(settings.config, time.time)
         self.disk = Disk()
-        self.actions = Actions(self._ground, self.disk)
+        self.actions = Actions(self.ground, self.disk)
         self._engine = Enrolment(settings.policy, Random(7), self._now())
 
     async def __aenter__(self) -> Self:
@@ -54,7 +54,7 @@ class Shell:
     ) -> None:
         """Close the connection and the vault."""
         await self.actions.close()
-        await self.disk.run(self._ground.close)
+        await self.disk.run(self.ground.close)
         assert self.disk.close(5.0)
 
     async def attempt(self) -> dict[str, Any]:
