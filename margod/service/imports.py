@@ -29,8 +29,9 @@ _STAND_INS: Final = (
     "urllib.request",
     # A table of the 2,231 names of HTML's characters: aiohttp writes pages for errors, it reads none.
     "html",
-    # The grammar of mail's headers, for the parameters of a Content-Type: no answer's is looked at.
+    # The grammar and the parser of mail's headers, for the parameters of a Content-Type: no answer's is looked at.
     "email.policy",
+    "email.parser",
     # OpenSSH's forms of keys and certificates, which cryptography lists among its own.
     "cryptography.hazmat.primitives.serialization.ssh",
     # Names in other alphabets: yarl asks it for hosts that are not ASCII, which is where it is loaded.
@@ -46,6 +47,7 @@ _STAND_INS: Final = (
     "platform",
     # What attrs can check: no class of ours or of aiohttp has anything checked.
     "attr.validators",
+    "attrs.validators",
     # WebSockets, and passwords by digest.
     "aiohttp._websocket.reader_c",
     "aiohttp.client_middleware_digest_auth",
@@ -72,9 +74,8 @@ class _Later:
         self._module, self._name = module, name
 
     def __call__(self, *given: Any, **named: Any) -> Any:
-        if self._module not in _LASTING and isinstance(
-            sys.modules.get(self._module), _StandIn
-        ):  # a library calls it while it is loaded itself
+        if self._module not in _LASTING and isinstance(sys.modules.get(self._module), _StandIn):
+            # A library calls it while it is loaded itself.
             return _Made(self, given, named)
         return self._real()(*given, **named)
 
