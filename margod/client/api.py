@@ -129,7 +129,7 @@ class Client:
         return cast("MessageDocument", self._ask("POST", _numbered("/v1/outbox/retry", number)))
 
     def drop_reports(self, number: int | None = None) -> MessageDocument:
-        """Have a parked report, or all, removed (admin socket)."""
+        """Have a report, or all that are parked, removed (admin socket)."""
         return cast("MessageDocument", self._ask("POST", _numbered("/v1/outbox/drop", number)))
 
     def use(self, instance: str) -> ChosenDocument:

@@ -181,9 +181,10 @@ class Outbox:
         return done.rowcount, stays
 
     def drop(self, number: int | None = None) -> int:
-        """Remove a parked report (or all of them); return how many these were. What waits is not dropped."""
+        """Remove a report, parked or waiting, or all that are parked; return how many these were."""
+        which = "parked <> ''" if number is None else "number = ?1"
         with self._transaction() as db:
-            done = db.execute("DELETE FROM outbox WHERE parked <> '' AND (?1 IS NULL OR number = ?1)", (number,))
+            done = db.execute(f"DELETE FROM outbox WHERE {which}", () if number is None else (number,))  # noqa: S608 - our own words
         self._count()
         return done.rowcount
 

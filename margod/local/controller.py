@@ -82,7 +82,7 @@ class Controller(Protocol):
         """Let a parked report, or all (None), wait to be sent again. Raises MargodError."""
 
     async def drop_reports(self, number: int | None) -> dict[str, object]:
-        """Remove a parked report, or all (None). Raises MargodError."""
+        """Remove a report, parked or waiting, or all that are parked (None). Raises MargodError."""
 
     async def forward(self, asked: Asked, body: Callable[[], Awaitable[bytes]], into: Sink) -> Answer:
         """Return the WFM's answer to another program; a success has gone `into` the sink. Raises DoorError.

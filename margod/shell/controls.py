@@ -254,7 +254,7 @@ class Controls:
         return await self._reports.retry(number)
 
     async def drop_reports(self, number: int | None) -> dict[str, object]:
-        """Remove parked reports."""
+        """Remove a report, or all that are parked."""
         return await self._reports.drop(number)
 
     async def reset_clock(self) -> dict[str, object]:

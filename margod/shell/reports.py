@@ -200,11 +200,17 @@ class Reports:
         return {"message": f"Taken up again: {done}{left}."}
 
     async def drop(self, number: int | None) -> dict[str, object]:
-        """Remove a parked report, or all of them. Raises MargodError where none is."""
+        """Remove a report, parked or waiting, or all that are parked. Raises MargodError where none is.
+
+        One that is under way at this moment may still arrive.
+        """
         done = await self._file.run(lambda outbox: outbox.drop(number)) if self._begun else 0
         if number is not None and not done:
             raise MargodError(reasons.NO_SUCH_REPORT)
-        log.info("reports-dropped", count=done)
+        log.info("reports-dropped", count=done, **({} if number is None else {"number": number}))
+        self._handle(d.Changed(anew=True))
+        if number is not None:  # it may have been what held up the others
+            self._handle(m.Woken(m.Cause.OPERATOR))
         self._tell()
         return {"message": f"Dropped: {done}."}
 
@@ -315,7 +321,7 @@ class Reports:
             # Signed while this one is under way: a long queue does not wait for its signatures.
             self._next = (following, command.form, context, self._request(following, command.form, context))
             asyncio.get_running_loop().call_soon(self._courier.sign_ahead, self._next[-1])
-        return generation.report_reply(await self._courier.call(request))
+        return generation.report_reply(item.deployment_id, await self._courier.call(request))
 
     def _request(self, item: Item, form: str, context: Context) -> Request:
         """Return the request of a report: the one that was signed ahead, if it is that."""

@@ -72,7 +72,6 @@ def test_parked_and_taken_up_again(outbox: Outbox) -> None:
     assert (outbox.listed()[0].parked, outbox.listed()[0].detail) == ("report-refused", "HTTP 422: no")
     assert [item.number for item in outbox.upcoming(9, 99)] == [third]
     assert (outbox.tally().waiting, outbox.tally().parked) == (1, 2)
-    assert outbox.drop(third) == 0, "what waits is not dropped"
     assert (outbox.drop(second), outbox.drop(second)) == (1, 0)
     assert [outbox.retry(), outbox.retry()] == [(1, 0), (0, 0)]
     assert waiting(outbox) == ["d:pending", "d:installed"]
@@ -138,6 +137,16 @@ def test_bounded_in_bytes(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> No
     outbox.park(first, "report-refused", "")
     assert outbox.drop() == 1
     put(outbox, "failed")
+
+
+def test_dropped_by_its_number(outbox: Outbox) -> None:
+    """One that waits goes too when a person names it; `--all` is what is parked."""
+    first, second, third = put(outbox, "pending", "installing", "installed")
+    outbox.park(second, "report-refused", "")
+    assert (outbox.drop(), outbox.drop()) == (1, 0)
+    assert (outbox.drop(first), outbox.drop(first), outbox.drop(99)) == (1, 0, 0)
+    assert [item.number for item in outbox.listed()] == [third]
+    assert (outbox.tally().waiting, outbox.tally().parked) == (1, 0)
 
 
 def test_of_one_enrolment(outbox: Outbox) -> None:

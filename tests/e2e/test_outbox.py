@@ -114,6 +114,38 @@ async def test_a_refused_report_is_parked(wfm: DevWfm, tmp_path: Path) -> None:
         assert (await daemon.command("deployment", "retry", "2"))[0] == 1
 
 
+async def test_one_report_does_not_hold_up_the_others(wfm: DevWfm, tmp_path: Path) -> None:
+    """Named so that a 404 that repeats the name sounds as if the device were unknown: it is parked alone."""
+    async with Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file) as daemon:
+        await daemon.until("enrolled")
+        for name in ("device-manager", "digest"):
+            body = '{"error": "deployment %s not found"}' % name
+            await wfm.fault("answer", route="status", deployment=name, status=404, body=body)
+            await daemon.report(name, status("installed"))
+        await daemon.report("good", status("installed"))
+        assert await recorded(wfm, 1) == [("good", "installed")]
+        found = await daemon.until_status(outbox(waiting=0, parked=2), "two parked")
+        assert found["state"] == "enrolled"
+
+
+async def test_what_holds_up_the_others_can_be_dropped(wfm: DevWfm, tmp_path: Path) -> None:
+    """A proxy's page parks nothing and is said; a person gives up that report, by its number alone."""
+    async with Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file) as daemon:
+        await daemon.until("enrolled")
+        page = "<html><title>404 Not Found</title></html>"
+        await wfm.fault("answer", route="status", deployment="bad", status=404, times=2, body=page)
+        for name in ("bad", "good"):
+            await daemon.report(name, status("installed"))
+        found = await daemon.until_status(failed("report-unheard"), "a page")
+        assert "404 Not Found" in found["outbox"]["last_error"]["detail"]
+        assert (found["outbox"]["waiting"], found["outbox"]["parked"]) == (2, 0)
+        assert (await daemon.command("deployment", "drop", "--all"))[1] == "Dropped: 0.\n"
+        assert (await daemon.command("deployment", "drop", "1"))[1] == "Dropped: 1.\n"
+        assert await recorded(wfm, 1) == [("good", "installed")]
+        await daemon.until_status(outbox(waiting=0, parked=0, last_error=None), "an empty outbox")
+        assert "number=1" in await daemon.journal_line("reports-dropped", having="count=1")
+
+
 @pytest.mark.parametrize("like", ["spec", "sandbox-2026"])
 async def test_a_wfm_that_does_not_want_the_device(tmp_path: Path, like: str) -> None:
     """Nothing is parked because the WFM refuses or forgot the device; the enrolment hears of it, the reports wait."""
