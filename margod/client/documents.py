@@ -300,6 +300,7 @@ class ReportDocument(TypedDict):
     parked: str | None
     detail: str
     overtaken: bool
+    uid: int
 
 
 class ReportsDocument(TypedDict):

@@ -1,7 +1,8 @@
 """Who has refused a report: the WFM, or something on the way to it that has a page for everything.
 
 A proxy that was set up wrongly answers 404 to each report; were that taken for the WFM's word, all of them would be
-parked. The WFM has spoken if the answer is JSON, or if a report was accepted on the same route in this enrolment before.
+parked. The WFM has spoken if the answer is JSON, or if a report was accepted on the same route in this enrolment before
+(since margod was started).
 """
 
 from __future__ import annotations

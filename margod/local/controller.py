@@ -72,8 +72,8 @@ class Controller(Protocol):
     async def reset_clock(self) -> dict[str, object]:
         """Forget the stored floor of the clock and what was learnt about the time. Raises MargodError."""
 
-    async def report(self, deployment_id: str, body: bytes) -> dict[str, object]:
-        """Take a report of a deployment for the WFM; it is durable when this returns. Raises MargodError."""
+    async def report(self, deployment_id: str, body: bytes, uid: int) -> dict[str, object]:
+        """Take a report of the user `uid` for the WFM; it is durable when this returns. Raises MargodError."""
 
     async def reports(self, after: int) -> dict[str, object]:
         """Return the reports behind the number `after` that the WFM has not accepted. Raises MargodError."""

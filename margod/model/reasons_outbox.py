@@ -50,7 +50,7 @@ NO_SUCH_REPORT = _reason(
 OUTBOX_FULL = _reason(
     "outbox-full",
     Side.DEVICE,
-    "The outbox holds as many reports of deployments as it may; this one was not taken.",
+    "The outbox holds as many reports of deployments as it may, of all users or of this one; this one was not taken.",
     "See what keeps them from being sent (`margod status`, `margod deployment list`); the agent reports again later.",
 )
 OUTBOX_UNUSABLE = _reason(

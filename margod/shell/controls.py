@@ -241,9 +241,9 @@ class Controls:
             self._reports.resume()
             raise
 
-    async def report(self, deployment_id: str, body: bytes) -> dict[str, object]:
+    async def report(self, deployment_id: str, body: bytes, uid: int) -> dict[str, object]:
         """Take a report of a deployment into the outbox."""
-        return await self._reports.report(deployment_id, body)
+        return await self._reports.report(deployment_id, body, uid)
 
     async def reports(self, after: int) -> dict[str, object]:
         """Return what the outbox holds, a page of it."""

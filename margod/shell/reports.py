@@ -159,8 +159,8 @@ class Reports:
 
     # What the local sockets ask of it.
 
-    async def report(self, deployment_id: str, body: bytes) -> dict[str, object]:
-        """Take a report; it is durable when this returns. Raises MargodError with one of the outbox's reasons."""
+    async def report(self, deployment_id: str, body: bytes, uid: int = -1) -> dict[str, object]:
+        """Take a report of the user `uid`; it is durable when this returns. Raises MargodError."""
         try:
             status = read_status(deployment_id, body)
         except Unacceptable as error:
@@ -169,7 +169,7 @@ class Reports:
         at, binding = self._ground.keeper.wall(), self._courier.binding
 
         def put(outbox: Outbox) -> int:
-            return outbox.put(deployment_id, state, final=final, body=kept, at=at, binding=binding)
+            return outbox.put(deployment_id, state, final=final, body=kept, at=at, binding=binding, uid=uid)
 
         async def taken() -> int:
             number = await self._file.run(put)
@@ -377,6 +377,7 @@ def _shown(item: Item) -> dict[str, object]:
         "parked": item.parked or None,
         "detail": item.detail,
         "overtaken": item.overtaken,
+        "uid": item.uid,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -119,8 +120,8 @@ async def test_one_report_does_not_hold_up_the_others(wfm: DevWfm, tmp_path: Pat
     async with Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file) as daemon:
         await daemon.until("enrolled")
         for name in ("device-manager", "digest"):
-            body = '{"error": "deployment %s not found"}' % name
-            await wfm.fault("answer", route="status", deployment=name, status=404, body=body)
+            said = json.dumps({"error": f"deployment {name} not found"})
+            await wfm.fault("answer", route="status", deployment=name, status=404, times=2, body=said)
             await daemon.report(name, status("installed"))
         await daemon.report("good", status("installed"))
         assert await recorded(wfm, 1) == [("good", "installed")]

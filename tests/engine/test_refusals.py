@@ -11,7 +11,7 @@ from margod.model import reasons
 from margod.model.outcome import Kind, Outcome
 from margod.model.report import About, Reply
 from tests.engine import test_delivery
-from tests.engine.mailroom import BUSY, KNOWN, PAGE, STRANGER, TAKEN, UNSURE, Mailroom
+from tests.engine.mailroom import BUSY, KNOWN, PAGE, REFUSED, STRANGER, TAKEN, UNSURE, Mailroom
 
 PAGE_413 = Reply(About.REPORT, Outcome(Kind.INVALID, reasons.REPORT_REFUSED, "HTTP 413"), by_wfm=False)
 
@@ -23,7 +23,7 @@ def test_a_proxys_page_parks_nothing(page: Reply) -> None:
     for name in "abc":
         room.put(name)
     room.settle()
-    assert room.machine.trouble is not None
+    assert room.machine.trouble
     assert (room.machine.trouble.reason, room.machine.trouble.detail) == (reasons.REPORT_UNHEARD, page.outcome.detail)
     assert [note.event for note in room.notes] == ["reports-wait"]
     room.pass_time(86_400.0)
@@ -88,25 +88,26 @@ def test_one_that_waits_is_given_up(reply: Reply) -> None:
     room.server = lambda report, form: reply
     room.put("d")
     room.settle()
-    assert room.machine.trouble is not None
+    assert room.machine.trouble
     room.drop(3)
     room.settle()
     room.pass_time(700.0)
-    assert (room.machine.trouble, room.machine.due) == (None, None)
+    assert not room.machine.trouble
+    assert room.machine.due is None
 
 
 def test_given_up_while_the_disk_is_full() -> None:
     """What could not be parked and is dropped leaves no trouble behind."""
-    room = Mailroom(server=lambda report, form: test_delivery.REFUSED)
+    room = Mailroom(server=lambda report, form: REFUSED)
     room.put("d")
     room.disk_full = True
     room.settle()
-    assert room.machine.trouble is not None
+    assert room.machine.trouble
     room.disk_full = False
     room.drop(1)
     room.settle()
     room.pass_time(700.0)
-    assert room.machine.trouble is None
+    assert not room.machine.trouble
     assert room.notes[-1].event == "reports-recovered"
 
 
