@@ -237,6 +237,27 @@ async def test_what_is_not_taken(wfm: DevWfm, tmp_path: Path) -> None:
         assert (await daemon.status())["outbox"]["waiting"] == LIMIT
 
 
+async def test_one_user_leaves_room(wfm: DevWfm, tmp_path: Path) -> None:
+    """Who holds as much as is left is told so with 507, after a restart too; others are not kept out by it."""
+    async with Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file) as daemon:
+        await daemon.until("enrolled")
+        await wfm.stop()
+        await daemon.stop()
+        store, _ = open_outbox(daemon.state)
+        body = write_status(read_status("web", b'{"status":{"state":"pending"}}'))
+        held = range(1, LIMIT // 2)
+        store.restore([Item(number, f"d{number}", "pending", False, body, 0.0, "", uid=os.getuid()) for number in held])
+        store.close()
+        await daemon.start()
+        assert await daemon.report("web", status("installed")) == {"number": LIMIT // 2}
+        error = (await daemon.report("web", status("installed")))["error"]
+        assert (error["code"], f"uid {os.getuid()} has {LIMIT // 2}" in error["message"]) == ("outbox-full", True)
+        await daemon.stop()
+        store, _ = open_outbox(daemon.state)
+        assert store.put("web", "pending", final=False, body=body, at=0.0, uid=os.getuid() + 1) > LIMIT // 2
+        store.close()
+
+
 async def test_another_wfm(wfm: DevWfm, tmp_path: Path) -> None:
     """What was reported for one WFM is not told to another; back at the first it arrives; a person may decide else."""
     async with DevWfm(tmp_path / "other") as other, Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file) as daemon:

@@ -7,6 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
+from margod.engine import delivery as d
+from margod.engine import messages as m
 from margod.model import reasons
 from margod.model.outcome import Kind, Outcome
 from margod.model.report import About, Reply
@@ -16,6 +18,11 @@ from tests.engine.mailroom import BUSY, KNOWN, PAGE, REFUSED, STRANGER, TAKEN, U
 PAGE_413 = Reply(About.REPORT, Outcome(Kind.INVALID, reasons.REPORT_REFUSED, "HTTP 413"), by_wfm=False)
 
 
+def trouble(room: Mailroom) -> object:
+    """Return what is wrong at the moment."""
+    return room.machine.trouble
+
+
 @pytest.mark.parametrize("page", [PAGE, PAGE_413])
 def test_a_proxys_page_parks_nothing(page: Reply) -> None:
     """It is tried again for as long as it takes, ever more seldom, and said; when the proxy is mended all arrives."""
@@ -23,8 +30,8 @@ def test_a_proxys_page_parks_nothing(page: Reply) -> None:
     for name in "abc":
         room.put(name)
     room.settle()
-    assert room.machine.trouble
-    assert (room.machine.trouble.reason, room.machine.trouble.detail) == (reasons.REPORT_UNHEARD, page.outcome.detail)
+    assert trouble(room) is not None
+    assert trouble(room) == d.Trouble(reasons.REPORT_UNHEARD, page.outcome.detail, room.now.wall)
     assert [note.event for note in room.notes] == ["reports-wait"]
     room.pass_time(86_400.0)
     assert (room.waiting(), room.told) == ([1, 2, 3], [])
@@ -88,12 +95,26 @@ def test_one_that_waits_is_given_up(reply: Reply) -> None:
     room.server = lambda report, form: reply
     room.put("d")
     room.settle()
-    assert room.machine.trouble
+    assert trouble(room) is not None
     room.drop(3)
     room.settle()
     room.pass_time(700.0)
-    assert not room.machine.trouble
+    assert trouble(room) is None
     assert room.machine.due is None
+
+
+@pytest.mark.parametrize("reply", [TAKEN, REFUSED])
+def test_a_disk_with_room_again(reply: Reply) -> None:
+    """Once the one report there is could be forgotten or parked after all, nothing is said of the disk any more."""
+    room = Mailroom(server=lambda report, form: reply)
+    room.disk_full = True
+    room.put("d")
+    room.settle()
+    assert trouble(room) is not None
+    room.disk_full = False
+    room.pass_time(100_000.0)
+    assert trouble(room) is None
+    assert [note.event for note in room.notes if note.level is m.Level.INFO] == ["reports-recovered"]
 
 
 def test_given_up_while_the_disk_is_full() -> None:
@@ -102,12 +123,12 @@ def test_given_up_while_the_disk_is_full() -> None:
     room.put("d")
     room.disk_full = True
     room.settle()
-    assert room.machine.trouble
+    assert trouble(room) is not None
     room.disk_full = False
     room.drop(1)
     room.settle()
     room.pass_time(700.0)
-    assert not room.machine.trouble
+    assert trouble(room) is None
     assert room.notes[-1].event == "reports-recovered"
 
 
