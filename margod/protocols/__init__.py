@@ -123,7 +123,7 @@ class Generation(Protocol):
     def report_request(self, form: str, context: Context, deployment_id: str, body: bytes) -> Request:
         """Build the report of a deployment; `body` is the status as the outbox keeps it (`signed`'s form)."""
 
-    def report_reply(self, deployment_id: str, result: Answer | TransportFailure) -> Reply:
+    def report_reply(self, deployment_id: str, body: bytes, result: Answer | TransportFailure) -> Reply:
         """Say what came of a report of this deployment, and what the answer is about."""
 
     def forwarded(self, method: str, path: str, headers: Mapping[str, str], body: bytes, limit: int) -> Request:

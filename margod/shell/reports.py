@@ -321,7 +321,7 @@ class Reports:
             # Signed while this one is under way: a long queue does not wait for its signatures.
             self._next = (following, command.form, context, self._request(following, command.form, context))
             asyncio.get_running_loop().call_soon(self._courier.sign_ahead, self._next[-1])
-        return generation.report_reply(item.deployment_id, await self._courier.call(request))
+        return generation.report_reply(item.deployment_id, item.body, await self._courier.call(request))
 
     def _request(self, item: Item, form: str, context: Context) -> Request:
         """Return the request of a report: the one that was signed ahead, if it is that."""

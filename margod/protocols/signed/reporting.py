@@ -2,8 +2,8 @@
 
 The same status says different things by server: 400 is a digest header, a signature, an unknown client, or this very
 report; 404 an unknown client, or a deployment that is not there. Where it is not said, a question that changes nothing
-has to decide (docs/decisions/0020-outbox.md). What a report is called has no say in it: its id is taken out of what the
-server says before that is read.
+has to decide (docs/decisions/0020-outbox.md). What a report says has no say in it: its id is taken out of what the
+server says before that is read, and words that are the report's own may be an echo.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def status_request(client_id: str, deployment_id: str, form: str, body: bytes) -
     return Request("POST", route, Auth.SIGNATURE, _HEADERS, body)
 
 
-def status_reply(deployment_id: str, result: Answer | TransportFailure) -> Reply:
-    """Say what came of the report of this deployment, and of what that speaks."""
+def status_reply(deployment_id: str, body: bytes, result: Answer | TransportFailure) -> Reply:
+    """Say what came of this report of this deployment, and of what that speaks."""
     if isinstance(result, Answer) and result.status in (200, 201, 202, 204):
         return Reply(About.TAKEN, Outcome(Kind.ACCEPTED, reasons.ENROLLED))
     outcome = classify.refusal(Step.CONFIRM, result)
@@ -49,7 +49,8 @@ def status_reply(deployment_id: str, result: Answer | TransportFailure) -> Reply
         return Reply(About.MOMENT, outcome)
     if result.status in _FOR_ITS_CONTENT:
         return Reply(About.REPORT, replace(outcome, kind=Kind.INVALID, reason=reasons.REPORT_REFUSED), is_json(result))
-    about_the_way = _ABOUT_THE_WAY.search(error_text(_without(deployment_id, result))) is not None
+    said = error_text(_without(deployment_id, result))
+    about_the_way = any(word not in body.lower() for word in map(str.encode, _ABOUT_THE_WAY.findall(said)))
     if result.status in _UNSURE and not about_the_way and not outcome.by_clock:
         return Reply(About.UNSURE, replace(outcome, reason=reasons.REPORT_REFUSED), is_json(result))
     device = outcome.kind in (Kind.UNKNOWN, Kind.UNAUTHORIZED, Kind.FORBIDDEN, Kind.WRONG_ADDRESS)
