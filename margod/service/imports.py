@@ -63,6 +63,8 @@ _LASTING: Final = (
     # What cryptography can say of its own OpenSSL: each signature takes it, and asks it only where it is to be the same
     # every time (RFC 6979). It brings all ciphers along: one MiB.
     "cryptography.hazmat.backends.openssl.backend",
+    # Whole trees and archives: tarfile has it copy what it never copies here, and it brings two compressors along.
+    "shutil",
 )
 """The same, for what is taken when something is done: these stand until something is wanted of them."""
 

@@ -54,7 +54,7 @@ def test_what_was_left_out_is_there_when_it_is_used() -> None:
         "with lean():\n"
         "    import structlog, margod.daemon\n"
         "left_out = {'urllib.request', 'http.client', 'html', 'html.entities', 'email.policy', 'email.parser',\n"
-        "            'cryptography.hazmat.primitives.serialization.ssh', 'idna', 'pickle', 'tempfile', 'shutil',\n"
+        "            'cryptography.hazmat.primitives.serialization.ssh', 'idna', 'pickle', 'tempfile',\n"
         "            'mimetypes', 'uuid', 'platform', 'attr.validators', 'structlog.dev',\n"
         "            'structlog.stdlib', 'structlog.tracebacks', 'aiohttp._websocket.reader_c', 'sqlite3',\n"
         "            'margod.engine.delivery'}\n"
@@ -113,5 +113,24 @@ def test_a_signature_does_without_what_cryptography_knows_of_openssl() -> None:
         "assert default_backend().name == 'openssl'\n"
         "from cryptography.hazmat.backends.openssl.backend import backend\n"
         "assert type(backend).__name__ == 'Backend'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_bundle_is_opened_without_other_compressors() -> None:
+    """Pins that tarfile brings neither bzip2 nor LZMA, and that what it took from shutil is the real thing."""
+    code = (
+        "import sys\n"
+        "from margod.service.imports import lean\n"
+        "with lean():\n"
+        "    import margod.daemon\n"
+        "import tarfile\n"
+        "assert not {'bz2', 'lzma'} & set(sys.modules)\n"
+        "import io, shutil\n"
+        "into = io.BytesIO()\n"
+        "shutil.copyfileobj(io.BytesIO(b'whole'), into)\n"
+        "assert into.getvalue() == b'whole'\n"
+        "import shutil\n"
+        "assert issubclass(shutil.SameFileError, OSError)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
