@@ -34,11 +34,11 @@ def _path(given: str | None) -> str | None:
 
 def run(args: argparse.Namespace) -> int:
     """Load the configuration and run until stopped; 75 another margod runs, 78 the configuration is broken."""
-    import asyncio
-
     from margod.service import imports
 
     with imports.lean():
+        import asyncio
+
         import structlog
 
         from margod.config import Sources, load_with_last_good
