@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Final, TypeAlias
 
+from margod.model.windows_faults import fault
+
 DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 EXAMPLES: Final = "Mon-Fri 22:00-06:00, Sat,Sun 00:00-24:00 Europe/Berlin, or 2026-12-24 to 2027-01-02"
 LONGEST: Final = 14 * 86_400.0
@@ -75,7 +77,7 @@ def parse(text: str) -> Window:
             raise ValueError("the end is not after the start")
         clock = _known(found["zone"])
         return Window(text, found["zone"] or "", frozenset(), 0, 0, (first, last), clock)
-    raise ValueError(f"expected a window such as {EXAMPLES}")
+    raise ValueError(fault(text, DAYS) or f"expected a window such as {EXAMPLES}")
 
 
 def ends(windows: Iterable[Window], at: float) -> float | None:
@@ -162,4 +164,4 @@ def _known(name: str | None) -> tzinfo | None:
     try:
         return ZoneInfo(name)
     except (OSError, ValueError, LookupError):
-        raise ValueError(f"the time zone {name} is not known on this device; write one such as Europe/Berlin") from None
+        raise ValueError(f"the time zone {name} is not known on this device") from None
