@@ -14,7 +14,7 @@ from margod.cli.exits import CONFIG
 
 if TYPE_CHECKING:
     from margod.cli.options import Subparsers
-    from margod.config import Config, Loaded
+    from margod.config import Loaded
     from margod.model.errors import ConfigError
 
 
@@ -50,7 +50,7 @@ def run_check(args: argparse.Namespace) -> int:
 
     names = ", ".join(shown(path) for path in loaded.files) or "no files, defaults only"
     print(f"configuration: ok ({names})")
-    for note in _notes(loaded.config):
+    for note in _notes(loaded):
         print(f"note: {note}")
     return 0
 
@@ -78,16 +78,21 @@ def run_schema(args: argparse.Namespace) -> int:
     return 0
 
 
-def _notes(config: Config) -> list[str]:
-    """Return what holds and yet keeps the device from a WFM, or leaves it to what announces itself."""
-    if config.wfm.url is not None:
-        return []
-    if not config.discovery.enabled:
-        return ["neither wfm.url nor discovery.enabled: this device stays `discovering` and asks nobody"]
-    notes = ["no wfm.url: this device is `discovering` until a WFM announces itself on the local network"]
-    if not config.discovery.server_names and not config.trust.ca_is_wfm_only:
-        notes.append("neither discovery.server_names nor trust.ca_is_wfm_only: a WFM that is found stays `untrusted`")
-    return notes
+def _notes(loaded: Loaded) -> list[str]:
+    """Return what holds and hardly anybody can mean."""
+    import os
+    import pwd
+    import time
+
+    from margod.config.notes import notes
+
+    def is_user(name: str) -> bool:
+        try:
+            return bool(pwd.getpwnam(name))
+        except KeyError:
+            return False
+
+    return notes(loaded, time.time(), is_user=is_user, exists=os.path.exists)
 
 
 def _load(args: argparse.Namespace) -> Loaded:
