@@ -30,7 +30,9 @@ def add_parser(subparsers: Subparsers) -> None:
         ("show", run_show, "print every effective value and where it comes from"),
     ):
         action = actions.add_parser(name, help=about, description=about, epilog=_CODES)
-        action.add_argument("file", nargs="?", help="main file; default $MARGOD_CONFIG or /etc/margod/margod.yaml")
+        where = action.add_mutually_exclusive_group()
+        where.add_argument("file", nargs="?", help="main file; default $MARGOD_CONFIG or /etc/margod/margod.yaml")
+        where.add_argument("--config", metavar="FILE", help="the same, as the other commands have it")
         action.add_argument("--url", help="root URL of the WFM, as given to `margod run`")
         action.set_defaults(run=run)
     about = "print the JSON Schema of the configuration files"
@@ -104,7 +106,7 @@ def _load(args: argparse.Namespace) -> Loaded:
         # A terminal without UTF-8 gets \xfc or \u2026, which in double quotes is YAML for the same.
         sys.stdout.reconfigure(errors="backslashreplace")
     overrides = {} if args.url is None else {"wfm.url": args.url}
-    return load(Sources.find(os.environ, args.file), os.environ, overrides)
+    return load(Sources.find(os.environ, args.config or args.file), os.environ, overrides)
 
 
 def _complain(error: ConfigError) -> int:
