@@ -105,6 +105,11 @@ def around(windows: Iterable[Window], at: float) -> tuple[float | None, float | 
     return None if end == at else end, following
 
 
+def within(windows: Iterable[Window], at: float) -> str:
+    """Return, as it is written, the first window that `at` lies in; "" if there is none."""
+    return next((each.text for each in windows if any(start <= at < end for start, end in each.spans(at))), "")
+
+
 def _days(text: str) -> frozenset[int]:
     found: set[int] = set()
     for part in text.split(","):
