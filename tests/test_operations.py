@@ -25,9 +25,7 @@ def logged(node: ast.AST) -> Iterator[str]:
     if not isinstance(node, ast.Call) or not node.args:
         return
     name = ast.unparse(node.func)
-    if name.startswith("log.") and name.removeprefix("log.") in LEVELS:
-        yield from words(node.args[0])
-    elif name.startswith("getattr(log,"):
+    if (name.startswith("log.") and name.removeprefix("log.") in LEVELS) or name.startswith("getattr(log,"):
         yield from words(node.args[0])
     elif name.endswith("Note") and len(node.args) > 1 and ast.unparse(node.args[0]) != "Level.DEBUG":
         yield from words(node.args[1])
