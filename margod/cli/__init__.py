@@ -84,6 +84,13 @@ class _Parser(argparse.ArgumentParser):
         options.setdefault("formatter_class", _Formatter)
         super().__init__(*args, **options)
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuse what is not known here, with the usage of this very command; argparse leaves it to the outermost."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
 
 def _columns() -> int:
     """Return the width as shutil.get_terminal_size does: COLUMNS, else the terminal's, else 80."""

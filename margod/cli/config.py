@@ -14,7 +14,7 @@ from margod.cli.exits import CONFIG
 
 if TYPE_CHECKING:
     from margod.cli.options import Subparsers
-    from margod.config import Config, Loaded
+    from margod.config import Loaded
     from margod.model.errors import ConfigError
 
 
@@ -30,7 +30,9 @@ def add_parser(subparsers: Subparsers) -> None:
         ("show", run_show, "print every effective value and where it comes from"),
     ):
         action = actions.add_parser(name, help=about, description=about, epilog=_CODES)
-        action.add_argument("file", nargs="?", help="main file; default $MARGOD_CONFIG or /etc/margod/margod.yaml")
+        where = action.add_mutually_exclusive_group()
+        where.add_argument("file", nargs="?", help="main file; default $MARGOD_CONFIG or /etc/margod/margod.yaml")
+        where.add_argument("--config", metavar="FILE", help="the same, as the other commands have it")
         action.add_argument("--url", help="root URL of the WFM, as given to `margod run`")
         action.set_defaults(run=run)
     about = "print the JSON Schema of the configuration files"
@@ -50,7 +52,7 @@ def run_check(args: argparse.Namespace) -> int:
 
     names = ", ".join(shown(path) for path in loaded.files) or "no files, defaults only"
     print(f"configuration: ok ({names})")
-    for note in _notes(loaded.config):
+    for note in _notes(loaded):
         print(f"note: {note}")
     return 0
 
@@ -78,16 +80,21 @@ def run_schema(args: argparse.Namespace) -> int:
     return 0
 
 
-def _notes(config: Config) -> list[str]:
-    """Return what holds and yet keeps the device from a WFM, or leaves it to what announces itself."""
-    if config.wfm.url is not None:
-        return []
-    if not config.discovery.enabled:
-        return ["neither wfm.url nor discovery.enabled: this device stays `discovering` and asks nobody"]
-    notes = ["no wfm.url: this device is `discovering` until a WFM announces itself on the local network"]
-    if not config.discovery.server_names and not config.trust.ca_is_wfm_only:
-        notes.append("neither discovery.server_names nor trust.ca_is_wfm_only: a WFM that is found stays `untrusted`")
-    return notes
+def _notes(loaded: Loaded) -> list[str]:
+    """Return what holds and hardly anybody can mean."""
+    import os
+    import pwd
+    import time
+
+    from margod.config.notes import notes
+
+    def is_user(name: str) -> bool:
+        try:
+            return bool(pwd.getpwnam(name))
+        except KeyError:
+            return False
+
+    return notes(loaded, time.time(), is_user=is_user, exists=os.path.exists)
 
 
 def _load(args: argparse.Namespace) -> Loaded:
@@ -99,7 +106,7 @@ def _load(args: argparse.Namespace) -> Loaded:
         # A terminal without UTF-8 gets \xfc or \u2026, which in double quotes is YAML for the same.
         sys.stdout.reconfigure(errors="backslashreplace")
     overrides = {} if args.url is None else {"wfm.url": args.url}
-    return load(Sources.find(os.environ, args.file), os.environ, overrides)
+    return load(Sources.find(os.environ, args.config or args.file), os.environ, overrides)
 
 
 def _complain(error: ConfigError) -> int:

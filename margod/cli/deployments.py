@@ -33,12 +33,18 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.set_defaults(run=_list)
     commands = parser.add_subparsers(title="commands (default: the list)", metavar="COMMAND")
     show = commands.add_parser("show", help="print the YAML of one", description="Print its YAML.", epilog=_EPILOG)
-    show.add_argument("id", help="its id")
+    show.add_argument("id", type=_id, help="its id")
     show.set_defaults(run=_show)
     says = "Say that this version of the desired state is what the device works by, as its agent does."
     adopted = commands.add_parser("adopted", help="say which version is adopted", description=says, epilog=_EPILOG)
     adopted.add_argument("version", type=int, help="its manifestVersion")
     adopted.set_defaults(run=_adopted)
+
+
+def _id(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("an empty id")
+    return text
 
 
 def _list(args: argparse.Namespace) -> int:

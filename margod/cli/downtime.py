@@ -49,9 +49,12 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def _length(text: str) -> float:
-    seconds = length_of_time(text)
+    try:
+        seconds = length_of_time(text)
+    except argparse.ArgumentTypeError:
+        seconds = 0.0
     if not SHORTEST <= seconds <= LONGEST:
-        raise argparse.ArgumentTypeError(f"{text} is not between 1m and 30d")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a length of time from 1m to 30d, such as 30m, 4h or 2d")
     return seconds
 
 

@@ -109,7 +109,10 @@ def status_body(
 
     `state` is pending, installing, installed, failed, removing or removed; `components` has that of each by its name
     (then the overall one follows from them), `errors` what went wrong, by component, with "" for the deployment.
+    Raises TypeError for what has another form.
     """
+    _require_texts("components", components, '{"web": "installed"}')
+    _require_texts("errors", errors, '{"web": "no room"}')
     said = errors or {}
 
     def written(name: str, state: str) -> dict[str, object]:
@@ -124,6 +127,14 @@ def status_body(
         "components": parts,
     }
     return json.dumps(document, ensure_ascii=False).encode()
+
+
+def _require_texts(name: str, value: object, example: str) -> None:
+    """Raise TypeError for what maps no texts to texts, such as the list of the specification's JSON."""
+    if value is None:
+        return
+    if not isinstance(value, Mapping) or not all(isinstance(each, str) for pair in value.items() for each in pair):
+        raise TypeError(f"{name} has to be a mapping of texts, each component's name to its own, such as {example}")
 
 
 def is_news(status: Mapping[str, Any], after: int | None) -> bool:

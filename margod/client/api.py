@@ -39,6 +39,12 @@ _LINE_LIMIT: Final = 8192
 _LINES_LIMIT: Final = 64
 """Lines of an answer's head."""
 
+_OTHER_SOCKETS: Final = {
+    "status.sock": "This is the status socket; use agent/agent.sock beside it, or admin/admin.sock to administer.",
+    "agent.sock": "This is the agent socket; use ../admin/admin.sock to administer.",
+}
+"""By the name of a socket: where else to ask for what it does not have."""
+
 
 class RequestRefused(MargodError):
     """The daemon answered with an error. `status` is the HTTP status."""
@@ -250,6 +256,8 @@ def refusal(path: str, status: int, body: bytes) -> RequestRefused:
     said = error if isinstance(error, dict) else {}
     code, message, hint = (str(said.get(key) or "") for key in ("code", "message", "hint"))
     message = message or f"The daemon answered with HTTP status {status}."
+    if code == "not-found":  # the socket has no such route, and perhaps another one has
+        hint = hint or _OTHER_SOCKETS.get(path.rpartition("/")[2], "")
     reason = REASONS.get(code) or Reason(code or "request-refused", Side.DEVICE, message)
     return RequestRefused(status, reason, message, hint)
 

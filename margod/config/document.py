@@ -153,6 +153,8 @@ def _raw(node: yaml.Node) -> Raw:
         texts = tuple(item.value for item in node.value if _TYPES.get(item.tag) == "text")
         if len(texts) < len(node.value):
             return Raw("", "list")
+        if not texts:
+            return Raw("", "list", empty=True)
         return Raw("" if any("," in text for text in texts) else ",".join(texts), "list", texts)
     return Raw("", "mapping")
 

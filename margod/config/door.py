@@ -9,13 +9,14 @@ import attrs
 from margod.config.refusal import Refusal
 from margod.config.setting import setting as _setting
 from margod.config.values import Kind, Raw, refuse_type
-from margod.model.door import Rule, read_rule
+from margod.model.door import METHODS, Rule, read_rule
 from margod.model.text import clean
 
 MOST: Final = 64
 """Rules in the list."""
 
 _EXPECTED: Final = "METHOD /route, METHOD /route for USER ..., or a list of these"
+_NAMES: Final = "GET, POST, PUT, PATCH and DELETE"
 _SCHEMA: Final = {"type": "string", "pattern": "^(GET|POST|PUT|PATCH|DELETE) /[!-~]+( for [!-~]+( [!-~]+)*)?$"}
 
 
@@ -29,6 +30,14 @@ def _read(raw: Raw) -> tuple[Rule, ...]:
 
 
 def _one(text: str) -> Rule:
+    method, _, route = text.partition(" ")
+    if route.startswith("/") and method not in METHODS.split("|"):
+        hint = (
+            f"write {method.upper()}" if method.upper() in METHODS.split("|") else "HEAD and OPTIONS are not forwarded"
+        )
+        raise Refusal(
+            f"{clean(text, 90)!r}: {clean(method, 30)} is no method that can be opened; they are {_NAMES}", hint
+        )
     try:
         return read_rule(text)
     except ValueError as error:

@@ -30,6 +30,8 @@ class Raw:
     type: RawType = "text"
     items: tuple[str, ...] = ()
     """The texts of a list of texts, commas and all; of any other value none."""
+    empty: bool = False
+    """It is a list without anything in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Kind:
 
 def refuse_type(raw: Raw, expected: str, hint: str = "") -> Refusal:
     """Return the refusal of a value of the wrong type."""
-    return Refusal(f"expected {expected}, not {_ARTICLES[raw.type]}", hint)
+    return Refusal(f"expected {expected}, not {'an empty list' if raw.empty else _ARTICLES[raw.type]}", hint)
 
 
 def text(longest: int, *, pattern: re.Pattern[str] | None = None, what: str = "") -> Kind:
@@ -132,6 +134,8 @@ def duration(least: str, most: str, *, off: bool = False) -> Kind:
     def read(raw: Raw) -> float:
         if off and raw.text == "off" and raw.type in ("text", "boolean"):  # YAML 1.1 takes it for a switch
             return 0.0
+        if off and re.fullmatch("0+[smhd]?", raw.text):
+            raise Refusal(f"expected {expected}, not {clean(raw.text, 30)}", "write off")
         if raw.type in ("integer", "number"):
             hint = f"add a unit: {raw.text}s" if _DIGITS.fullmatch(raw.text) else "write it as 30s, 5m, 6h or 20d"
             raise refuse_type(raw, expected, hint)

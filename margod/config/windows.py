@@ -31,7 +31,7 @@ def _one(text: str) -> Window:
     try:
         return parse(text)
     except ValueError as error:
-        said = str(error)
+        said = clean(str(error), 160)
         why = (
             f"{clean(text, 60)!r}: {said}" if EXAMPLES not in said else f"expected {_EXPECTED}, not {clean(text, 60)!r}"
         )

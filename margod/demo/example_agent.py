@@ -2,13 +2,12 @@
 
 python example_agent.py FOLDER      as a member of the group margod-agent, beside a margod that is enrolled
 
-It takes the place of whatever would start the workloads. It may be stopped at any moment: it begins again with what the
-folder holds, and a report that was taken is margod's to deliver.
+It may be stopped at any moment: it begins again with the folder, and a report that was taken is margod's to deliver.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
 from pathlib import Path
 
@@ -30,6 +29,7 @@ def follow(agent: Agent, folder: Path, reported: dict[str, str]) -> None:
                 agent.report_state(file.stem, "removing")
                 file.unlink()
                 agent.report_state(file.stem, "removed")
+                print(f"removed {file}", flush=True)
                 reported.pop(file.stem, None)
         version = wanted["manifestVersion"]
         agent.adopted(version)
@@ -44,14 +44,17 @@ def install(agent: Agent, deployment_id: str, file: Path) -> None:
         aside.write_bytes(text)
         aside.replace(file)
     agent.report_state(deployment_id, "installed")
+    print(f"installed {file}", flush=True)
 
 
 if __name__ == "__main__":
-    local, target, known = Agent(), Path(sys.argv[1]), dict[str, str]()
+    parser = argparse.ArgumentParser(description="Keeps FOLDER as the WFM wants it, and reports.")
+    parser.add_argument("folder", metavar="FOLDER", type=Path)
+    local, target, known = Agent(), parser.parse_args().folder, dict[str, str]()
     target.mkdir(parents=True, exist_ok=True)
     while True:
         try:
             follow(local, target, known)
         except (DaemonUnreachable, RequestRefused) as error:  # margod restarts, or what was wanted changed meanwhile
-            print(f"{error}; trying again", file=sys.stderr)
+            print(f"{error}; trying again", flush=True)
             time.sleep(2)

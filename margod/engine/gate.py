@@ -7,11 +7,11 @@ is a length of time and goes by the monotonic clock, so that a clock which is se
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from margod.engine.now import Now
-from margod.model.windows import LONGEST, Window, around, ends
+from margod.model.windows import LONGEST, Window, around, ends, within
 
 SHORTEST: Final = 60.0
 """Seconds that a downtime which an operator begins lasts at least."""
@@ -19,6 +19,8 @@ LONGEST_OWN: Final = 30 * 86_400.0
 """And at most: who forgets it has the device back in a month."""
 SOON: Final = 1.0
 """Seconds to the next look at least, whatever the clock says."""
+BY_HAND: Final = "hand"
+"""What began a downtime that an operator began."""
 DRIFT: Final = 1.0
 """Seconds by which wall and monotonic clock may move apart before what was found counts no more."""
 
@@ -45,12 +47,13 @@ class View:
     """What holds at one moment. `until`: no request before this, Unix seconds; None: requests may leave.
 
     `lasting`: no end is in sight, and `until` is only when to look again. `edge`: when it changes next, or has to be
-    looked at again, monotonic; None if never.
+    looked at again, monotonic; None if never. `by`: the window that says so, or `hand`.
     """
 
     until: float | None
     lasting: bool = False
     edge: float | None = None
+    by: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,8 @@ class Gate:
             end = max(end, ends(self.windows, end) or end)
         if end == now.wall:
             return View(None, edge=None if start is None else now.mono + max(SOON, start - now.wall))
-        return View(end, end == begun + LONGEST, now.mono + max(SOON, end - now.wall))
+        by = BY_HAND if own is not None else within(self.windows, now.wall)
+        return View(end, end == begun + LONGEST, now.mono + max(SOON, end - now.wall), by)
 
 
 OPEN: Final = Gate()

@@ -113,7 +113,7 @@ class Picture:
             return []
         self._silent_since, self._said_before = now.mono, self._connection
         self._connection, self._connection_since = Connection.DOWNTIME, now.wall
-        return [Note(Level.INFO, "downtime", {"until": until(view), "message": reasons.DOWNTIME.says})]
+        return [Note(Level.INFO, "downtime", {"until": until(view), "by": view.by, "message": reasons.DOWNTIME.says})]
 
     def speaks_again(self, now: Now) -> list[Note]:
         """The downtime is over."""

@@ -49,6 +49,8 @@ class LocalServer:
         self._directory = directory
         self._controller = controller
         self._group, self._agents = group, agents
+        self._missing: set[str] = set()
+        """Groups of which it was said that the system has none."""
         self._guard = Guard()
         self._streams: EventStreams | None = None
         self._answering: list[Server] = []
@@ -114,6 +116,9 @@ class LocalServer:
                 if not isinstance(error.__cause__, PermissionError):
                     raise
                 log.warning("socket-group", socket=name, group=group, error="not a member of this group")
+        elif group is not None and group not in self._missing:
+            self._missing.add(group)
+            log.info("socket-group", socket=name, group=group, message="This system has no such group.")
         return self._listen(path, None)
 
     def _listen(self, path: Path, gid: int | None) -> Listener:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Final, TypeAlias
 
+from margod.model.windows_faults import fault
+
 DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 EXAMPLES: Final = "Mon-Fri 22:00-06:00, Sat,Sun 00:00-24:00 Europe/Berlin, or 2026-12-24 to 2027-01-02"
 LONGEST: Final = 14 * 86_400.0
@@ -75,7 +77,7 @@ def parse(text: str) -> Window:
             raise ValueError("the end is not after the start")
         clock = _known(found["zone"])
         return Window(text, found["zone"] or "", frozenset(), 0, 0, (first, last), clock)
-    raise ValueError(f"expected a window such as {EXAMPLES}")
+    raise ValueError(fault(text, DAYS) or f"expected a window such as {EXAMPLES}")
 
 
 def ends(windows: Iterable[Window], at: float) -> float | None:
@@ -101,6 +103,11 @@ def around(windows: Iterable[Window], at: float) -> tuple[float | None, float | 
             end = stop if is_dated else max(end, min(stop, limit))
     following = min((start for start, _, _ in spans if start > at), default=None)
     return None if end == at else end, following
+
+
+def within(windows: Iterable[Window], at: float) -> str:
+    """Return, as it is written, the first window that `at` lies in; "" if there is none."""
+    return next((each.text for each in windows if any(start <= at < end for start, end in each.spans(at))), "")
 
 
 def _days(text: str) -> frozenset[int]:
@@ -162,4 +169,4 @@ def _known(name: str | None) -> tzinfo | None:
     try:
         return ZoneInfo(name)
     except (OSError, ValueError, LookupError):
-        raise ValueError(f"the time zone {name} is not known on this device; write one such as Europe/Berlin") from None
+        raise ValueError(f"the time zone {name} is not known on this device") from None

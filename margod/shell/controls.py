@@ -176,8 +176,10 @@ class Controls:
     async def stop_downtime(self) -> dict[str, object]:
         """End the downtime that was begun by hand; the windows of schedule.downtime stay."""
         downtime = self._keeper.downtime
-        message = "The downtime is over." if downtime.stop() else "No downtime was begun by hand."
-        log.info("downtime-ended")
+        message = "No downtime was begun by hand."
+        if downtime.stop():
+            message = "The downtime is over."
+            log.info("downtime-ended")
         kept = await self._keep_downtime(" After a restart it goes on")
         self._govern(Cause.OPERATOR)
         return {"message": f"{message} {downtime.says()}".strip() + kept}

@@ -16,7 +16,7 @@ from typing import Final
 
 import structlog
 
-from margod.engine.gate import LONGEST_OWN, OPEN, SHORTEST, Gate, Span, View, Watch
+from margod.engine.gate import BY_HAND, LONGEST_OWN, OPEN, SHORTEST, Gate, Span, View, Watch
 from margod.engine.messages import Now
 from margod.model.text import timestamp
 from margod.model.windows import Window
@@ -121,8 +121,8 @@ class Downtime:
         """Return until when it is downtime and what ends it, for a person; "" if it is none."""
         if not self.closed:
             return ""
-        by_hand = self._ends() is not None
-        ends = "`margod downtime stop` ends it" if by_hand else "schedule.downtime says so"
+        by = self.look().by
+        ends = "`margod downtime stop` ends it" if by == BY_HAND else f"schedule.downtime says so ('{by}')"
         return f"It is downtime until {self.until_words()}: {ends}."
 
     def zone_changed(self) -> bool:

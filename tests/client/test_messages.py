@@ -8,7 +8,7 @@ import threading
 from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given
@@ -147,3 +147,11 @@ def test_a_report_in_the_specifications_form() -> None:
     ]
     assert (status.state.value, status.fault.message if status.fault else "") == ("failed", "half")
     assert isinstance(read(messages.answer(9), GOOD[0][0]), Answer)
+
+
+@pytest.mark.parametrize("value", [[{"name": "web", "state": "installed"}], {"web": {"state": "installed"}}, "web"])
+def test_a_report_of_another_form(value: Any) -> None:
+    """The specification's list and other forms are a TypeError that says what is expected."""
+    for name in ("components", "errors"):
+        with pytest.raises(TypeError, match=f"^{name} has to be a mapping of texts"):
+            status_body("d", "failed", **{name: value})

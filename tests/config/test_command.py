@@ -97,6 +97,20 @@ def test_check_missing(tmp_path: Path) -> None:
     assert "no such file or directory (named by the command line)" in ran.stderr
 
 
+def test_check_config_option(tmp_path: Path) -> None:
+    """The file may be named as for `margod run`, too; not twice, and what is not known has this command's usage."""
+    write(tmp_path, "wfm: {url: 'https://wfm.test'}")
+    file = tmp_path / "margod.yaml"
+    for action, said in (("check", "configuration: ok ("), ("show", "wfm:")):
+        ran = run(action, "--config", file)
+        assert (ran.returncode, ran.stderr) == (0, "")
+        assert said in ran.stdout
+        for wrong in (("--config", file, file), ("--conf.d", file), (file, file)):
+            ran = run(action, *wrong)
+            assert (ran.returncode, ran.stdout) == (2, "")
+            assert ran.stderr.startswith(f"usage: margod config {action} ")
+
+
 def test_check_url_argument(tmp_path: Path) -> None:
     """--url is checked as `margod run --url` would."""
     write(tmp_path, "")

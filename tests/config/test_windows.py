@@ -12,6 +12,7 @@ from margod.config.windows import MOST
 from margod.model.windows import EXAMPLES
 from tests.config.support import problems, write
 
+WEEK = "Mon Tue Wed Thu Fri Sat Sun"
 HINT = f"(write {EXAMPLES}; each window of a list in quotes)"
 
 
@@ -38,12 +39,25 @@ def test_taken(tmp_path: Path, text: str, windows: list[str]) -> None:
 @pytest.mark.parametrize(
     ("value", "says"),
     [
-        ("'always'", "expected a window of time, or a list of them, not 'always'"),
-        ("Sat-Mon", "expected a window of time, or a list of them, not 'Sat-Mon'"),
-        ("[Sat,Sun 00:00-24:00]", "expected a window of time, or a list of them, not 'Sat'"),
-        ("12:00-13:00 Europe/Nowhere", "'12:00-13:00 Europe/Nowhere': the time zone Europe/Nowhere is not known on"),
+        ("'always'", f"'always': always is no weekday; they are {WEEK}"),
+        ("Sat-Mon", "'Sat-Mon': Sat-Mon has no hours; write them behind: Sat-Mon 00:00-24:00"),
+        ("[Sat,Sun 00:00-24:00]", "'Sat': Sat has no hours; write them behind: Sat 00:00-24:00"),
+        ("Mon-Fry 22:00-06:00", f"'Mon-Fry 22:00-06:00': Fry is no weekday; they are {WEEK}, and every day is"),
+        ("daily 10:00-11:00", f"'daily 10:00-11:00': daily is no weekday; they are {WEEK}, and every day is without"),
+        ("mon-fri 1:00-2:00", "'mon-fri 1:00-2:00': hours have two digits: 01:00"),
+        ("22-06", "'22-06': 22 is no time of day; write hours and minutes: 22:00"),
+        ("22:00-6:5", "'22:00-6:5': 6:5 is no time of day; it has hours and minutes with two digits each"),
+        ("22:00-31:00", "'22:00-31:00': there is no 31:00"),
+        ("22:00\u201306:00", "'22:00\u201306:00': \u2013 is a dash; write the hyphen of the keyboard, -"),
+        ("2027-03-01T06:00", "'2027-03-01T06:00': it has no end; write 2027-03-01T06:00 to, and a date or moment"),
+        ("2027-03-01 to", "'2027-03-01 to': its end is missing behind `to`"),
+        ("2027-03-01 to noon", "'2027-03-01 to noon': noon is no date or moment; write 2026-12-24 or 2026-12-24 18:00"),
+        (
+            "12:00-13:00 Europe/Nowhere",
+            "'12:00-13:00 Europe/Nowhere': the time zone Europe/Nowhere is not known on this device (",
+        ),
         ("2026-02-30 to 2026-03-01", "'2026-02-30 to 2026-03-01': there is no day 2026-02-30"),
-        ("[]", "expected a window of time, or a list of them, not a list"),
+        ("[]", "expected a window of time, or a list of them, not an empty list"),
         ("[5]", "expected a window of time, or a list of them, not a list"),
         ("{from: 22:00}", "expected a window of time, or a list of them, not a mapping"),
         ("2026-12-24", "expected a window of time, or a list of them, not a date"),
@@ -73,6 +87,9 @@ def test_polling(tmp_path: Path) -> None:
     sources = write(tmp_path, "schedule: {polling: {rate: off, period: 08:00-18:00}}")
     polling = load(sources, {}, {}).config.schedule.polling
     assert (polling.rate, [window.text for window in polling.period or ()]) == (0.0, ["08:00-18:00"])
+    for never in ("0", "0s", "'0'"):
+        (said,) = problems(write(tmp_path, f"schedule: {{polling: {{rate: {never}}}}}"))
+        assert said.endswith(f"or off, not {never.strip(chr(39))} (write off)")
     loaded = load(
         write(tmp_path, "schedule: {polling: {period: 08:00-18:00}}", site="schedule: {polling: {rate: 1h}}"), {}, {}
     )

@@ -141,8 +141,9 @@ async def test_the_example(tmp_path: Path) -> None:
         finally:
             if agent.returncode is None:
                 agent.terminate()
-            _, said = await agent.communicate()
-        assert b"Traceback" not in said
+            said, errors = await agent.communicate()
+        assert said.endswith(f"removed {folder / 'a.yaml'}\n".encode())
+        assert errors == b""
 
 
 async def start(example: Path, folder: Path, daemon: Daemon) -> asyncio.subprocess.Process:
@@ -152,8 +153,20 @@ async def start(example: Path, folder: Path, daemon: Daemon) -> asyncio.subproce
         str(example),
         str(folder),
         env={**os.environ, "MARGOD_RUNTIME_DIR": str(daemon.runtime)},
+        stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
+
+
+@pytest.mark.parametrize("arguments", [(), ("a", "b"), ("--fast",)])
+def test_the_example_says_how_it_is_called(arguments: tuple[str, ...]) -> None:
+    """Called otherwise it says how it is to be called."""
+    command = [sys.executable, "-m", "margod.demo.example_agent", *arguments]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("usage: ")
+    assert "FOLDER" in ran.stderr
+    assert "Traceback" not in ran.stderr
 
 
 @pytest.mark.parametrize(

@@ -66,10 +66,14 @@ async def test_onboarding_waits_for_the_end(tmp_path: Path) -> None:
             assert status["identity"] is not None, "what costs no request goes on"
             assert status["downtime"] == {"active": True, "until": None, "operator_until": None, "next_at": None}
             retried = await daemon.retry()
-            assert retried["message"] == "It is downtime until further notice: schedule.downtime says so."
+            assert (
+                retried["message"] == "It is downtime until further notice: schedule.downtime says so ('00:00-24:00')."
+            )
             code, out, _ = await daemon.command("downtime", "stop")
             assert (code, out) == (0, f"No downtime was begun by hand. {retried['message']}\n")
             assert (await daemon.get("/v1/health"))["downtime"]["active"] is True
+            assert not [line for line in daemon.journal if "downtime-ended" in line]
+            assert "by=00:00-24:00" in await daemon.journal_line("downtime")
             await daemon.post("/v1/identity/rotate")
             assert await untouched(wfm)
             daemon.configure(url=wfm.url, ca_file=wfm.ca_file)
@@ -110,6 +114,8 @@ async def test_by_hand(tmp_path: Path) -> None:
         assert (await wfm.stats())["requests_total"] == before
         code, out, _ = await daemon.command("downtime", "stop")
         assert (code, out) == (0, "The downtime is over.\n")
+        await daemon.journal_line("downtime-ended")
+        await daemon.journal_line("downtime", having="by=hand")
         await daemon.until("enrolled")
         code, out, _ = await daemon.command("downtime", "show")
         assert (code, out) == (0, "none, and none is planned\n")

@@ -87,8 +87,9 @@ def test_a_first_start_inside_waits_for_the_end() -> None:
     assert wall(device) in ("2026-11-21 18:00", "2026-11-21 18:01")
     assert device.condition() == (State.ENROLLED, "enrolled")
     assert device.engine.condition(device.now).connection is Connection.ONLINE
-    lines = [note.event for note in device.notes if note.event.startswith("downtime")]
-    assert lines == ["downtime", "downtime-over"]
+    begun, over = [note for note in device.notes if note.event.startswith("downtime")]
+    assert (begun.event, begun.data["by"]) == ("downtime", "Sat 08:00-18:00 Europe/Berlin")
+    assert over.event == "downtime-over"
 
 
 def test_one_that_begins_in_a_wait_holds_the_attempt_back() -> None:

@@ -14,7 +14,8 @@ import yaml
 from margod.local import LocalServer
 from margod.local.events import EventStreams
 from margod.local.routes import routes
-from margod.local.routing import Access
+from margod.local.routing import BODY_LIMIT, Access
+from margod.model.door import BODY_LIMIT as DOOR_LIMIT
 from margod.model.errors import MargodError
 from margod.model.reasons import NO_IDENTITY, NOT_OFFERED, NOT_ROTATED, NOT_UNREGISTERED, STATE_NOT_WRITABLE
 from margod.model.state import Connection, State
@@ -57,6 +58,19 @@ async def test_routes_are_those_of_the_file(controller: SteeredController) -> No
             if method != "parameters" and name in operation["x-sockets"]
         }
         assert served == described
+
+
+async def test_the_introduction_is_true(controller: SteeredController) -> None:
+    """It names every socket, and every bound of a body with the routes that have it."""
+    said = " ".join(SPEC["info"]["description"].split())
+    for socket in ("status.sock", "agent/agent.sock", "admin/admin.sock"):
+        assert f"/run/margod/{socket}" in said
+    for route in routes(controller, EventStreams(controller)):
+        if route.body != BODY_LIMIT:
+            limit = DOOR_LIMIT if route.body is None else route.body
+            assert route.path.replace("*}", "}") in said
+            assert f"at most {limit} bytes" in said
+    assert f"at most {BODY_LIMIT} bytes" in said
 
 
 def test_the_file_knows_every_state_and_connection() -> None:

@@ -67,11 +67,15 @@ async def test_the_group_reads(directory: Path, controller: SteeredController) -
 
 
 async def test_a_group_that_the_system_lacks(directory: Path, controller: SteeredController) -> None:
-    """Pins that a missing group narrows the rights and does not stop the daemon."""
-    server = LocalServer(directory, controller, group="no-such-group-here", agents="no-such-group-here")
-    await server.start()
-    assert mode(directory / "status.sock") == 0o600
-    await server.stop()
+    """Pins that a missing group narrows the rights, does not stop the daemon, and is said once."""
+    server = LocalServer(directory, controller, group="no-such-group-here", agents="nor-this-one")
+    with capture_logs() as logs:
+        for _ in range(2):
+            await server.start()
+            assert mode(directory / "status.sock") == 0o600
+            await server.stop()
+    said = [(line["log_level"], line["event"], line["group"]) for line in logs]
+    assert said == [("info", "socket-group", "no-such-group-here"), ("info", "socket-group", "nor-this-one")]
 
 
 async def test_nothing_is_left_behind(directory: Path, controller: SteeredController) -> None:

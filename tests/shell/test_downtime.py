@@ -168,7 +168,7 @@ def test_the_words(clocks: Clocks) -> None:
     assert downtime.stop()
     assert not downtime.stop()
     downtime.configure(ALWAYS)
-    assert downtime.says() == "It is downtime until further notice: schedule.downtime says so."
+    assert downtime.says() == "It is downtime until further notice: schedule.downtime says so ('00:00-24:00')."
     assert downtime.document() == {"active": True, "until": None, "operator_until": None, "next_at": None}
     downtime.configure((windows.parse("2200-01-01 to 2200-01-02 UTC"),))
     assert downtime.document()["next_at"] == "2200-01-01T00:00:00Z"
