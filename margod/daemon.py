@@ -33,6 +33,7 @@ from margod.shell.finder import Finder
 from margod.shell.ground import Ground
 from margod.shell.lane import Lane, take_events
 from margod.shell.polling import DesiredState
+from margod.shell.reporting import removed_words
 from margod.shell.reports import Reports
 from margod.shell.rotation import Rotation
 from margod.shell.settings import Options, Settings
@@ -151,6 +152,8 @@ class Daemon(Controls):
                 journal.configure(loaded.config.log.level, loaded.config.log.format)
                 self._ground.told = True
                 await self._lane.look_again()
+                known = self._actions.situation
+                problems += removed_words(self._ground.generation, known.context if known else None)
             return {"result": result, "problems": problems}
         finally:
             self._tell()

@@ -41,9 +41,10 @@ def device_of(config: Config, directory: Path, generation: Generation, root: Pat
 
         below = capabilities.device_id
         found = family(config.capabilities.children, below, generation.manifest_problem, generation.manifest_id)
-        capabilities = replace(capabilities, children=found.children, held=bool(found.problems))
+        capabilities = replace(capabilities, children=found.children)
         problems += found.problems
-    return Device(capabilities, probed, tuple(problems))
+    # Half of a change must not be taken for the whole: nobody is removed while anything cannot be used.
+    return Device(replace(capabilities, held=bool(problems)), probed, tuple(problems))
 
 
 def overrides(config: Config) -> Overrides:

@@ -24,6 +24,14 @@ SHOWN: Final = 8
 _SAID: Final = (reasons.CAPABILITIES_REFUSED, reasons.CAPABILITIES_INVALID, reasons.CHILD_REFUSED)
 
 
+def removed_words(generation: Generation, context: Context | None) -> tuple[str, ...]:
+    """Return a line on the devices that the WFM has and that a report takes away from it; nothing for none."""
+    parts = generation.parts(context, generation.client_id(context.records) or "") if context else ()
+    count = sum(not part.digest for part in parts)
+    are = "device behind this one is" if count == 1 else "devices behind this one are"
+    return (f"{count} {are} unregistered",) if count else ()
+
+
 class Reporting:
     """Makes reports, and remembers which devices the WFM does not take as they are."""
 
@@ -69,7 +77,10 @@ class Reporting:
                 continue
             outcome = await self._part(generation, part, ask)
             if outcome.kind is Kind.ACCEPTED:
-                log.info("child-reported" if part.digest else "child-removed", device_id=part.device_id)
+                if part.digest:
+                    log.info("child-reported", device_id=part.device_id)
+                else:
+                    log.warning("child-removed", device_id=part.device_id)
                 records |= generation.part_kept(part, context)
                 context = replace(context, records={**context.records, **records})
                 continue

@@ -142,6 +142,10 @@ async def test_children_come_after_their_parents_and_go_by_delete(tmp_path: Path
             await daemon.until_status(whole, "reported")
             assert await asked(wfm, 5) == [("DELETE", name, 204) for name in reversed(names[2:])]
             assert set(await manifests(wfm)) == {"gw-17", "gw-17/a"}
+            daemon.configure(url=wfm.url, ca_file=wfm.ca_file, yaml=GATEWAY)
+            code, out, _ = await daemon.command("reload")
+            assert (code, "1 device behind this one is unregistered" in out) == (0, True)
+            assert (await daemon.journal_line("child-removed", having="device_id=gw-17/a")).startswith("<4>")
 
 
 async def test_a_directory_that_is_gone_removes_nobody(tmp_path: Path) -> None:
