@@ -81,7 +81,8 @@ class Daemon(Controls):
         self._actions = self._lane.actions
         self._rotation = Rotation(self._lane, self._disk, self._inbox, self._tell)
         self._work = Work(self._lane, self._disk, self._tell)
-        self._work.sidelines.append(DeviceWatch(self._lane, self._disk))
+        self._devices = DeviceWatch(self._lane, self._disk)
+        self._work.sidelines.append(self._devices)
         self._reports = Reports(self._work, self._ground, self._disk)
         self._work.sidelines.append(self._reports)
         self._desired = DesiredState(self._work, self._disk, self._ground)

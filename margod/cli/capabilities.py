@@ -57,7 +57,9 @@ def run(args: argparse.Namespace) -> int:
     elif args.diff:
         for change in changes:
             print(shown(change))
-        if not changes:
+        if changes and not args.here:
+            print(_when(found))
+        elif not changes and not found["problems"]:
             print("The WFM has all of it as it is.")
     else:
         _show(found)
@@ -78,6 +80,14 @@ def differences(found: CapabilitiesDocument) -> Iterator[str]:
     for child in found["children"]:
         if child["state"] not in ("accepted", "kept"):
             yield f"{child['device_id']}: {_STATES[child['state']]}"
+
+
+def _when(found: CapabilitiesDocument) -> str:
+    """Return when what differs is reported."""
+    if not found["settling"]:
+        return "It is reported as soon as the WFM takes it: `margod status` shows what came of it."
+    at = f"at {found['due_at']}" if found["due_at"] else "soon"
+    return f"It is reported {at} if it holds until then (capabilities.settle); `margod reload` reports it now."
 
 
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
@@ -102,7 +112,7 @@ def _show(found: CapabilitiesDocument) -> None:
     for child in found["children"]:
         print(shown(f"{'Behind it':18}{child['device_id']:33} {_STATES[child['state']]}"))
     if found["settling"]:
-        print("A change is not reported yet: it has to hold for a while (capabilities.settle).")
+        print(f"A change is not reported yet. {_when(found)}")
 
 
 def _text(name: str, value: Any) -> str:

@@ -28,6 +28,11 @@ class Device:
     probed: Probed
     problems: tuple[str, ...] = ()
 
+    @property
+    def says(self) -> tuple[Capabilities, tuple[str, ...]]:
+        """What makes it another one."""
+        return self.capabilities, self.problems
+
 
 def device_of(config: Config, directory: Path, generation: Generation, root: Path = Path("/")) -> Device:
     """Look at everything; `directory` is on the device's storage. Some dozen small files are read. Never raises."""
