@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final, TypeAlias
@@ -118,4 +119,7 @@ class Reporting:
         if outcome is None or outcome.kind is Kind.ACCEPTED:
             self._refused.pop(device_id, None)
         elif outcome.reason in _SAID:
+            if outcome.reason is reasons.CHILD_REFUSED and device_id not in self._refused:
+                level = logging.WARNING if len(self._refused) < SHOWN else logging.DEBUG
+                log.log(level, "child-refused", device_id=device_id, detail=outcome.detail)
             self._refused[device_id] = outcome

@@ -165,6 +165,7 @@ async def test_a_directory_that_is_gone_removes_nobody(tmp_path: Path) -> None:
             assert str(children) in status["warnings"][0]["message"]
             away.rename(children)
             await daemon.until_status(lambda seen: not seen["warnings"], "mended")
+            await daemon.journal_line("recovered", having="code=capabilities-invalid")
             child(children, "gw-17/b", cpu=[{"cores": 0}])
             child(children, "gw-17/c")
             await daemon.journal_line("child-reported", having="gw-17/c")
@@ -222,6 +223,9 @@ async def test_a_refused_child_is_named_and_holds_nobody_up(tmp_path: Path) -> N
                 )
             ]
             assert (status["state"], status["capabilities"]["accepted"]) == ("enrolled", False)
+            line = await daemon.journal_line("child-refused", having="device_id=gw-17/a")
+            assert line.startswith("<4>")
+            assert "serialNumber: bad" in line
             await daemon.journal_line("child-reported", having="gw-17/b")
             await daemon.until_status(lambda seen: bool(seen["next_attempt_at"]), "kept")
             assert set(await manifests(wfm)) == {"gw-17", "gw-17/b"}
