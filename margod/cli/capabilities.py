@@ -12,7 +12,7 @@ from margod.cli.words import shown
 
 if TYPE_CHECKING:
     from margod.cli.options import Subparsers
-    from margod.client.documents import CapabilitiesDocument
+    from margod.client.documents import CapabilitiesDocument, CapabilityDocument
 
 DIFFERS: Final = 3
 """With --diff: the WFM has not all of it."""
@@ -25,6 +25,14 @@ _STATES: Final = {
     "to-be-removed": "to be removed at the WFM",
     "kept": "as the WFM has it; its manifest cannot be used",
 }
+_NOTHING: Final = {
+    "interfaces": "none",
+    "peripherals": "none",
+    "runtimes": "none, not reported",
+    "deployment_types": "none, not reported",
+    "otel_collector": "not reported",
+}
+"""What stands for an empty list: it is reported as such, or the specification wants one entry at least."""
 _UNITS: Final = (("Gi", 2**30), ("Mi", 2**20))
 
 
@@ -108,14 +116,18 @@ def _show(found: CapabilitiesDocument) -> None:
         name = "" if value["name"] == before else value["name"]
         before = value["name"]
         by = f" ({', '.join(value['by'])})" if value["by"] else ""
-        print(shown(f"{name:18}{_text(value['name'], value['value']):33} {value['source']}{by}"))
+        print(shown(f"{name:18}{_text(value):33} {value['source']}{by}"))
     for child in found["children"]:
         print(shown(f"{'Behind it':18}{child['device_id']:33} {_STATES[child['state']]}"))
     if found["settling"]:
         print(f"A change is not reported yet. {_when(found)}")
 
 
-def _text(name: str, value: Any) -> str:
+def _text(found: CapabilityDocument) -> str:
+    name: str = found["name"]
+    value: Any = found["value"]
+    if value is None and name in _NOTHING and found["source"] != "withheld":
+        return _NOTHING[name]
     if value is None:
         return "the client id" if name == "device_id" else "-"
     if isinstance(value, dict):

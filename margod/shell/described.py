@@ -56,8 +56,8 @@ def _values(device: Device) -> Iterable[dict[str, object]]:
         source = probed.sources.get(name, Source.SYSTEM)
         yield {"name": name, "value": _single(capabilities, name), "source": str(source), "by": []}
     for name in _LISTS:
-        if probed.sources.get(name) is Source.WITHHELD:
-            yield {"name": name, "value": None, "source": str(Source.WITHHELD), "by": []}
+        if (nothing := probed.sources.get(name)) is not None:  # withheld, or there is none
+            yield {"name": name, "value": None, "source": str(nothing), "by": []}
         for entry in probed.found.get(name, ()):
             value = asdict(entry.value) if isinstance(entry.value, Peripheral) else entry.value
             yield {"name": name, "value": value, "source": str(entry.source), "by": list(entry.by)}
