@@ -38,6 +38,10 @@ _LINE_LIMIT: Final = 8192
 """Bytes of one line of an answer's head."""
 _LINES_LIMIT: Final = 64
 """Lines of an answer's head."""
+_WHO_MAY: Final = {
+    "agent.sock": "Join the group margod-agent to use it, or use root.",
+    "admin.sock": "Use root to administer.",
+}
 
 _OTHER_SOCKETS: Final = {
     "status.sock": "This is the status socket; use agent/agent.sock beside it, or admin/admin.sock to administer.",
@@ -265,7 +269,8 @@ def refusal(path: str, status: int, body: bytes) -> RequestRefused:
 def unreachable(path: str, error: Exception) -> DaemonUnreachable:
     """Return what it means that the socket at `path` did not answer."""
     if isinstance(error, PermissionError):
-        return DaemonUnreachable(NOT_PERMITTED, f"This user may not use the socket {path}.")
+        said = f"This user may not use the socket {path}."
+        return DaemonUnreachable(NOT_PERMITTED, said, hint=_WHO_MAY.get(path.rpartition("/")[2], ""))
     what = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return DaemonUnreachable(DAEMON_UNREACHABLE, f"No margod answers on {path}: {what}.")
 

@@ -220,6 +220,7 @@ class CapabilitiesDocument(TypedDict):
     problems: list[str]
     accepted: dict[str, object] | None
     settling: bool
+    due_at: str | None
 
 
 class ReportStateDocument(TypedDict):

@@ -19,6 +19,7 @@ from margod.model.wire import Answer, Sink
 from margod.shell import status
 from margod.shell.actions import Actions
 from margod.shell.device import device_of
+from margod.shell.devicewatch import DeviceWatch
 from margod.shell.disk import Disk
 from margod.shell.finder import Finder
 from margod.shell.ground import Ground
@@ -53,6 +54,7 @@ class Controls:
     _actions: Actions
     _rotation: Rotation
     _work: Work
+    _devices: DeviceWatch
     _reports: Reports
     _desired: DesiredState
     _finder: Finder
@@ -87,16 +89,18 @@ class Controls:
         """Return what this device would report, from a look of its own, and what the WFM took last."""
         from margod.shell import described  # for who asks
 
-        ground, situation = self._ground, self._actions.situation
+        ground = self._ground
+        device = await self._disk.run(lambda: device_of(ground.config, ground.directory, ground.generation))
+        await self._devices.asked(device)
+        situation, settling = self._actions.situation, ground.settling
+        due = ground.clock() + settling.due - time.monotonic() if settling.waits and settling.due else None
 
-        def look() -> dict[str, object]:
-            device = device_of(ground.config, ground.directory, ground.generation)
+        def describe() -> dict[str, object]:
             records = ground.vault.records if ground.vault is not None else {}
             known = situation.client_id if situation else None
-            settling = ground.settling.waits
-            return described.document(device, ground.generation, records, known, settling=settling)
+            return described.document(device, ground.generation, records, known, settling=settling.waits, due=due)
 
-        return await self._disk.run(look)
+        return await self._disk.run(describe)
 
     def healthy(self) -> bool:
         """Return whether the loop makes progress and what must be remembered can be written."""

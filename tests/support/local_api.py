@@ -188,6 +188,7 @@ class SteeredController:
             "problems": [],
             "accepted": None,
             "settling": False,
+            "due_at": None,
         }
 
     async def retry(self) -> dict[str, object]:
