@@ -44,15 +44,25 @@ async def test_bodies_in_drops_give_way(server: LocalServer, directory: Path, na
         assert head_and_json(await exchange(directory / name, get("/v1/status")))[0] == 200
 
 
-async def test_answers_that_nobody_reads_give_way(server: LocalServer, directory: Path) -> None:
-    """Pins that callers who leave their answers unread hold no place either."""
-    path = directory / NAMES[Access.STATUS]
+async def endless(into: Sink) -> None:
+    """Pass on more than anybody reads."""
+    await into.begin(200, {})
+    while True:
+        await into.write(b"x" * 65_536)
+
+
+async def test_answers_that_nobody_reads_give_way(
+    server: LocalServer, directory: Path, controller: SteeredController
+) -> None:
+    """Pins that callers who leave what streams to them unread hold no place either."""
+    path = directory / NAMES[Access.AGENT]
+    controller.passes = endless
     async with contextlib.AsyncExitStack() as stack:
-        for _ in range(PER_UID + 4):
+        for _ in range(PER_UID):
             _, writer = await stack.enter_async_context(connected(path))
             writer.transport.pause_reading()  # type: ignore[attr-defined]  # a WriteTransport in the stubs only
-            writer.write(get("/v1/openapi", headers="") * 20)
-        await until(lambda: sum(_is_stuck(each) for each in _connections(server)) >= PER_UID - 1)
+            writer.write(get(DOOR, headers=""))
+        await until(lambda: sum(map(_is_stuck, _connections(server))) == PER_UID)
         assert head_and_json(await exchange(path, get("/v1/status")))[0] == 200
 
 
@@ -106,12 +116,6 @@ async def test_a_caller_that_leaves_is_no_fault(
 
 async def test_a_stop_waits_for_nobody_who_does_not_read(directory: Path, controller: SteeredController) -> None:
     """Pins that streams through the door and bodies in drops leave a stop well within its 2 s."""
-
-    async def endless(into: Sink) -> None:
-        await into.begin(200, {})
-        while True:
-            await into.write(b"x" * 65_536)
-
     controller.passes = endless
     async with contextlib.AsyncExitStack() as stack:
         async with serving(directory, controller) as server:
