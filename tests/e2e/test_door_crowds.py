@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from margod.model.door import DoorError
 from margod.model.reasons import DOOR_BUSY
 from margod.shell import door
-from margod.shell.door import TOGETHER, Door, DoorError
+from margod.shell.door import TOGETHER, Door
 from tests.e2e.test_door import DEPLOYMENTS, ask, certificates, scripted
 from tests.support.rawserver import Certificates
 
