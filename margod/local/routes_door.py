@@ -22,6 +22,8 @@ from margod.model.wire import Answer
 PATH: Final = "/v1/wfm/{path*}"
 HELD: Final = 8 << 20
 """Bytes of bodies that are held at a time, of all callers of a socket who wait for the WFM."""
+UNREAD: Final = 60.0
+"""Seconds in all that a caller may keep the answer waiting: it has one of the few connections to the WFM."""
 _PREFIX: Final = "/v1/wfm"
 
 
@@ -85,6 +87,7 @@ class _Passing:
     def __init__(self, request: BaseRequest, share: Share) -> None:
         self._request, self._share = request, share
         self._response: StreamResponse | None = None
+        self._waited = 0.0
 
     async def read(self) -> bytes:
         """Return the caller's body."""
@@ -102,9 +105,14 @@ class _Passing:
         await self._response.prepare(self._request)
 
     async def write(self, piece: bytes) -> None:
-        """Pass a piece on, at the caller's pace."""
+        """Pass a piece on, at the caller's pace; hang up on one who takes too long over the whole."""
         assert self._response is not None
+        clock = asyncio.get_running_loop().time
+        began = clock()
         await self._response.write(piece)
+        self._waited += clock() - began
+        if self._waited > UNREAD:
+            cast("Connection", self._request.protocol).abort()
 
     async def ended(self, answer: Answer) -> StreamResponse:
         """Return what has been passed on, or the answer that was no success."""

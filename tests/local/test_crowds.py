@@ -129,6 +129,19 @@ async def test_a_stop_waits_for_nobody_who_does_not_read(directory: Path, contro
         assert time.monotonic() - began < 1.4
 
 
+async def test_who_reads_in_sips_is_hung_up_on(
+    server: LocalServer, directory: Path, controller: SteeredController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pins that no caller keeps a connection to the WFM by reading just often enough."""
+    monkeypatch.setattr("margod.local.routes_door.UNREAD", 0.2)
+    controller.passes = endless
+    async with asyncio.timeout(10), connected(directory / NAMES[Access.AGENT]) as (reader, writer):
+        writer.write(get(DOOR))
+        with contextlib.suppress(ConnectionError):
+            while await reader.read(65_536):
+                await asyncio.sleep(0.02)
+
+
 async def test_bodies_that_are_held_are_bounded(
     server: LocalServer, directory: Path, controller: SteeredController, monkeypatch: pytest.MonkeyPatch
 ) -> None:
