@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from margod.model.errors import StateNotWritable
-from margod.protocols.signed.desired import FILE_LIMIT
+from margod.protocols.signed.desired import FILE_LIMIT, kept_etag
 from margod.protocols.signed.manifest import Deployment, Manifest, Unacceptable, is_what_was_named, read_manifest
 from margod.store import place_file, read_regular, remove_tree, sync_directory
 from margod.vault import Vault, set_aside
@@ -182,5 +182,5 @@ def _write(held: Held, before: frozenset[str]) -> bytes:
 def _parse(data: bytes) -> tuple[Held, frozenset[str]]:
     value = json.loads(data)
     manifest = read_manifest(json.dumps(value["manifest"]).encode())
-    held = Held(manifest, str(value["etag"]), int(value["adopted"]), float(value["at"]))
+    held = Held(manifest, kept_etag(str(value["etag"])), int(value["adopted"]), float(value["at"]))
     return held, frozenset(str(digest) for digest in value["before"])

@@ -22,6 +22,7 @@ from margod.model.reasons import Reason
 from margod.model.wire import Answer, Request, TransportFailure
 from margod.protocols import Context, Generation, classify
 from margod.protocols.answers import error_text, read_object
+from margod.protocols.signed.desired import kept_etag
 from margod.protocols.signed.manifest import Deployment, Manifest, Unacceptable, read_manifest
 from margod.shell.courier import Courier
 from margod.shell.disk import Disk
@@ -159,7 +160,7 @@ class Mirroring:
     async def _take(self, generation: Generation, context: Context, answer: Answer) -> bool:
         """Take an answer's manifest; return whether it is another one. Raises _Failed, Unacceptable, MargodError."""
         manifest = await self._disk.run(lambda: read_manifest(answer.body))
-        etag, held = answer.headers.get("etag", ""), self.held
+        etag, held = kept_etag(answer.headers.get("etag", "")), self.held
         is_new = held is None or manifest.version > held.manifest.version
         if held is not None and not is_new and not _is_same(manifest, held.manifest):
             other = ", with another content" if manifest.version == held.manifest.version else ""

@@ -155,6 +155,24 @@ async def test_what_is_odd_is_accepted(spoil: str, tmp_path: Path) -> None:
         assert verdicts[-1] == ("desired state 3 given" if spoil == "etag-none" else "desired state unchanged")
 
 
+@pytest.mark.parametrize("spoil", ["etag-text", "etag-large"])
+async def test_an_etag_that_cannot_be_sent_back(spoil: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not kept, and one that an earlier version kept is not sent: each poll brings the whole, none fails."""
+    async with enrolled(tmp_path) as device:
+        device.wfm.desired.spoil([spoil])
+        for _ in range(2):
+            await device.taken()
+            assert device.mirroring.held is not None
+            assert device.mirroring.held.etag == ""
+        with monkeypatch.context() as before:
+            before.setattr("margod.shell.mirroring.kept_etag", str)
+            device.wfm.desired.deploy("c", C)
+            assert (await device.taken()).changed
+        await device.again()
+        await device.taken()
+        await device.taken()
+
+
 @pytest.mark.parametrize(
     ("spoils", "reason", "says"),
     [
