@@ -202,7 +202,7 @@ def test_a_person_who_asks_before_it_may_is_not_forgotten() -> None:
         device.tell(Woken(Cause.OPERATOR))
         device.tell(Woken(Cause.NETWORK))
         device.tell(Forbidden())
-        assert device.polling.due is None
+        assert device.polling.next_at(device.now) is None
         device.tell(Allowed(at_once=False))
         assert device.until_poll() == 0.0
         device.tell(Polled(FINE))
