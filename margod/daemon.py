@@ -160,10 +160,13 @@ class Daemon(Controls):
         await self._keep_downtime("")
 
     async def changes(self) -> AsyncIterator[dict[str, object]]:
-        """Yield the status document now and after every change; a slow reader gets the latest only."""
+        """Yield the status document now and whenever it is another one; a slow reader gets the latest only."""
+        told: dict[str, object] = {}
         while True:
-            changed = self._changed
-            yield self.status()
+            changed, document = self._changed, self.status()
+            if document != told:
+                told = document
+                yield document
             await changed.wait()
 
     async def _unless_stopped(self, beginning: Coroutine[Any, Any, bool]) -> bool:

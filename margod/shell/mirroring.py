@@ -100,12 +100,12 @@ class Mirroring:
     @property
     def held(self) -> Held | None:
         """What is mirrored for the present enrolment; None if nothing is."""
-        return self._mirror.held if self._mirror else None
+        return self._mirror.held if self._mirror and self._mirror.binding == self._binding() else None
 
     @property
     def whole(self) -> bool:
         """Whether all of that is here."""
-        return self._mirror is not None and self._mirror.whole
+        return self.held is not None and self._mirror is not None and self._mirror.whole
 
     async def open(self) -> None:
         """Open the mirror of the present enrolment, if there is one. Raises MargodError."""
@@ -113,8 +113,14 @@ class Mirroring:
 
     async def text(self, deployment_id: str) -> tuple[str, bytes | None] | None:
         """Return digest and YAML of a deployment, as Mirror does."""
-        mirror = self._mirror
-        return None if mirror is None else await self._disk.run(lambda: mirror.text(deployment_id))
+
+        def text() -> tuple[str, bytes | None] | None:
+            mirror = self._mirror
+            if mirror is None or mirror.binding != self._binding():  # what another one left may be going already
+                return None
+            return mirror.text(deployment_id)
+
+        return await self._disk.run(text)
 
     async def adopt(self, version: int) -> None:
         """Remember what the agent works by. Raises MargodError.
