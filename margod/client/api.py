@@ -105,6 +105,10 @@ class Client:
         body = json.dumps({"manifestVersion": version}).encode()
         return cast("DeploymentsDocument", self._ask("POST", "/v1/deployments/adopted", body=body))
 
+    def accept_deployments(self) -> MessageDocument:
+        """Have the next desired state taken whatever its version is, once (admin socket)."""
+        return cast("MessageDocument", self._ask("POST", "/v1/deployments/accept"))
+
     def retry(self) -> RetryDocument:
         """Bring the next attempt forward (admin socket)."""
         return cast("RetryDocument", self._ask("POST", "/v1/retry"))

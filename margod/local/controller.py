@@ -36,6 +36,9 @@ class Controller(Protocol):
     async def adopt_deployments(self, version: int) -> dict[str, object]:
         """Store the version that the agent works by; return what is mirrored. Raises MargodError."""
 
+    async def accept_deployments(self) -> dict[str, object]:
+        """Let the next desired state be taken whatever its version is; say so. Raises MargodError."""
+
     async def retry(self) -> dict[str, object]:
         """Bring the next attempt forward; return its answer. Raises MargodError if that cannot be done now."""
 

@@ -277,6 +277,11 @@ class SteeredController:
             raise self.failure
         return DIGEST, f"kind: ApplicationDeployment # {deployment_id}\n".encode()
 
+    async def accept_deployments(self) -> dict[str, object]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        return {"message": "Any version."}
+
     async def adopt_deployments(self, version: int) -> dict[str, object]:
         if isinstance(self.failure, MargodError):
             raise self.failure
