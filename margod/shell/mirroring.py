@@ -279,21 +279,24 @@ class Mirroring:
         """
 
         def carry_out() -> T:
-            mirror = self._opened()
+            mirror = self._opened(make=True)
             if mirror is None or mirror.binding != self._for:
                 raise StateUnusable(reasons.NOT_ENROLLED)
             return call(mirror)
 
         return await self._disk.run(carry_out)
 
-    def _opened(self) -> Mirror | None:
-        """Return the mirror of the present enrolment, None if there is none. In the disk thread. Raises MargodError."""
+    def _opened(self, *, make: bool = False) -> Mirror | None:
+        """Return the mirror of the present enrolment, None if there is none. In the disk thread. Raises MargodError.
+
+        `make`: begin one where there was none; before that nothing is written of what is never asked for.
+        """
         binding, vault = self._binding(), self._ground.vault
         if (mirror := self._mirror) is not None and mirror.binding != binding:
             self.close()
             if vault is not None and not vault.wiped and vault.binding != mirror.binding:  # reset, moved, or replaced
                 drop_tree(self._ground.directory, DIRECTORY)
-        if self._mirror is None and binding:
+        if self._mirror is None and binding and (make or self._directory.exists()):
             self._mirror = Mirror(self._directory, binding)
             for message in self._mirror.findings:
                 log.warning("mirror-damaged", code=reasons.DEPLOYMENT_DAMAGED.code, message=message)

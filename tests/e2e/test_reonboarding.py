@@ -92,6 +92,8 @@ async def test_the_owner_thinks_better_of_it(tmp_path: Path) -> None:
         assert (status["state"], len(await wfm.requests("onboarding"))) == ("refused", 1)
 
 
+SILENT = "schedule: {polling: {rate: off}}"
+"""Nobody asks for the desired state: what is waited for here is the enrolment's."""
 Reached = Callable[[dict[str, Any]], bool]
 
 
@@ -115,7 +117,7 @@ async def here(root: Path, wfm: DevWfm, monkeypatch: pytest.MonkeyPatch) -> Asyn
     """Run a daemon whose candidates begin at once."""
     monkeypatch.setattr(rotation, "SPREAD", 0.0)
     file = root / "m.yaml"
-    file.write_text(f'wfm: {{url: "{wfm.url}"}}\ntrust: {{ca_file: {wfm.ca_file}}}\n{QUICK}\n')
+    file.write_text(f'wfm: {{url: "{wfm.url}"}}\ntrust: {{ca_file: {wfm.ca_file}}}\n{QUICK}\n{SILENT}\n')
     overrides = {"state.directory": str(root / "state"), "local.directory": str(root / "run")}
     margod = Margod(Options(config.Sources(file), {}, overrides), config.load(config.Sources(file), {}, overrides))
     running = asyncio.ensure_future(margod.run())

@@ -36,6 +36,9 @@ async def swap(wfm: DevWfm, daemon: CheckedDaemon) -> dict[str, Any]:
     """Have the WFM present another root without a word before, and wait until the device has met it."""
     await daemon.until("enrolled")
     await wfm.rotate("swap")
+    status = await daemon.until_status(lambda s: s["connection"] in ("intercepted", "offline"), "met")
+    if status["connection"] == "offline":  # a request was under way just then, and was cut
+        await daemon.retry()
     return await daemon.until_status(lambda s: s["connection"] == "intercepted", "intercepted")
 
 
