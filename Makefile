@@ -15,7 +15,7 @@ unexport PIP_REQUIRE_VIRTUALENV PYTHONPATH
 help:
 	@echo "make demo    the whole onboarding against the bundled development WFM"
 	@echo "make test    all checks and tests"
-	@echo "make faults  the long fault campaign, one to two hours; docs/reliability.md has its last figures"
+	@echo "make faults  the long fault campaign, two to three hours; docs/reliability.md has its last figures"
 	@echo "make bench   the budgets of the design beside what is measured here"
 	@echo "make wheel   the package, into dist/"
 	@echo "make deb     the Debian packages margod and margod-devwfm, into dist/"

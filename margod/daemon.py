@@ -33,6 +33,7 @@ from margod.shell.finder import Finder
 from margod.shell.ground import Ground
 from margod.shell.lane import Lane, take_events
 from margod.shell.polling import DesiredState
+from margod.shell.reporting import removed_words
 from margod.shell.reports import Reports
 from margod.shell.rotation import Rotation
 from margod.shell.settings import Options, Settings
@@ -80,7 +81,8 @@ class Daemon(Controls):
         self._actions = self._lane.actions
         self._rotation = Rotation(self._lane, self._disk, self._inbox, self._tell)
         self._work = Work(self._lane, self._disk, self._tell)
-        self._work.sidelines.append(DeviceWatch(self._lane, self._disk))
+        self._devices = DeviceWatch(self._lane, self._disk)
+        self._work.sidelines.append(self._devices)
         self._reports = Reports(self._work, self._ground, self._disk)
         self._work.sidelines.append(self._reports)
         self._desired = DesiredState(self._work, self._disk, self._ground)
@@ -151,6 +153,8 @@ class Daemon(Controls):
                 journal.configure(loaded.config.log.level, loaded.config.log.format)
                 self._ground.told = True
                 await self._lane.look_again()
+                known = self._actions.situation
+                problems += removed_words(self._ground.generation, known.context if known else None)
             return {"result": result, "problems": problems}
         finally:
             self._tell()
@@ -160,10 +164,13 @@ class Daemon(Controls):
         await self._keep_downtime("")
 
     async def changes(self) -> AsyncIterator[dict[str, object]]:
-        """Yield the status document now and after every change; a slow reader gets the latest only."""
+        """Yield the status document now and whenever it is another one; a slow reader gets the latest only."""
+        told: dict[str, object] = {}
         while True:
-            changed = self._changed
-            yield self.status()
+            changed, document = self._changed, self.status()
+            if document != told:
+                told = document
+                yield document
             await changed.wait()
 
     async def _unless_stopped(self, beginning: Coroutine[Any, Any, bool]) -> bool:

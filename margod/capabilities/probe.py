@@ -163,7 +163,9 @@ def _with_lists(device: Capabilities, sources: Mapping[str, Source], root: Path,
     source = Source.SYSTEM if overrides.otel_collector is None else Source.SETTING
     by = listening if overrides.otel_collector is None else ()
     found = {name: tuple(entries) for name, entries in lists.items()}
-    found |= {"otel_collector": (Found(str(has_collector).lower(), source, by),)} if says else {}
+    found["otel_collector"] = (Found(str(has_collector).lower(), source, by),) if says else ()
+    written = {name: getattr(overrides, name) is not None for name in found}
+    empty = {name: Source.SETTING if written[name] else Source.SYSTEM for name, each in found.items() if not each}
     device = replace(
         device,
         interfaces=_texts(lists["interfaces"]),
@@ -172,7 +174,7 @@ def _with_lists(device: Capabilities, sources: Mapping[str, Source], root: Path,
         deployment_types=_texts(lists["deployment_types"]),
         otel_collector=has_collector if says else None,
     )
-    return Probed(device, dict(sources), found)
+    return Probed(device, {**sources, **empty}, found)
 
 
 def _withheld(probed: Probed, names: frozenset[str]) -> Probed:

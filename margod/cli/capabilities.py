@@ -12,7 +12,7 @@ from margod.cli.words import shown
 
 if TYPE_CHECKING:
     from margod.cli.options import Subparsers
-    from margod.client.documents import CapabilitiesDocument
+    from margod.client.documents import CapabilitiesDocument, CapabilityDocument
 
 DIFFERS: Final = 3
 """With --diff: the WFM has not all of it."""
@@ -25,6 +25,14 @@ _STATES: Final = {
     "to-be-removed": "to be removed at the WFM",
     "kept": "as the WFM has it; its manifest cannot be used",
 }
+_NOTHING: Final = {
+    "interfaces": "none",
+    "peripherals": "none",
+    "runtimes": "none, not reported",
+    "deployment_types": "none, not reported",
+    "otel_collector": "not reported",
+}
+"""What stands for an empty list: it is reported as such, or the specification wants one entry at least."""
 _UNITS: Final = (("Gi", 2**30), ("Mi", 2**20))
 
 
@@ -57,7 +65,9 @@ def run(args: argparse.Namespace) -> int:
     elif args.diff:
         for change in changes:
             print(shown(change))
-        if not changes:
+        if changes and not args.here:
+            print(_when(found))
+        elif not changes and not found["problems"]:
             print("The WFM has all of it as it is.")
     else:
         _show(found)
@@ -80,6 +90,14 @@ def differences(found: CapabilitiesDocument) -> Iterator[str]:
             yield f"{child['device_id']}: {_STATES[child['state']]}"
 
 
+def _when(found: CapabilitiesDocument) -> str:
+    """Return when what differs is reported."""
+    if not found["settling"]:
+        return "It is reported as soon as the WFM takes it: `margod status` shows what came of it."
+    at = f"at {found['due_at']}" if found["due_at"] else "soon"
+    return f"It is reported {at} if it holds until then (capabilities.settle); `margod reload` reports it now."
+
+
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
     """Yield path and text of each value; a list is one value, as small as they are here."""
     if isinstance(value, dict):
@@ -98,14 +116,18 @@ def _show(found: CapabilitiesDocument) -> None:
         name = "" if value["name"] == before else value["name"]
         before = value["name"]
         by = f" ({', '.join(value['by'])})" if value["by"] else ""
-        print(shown(f"{name:18}{_text(value['name'], value['value']):33} {value['source']}{by}"))
+        print(shown(f"{name:18}{_text(value):33} {value['source']}{by}"))
     for child in found["children"]:
         print(shown(f"{'Behind it':18}{child['device_id']:33} {_STATES[child['state']]}"))
     if found["settling"]:
-        print("A change is not reported yet: it has to hold for a while (capabilities.settle).")
+        print(f"A change is not reported yet. {_when(found)}")
 
 
-def _text(name: str, value: Any) -> str:
+def _text(found: CapabilityDocument) -> str:
+    name: str = found["name"]
+    value: Any = found["value"]
+    if value is None and name in _NOTHING and found["source"] != "withheld":
+        return _NOTHING[name]
     if value is None:
         return "the client id" if name == "device_id" else "-"
     if isinstance(value, dict):

@@ -55,7 +55,7 @@ def add_parser(subparsers: Subparsers) -> None:
     listing.add_argument("--json", action="store_true", help="print a list of objects")
     for name, run, says in (
         ("retry", _retry, "have parked reports sent again (root)"),
-        ("drop", _drop, "remove parked reports (root)"),
+        ("drop", _drop, "remove a report, or all that are parked (root)"),
     ):
         which = _command(commands, name, run, says, _CODES).add_mutually_exclusive_group(required=True)
         which.add_argument("number", nargs="?", type=int, metavar="N", help="the number in `margod deployment list`")

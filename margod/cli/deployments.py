@@ -39,6 +39,10 @@ def add_parser(subparsers: Subparsers) -> None:
     adopted = commands.add_parser("adopted", help="say which version is adopted", description=says, epilog=_EPILOG)
     adopted.add_argument("version", type=int, help="its manifestVersion")
     adopted.set_defaults(run=_adopted)
+    says = "Have the next desired state taken whatever its version is, once, within ten minutes; ask for it now. "
+    says += "For a WFM whose versions went back (manifest-rolled-back): find out first why they did. Needs root."
+    accept = commands.add_parser("accept", help="let its version go back (root)", description=says, epilog=_EPILOG)
+    accept.set_defaults(run=_accept)
 
 
 def _id(text: str) -> str:
@@ -71,4 +75,10 @@ def _show(args: argparse.Namespace) -> int:
 def _adopted(args: argparse.Namespace) -> int:
     """Print what came of it; 0."""
     print(f"Adopted: {client(args, agent=True).adopted(args.version)['adopted']}")
+    return 0
+
+
+def _accept(args: argparse.Namespace) -> int:
+    """Print what holds now; 0."""
+    print(shown(client(args, admin=True).accept_deployments()["message"]))
     return 0

@@ -224,7 +224,7 @@ def _stored(directory: Path, unreachable: DaemonUnreachable) -> IdentityDocument
 def _without_rights(directory: Path, unreachable: DaemonUnreachable) -> MargodError:
     """Return that neither the daemon nor the state directory can be asked by this user, and what that user can do."""
     if unreachable.reason is NOT_PERMITTED:
-        return MargodError(NOT_PERMITTED, f"{unreachable.message} Nor may it read {directory}.")
+        return MargodError(NOT_PERMITTED, f"{unreachable.message} Nor may it read {directory}.", hint=unreachable.hint)
     message = f"{unreachable.message} This user may not read {directory}."
     return StateUnusable(STATE_UNUSABLE, message, hint=f"Use root. {unreachable.hint}")
 

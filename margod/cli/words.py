@@ -66,8 +66,10 @@ def describe(status: StatusDocument, *, colour: bool, now: float | None = None) 
     rows += _rotation(status, now)
     rows += _desired(status, now)
     rows += _outbox(status, now)
-    for warning in status["warnings"]:
-        rows.append(("Warning", f"{warning['code']}: {warning['message']} {warning['hint']}".rstrip()))
+    for warning, following in zip(status["warnings"], [*status["warnings"][1:], None], strict=False):
+        rows.append(("Warning", f"{warning['code']}: {warning['message']}"))
+        if warning["hint"] and not (following and following["hint"] == warning["hint"]):
+            rows.append(("What helps", warning["hint"]))
     text = "\n".join(_row(label, words) for label, words in rows) + "\n"
     if not colour:
         return text

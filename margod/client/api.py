@@ -38,6 +38,10 @@ _LINE_LIMIT: Final = 8192
 """Bytes of one line of an answer's head."""
 _LINES_LIMIT: Final = 64
 """Lines of an answer's head."""
+_WHO_MAY: Final = {
+    "agent.sock": "Join the group margod-agent to use it, or use root.",
+    "admin.sock": "Use root to administer.",
+}
 
 _OTHER_SOCKETS: Final = {
     "status.sock": "This is the status socket; use agent/agent.sock beside it, or admin/admin.sock to administer.",
@@ -101,6 +105,10 @@ class Client:
         body = json.dumps({"manifestVersion": version}).encode()
         return cast("DeploymentsDocument", self._ask("POST", "/v1/deployments/adopted", body=body))
 
+    def accept_deployments(self) -> MessageDocument:
+        """Have the next desired state taken whatever its version is, once (admin socket)."""
+        return cast("MessageDocument", self._ask("POST", "/v1/deployments/accept"))
+
     def retry(self) -> RetryDocument:
         """Bring the next attempt forward (admin socket)."""
         return cast("RetryDocument", self._ask("POST", "/v1/retry"))
@@ -135,7 +143,7 @@ class Client:
         return cast("MessageDocument", self._ask("POST", _numbered("/v1/outbox/retry", number)))
 
     def drop_reports(self, number: int | None = None) -> MessageDocument:
-        """Have a parked report, or all, removed (admin socket)."""
+        """Have a report, or all that are parked, removed (admin socket)."""
         return cast("MessageDocument", self._ask("POST", _numbered("/v1/outbox/drop", number)))
 
     def use(self, instance: str) -> ChosenDocument:
@@ -265,7 +273,8 @@ def refusal(path: str, status: int, body: bytes) -> RequestRefused:
 def unreachable(path: str, error: Exception) -> DaemonUnreachable:
     """Return what it means that the socket at `path` did not answer."""
     if isinstance(error, PermissionError):
-        return DaemonUnreachable(NOT_PERMITTED, f"This user may not use the socket {path}.")
+        said = f"This user may not use the socket {path}."
+        return DaemonUnreachable(NOT_PERMITTED, said, hint=_WHO_MAY.get(path.rpartition("/")[2], ""))
     what = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return DaemonUnreachable(DAEMON_UNREACHABLE, f"No margod answers on {path}: {what}.")
 

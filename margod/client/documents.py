@@ -220,6 +220,7 @@ class CapabilitiesDocument(TypedDict):
     problems: list[str]
     accepted: dict[str, object] | None
     settling: bool
+    due_at: str | None
 
 
 class ReportStateDocument(TypedDict):
@@ -300,6 +301,7 @@ class ReportDocument(TypedDict):
     parked: str | None
     detail: str
     overtaken: bool
+    uid: int
 
 
 class ReportsDocument(TypedDict):

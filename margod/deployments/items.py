@@ -15,7 +15,7 @@ class Item:
     """One report. `at` is when it came, Unix seconds; `parked` is the code of the reason, "" while it waits.
 
     `binding` names the enrolment that it is for, "" as long as there is none. `overtaken`: the WFM has accepted a later
-    report of the same deployment.
+    report of the same deployment. `uid` is the user who reported it, -1 if that is not known.
     """
 
     number: int
@@ -28,6 +28,7 @@ class Item:
     parked: str = ""
     detail: str = ""
     overtaken: bool = False
+    uid: int = -1
 
 
 @dataclass(frozen=True, slots=True)

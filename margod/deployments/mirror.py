@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from margod.model.errors import StateNotWritable
-from margod.protocols.signed.desired import FILE_LIMIT
+from margod.protocols.signed.desired import FILE_LIMIT, kept_etag
 from margod.protocols.signed.manifest import Deployment, Manifest, Unacceptable, is_what_was_named, read_manifest
 from margod.store import place_file, read_regular, remove_tree, sync_directory
 from margod.vault import Vault, set_aside
@@ -90,19 +90,21 @@ class Mirror:
         sync_directory(self._directory)
         self.lost = {digest for digest in self.lost if self._get(digest) is None}
 
-    def take(self, manifest: Manifest, etag: str, at: float = 0.0) -> None:
+    def take(self, manifest: Manifest, etag: str, at: float = 0.0, *, any_version: bool = False) -> None:
         """Make `manifest` what is mirrored, at `at` (Unix seconds), in one commit.
 
         Raises Unacceptable, with nothing changed, if the version is not greater than the one held, or a deployment is
-        missing or not what its digest names.
+        missing or not what its digest names. `any_version`: a person has said that it may go back.
         """
-        if self.held is not None and manifest.version <= self.held.manifest.version:
+        if self.held is not None and manifest.version <= self.held.manifest.version and not any_version:
             raise Unacceptable(f"manifestVersion {manifest.version} is not greater than {self.held.manifest.version}")
         if self.missing(manifest):
             raise Unacceptable("a deployment was not fetched, or is not what its digest names")
         before = self.held.manifest.digests if self.held else frozenset()
         sync_directory(self._directory)  # the names of the files, before anything names them
-        self._commit(Held(manifest, etag, self.held.adopted if self.held else 0, at), before)
+        adopted = self.held.adopted if self.held else 0
+        adopted = 0 if any_version and adopted >= manifest.version else adopted  # another one of that number
+        self._commit(Held(manifest, etag, adopted, at), before)
         self.lost = set()
         with suppress(StateNotWritable, OSError):  # it saves room only; the next one makes good what it did not do
             self._remove_all_but(manifest.digests | before)
@@ -182,5 +184,5 @@ def _write(held: Held, before: frozenset[str]) -> bytes:
 def _parse(data: bytes) -> tuple[Held, frozenset[str]]:
     value = json.loads(data)
     manifest = read_manifest(json.dumps(value["manifest"]).encode())
-    held = Held(manifest, str(value["etag"]), int(value["adopted"]), float(value["at"]))
+    held = Held(manifest, kept_etag(str(value["etag"])), int(value["adopted"]), float(value["at"]))
     return held, frozenset(str(digest) for digest in value["before"])

@@ -36,13 +36,14 @@ CREATE TABLE IF NOT EXISTS outbox (
     binding TEXT NOT NULL DEFAULT '',
     parked TEXT NOT NULL DEFAULT '',
     detail TEXT NOT NULL DEFAULT '',
-    overtaken INTEGER NOT NULL DEFAULT 0
+    overtaken INTEGER NOT NULL DEFAULT 0,
+    uid INTEGER NOT NULL DEFAULT -1
 );
 CREATE INDEX IF NOT EXISTS waiting ON outbox (parked, number);
 CREATE INDEX IF NOT EXISTS by_deployment ON outbox (deployment_id, number);
 PRAGMA user_version = {VERSION};
 """
-COLUMNS: Final = "number, deployment_id, state, final, body, at, binding, parked, detail, overtaken"
+COLUMNS: Final = "number, deployment_id, state, final, body, at, binding, parked, detail, overtaken, uid"
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
@@ -57,6 +58,8 @@ class Outbox:
         """Open the file, made 0600 if it is missing."""
         self._db: sqlite3.Connection | None = None
         self._waiting = self._parked = self._size = 0
+        self._of_user: dict[int, tuple[int, int]] = {}
+        """By uid, how many reports are held of it, and how many bytes."""
         self._stale = False
         try:
             with _translated():
@@ -83,21 +86,40 @@ class Outbox:
             row = self._rows("SELECT at FROM outbox WHERE parked = '' ORDER BY number LIMIT 1").fetchone()
         return Tally(self._waiting, self._parked, row[0] if row else None)
 
-    def put(self, deployment_id: str, state: str, *, final: bool, body: bytes, at: float, binding: str = "") -> int:
-        """Take a report; it is durable when its number is returned. Raises OutboxFull."""
-        if len(self) >= LIMIT or self._size + len(body) > SIZE_LIMIT:
-            raise OutboxFull(reasons.OUTBOX_FULL)
+    def put(
+        self, deployment_id: str, state: str, *, final: bool, body: bytes, at: float, binding: str = "", uid: int = -1
+    ) -> int:
+        """Take a report of the user `uid`; it is durable when its number is returned. Raises OutboxFull."""
+        self._require_room(uid, len(body))
         with self._transaction() as db:
             done = db.execute(
-                "INSERT INTO outbox (deployment_id, state, final, body, at, binding) VALUES (?, ?, ?, ?, ?, ?)",
-                (deployment_id, state, final, body, float(at), binding),
+                "INSERT INTO outbox (deployment_id, state, final, body, at, binding, uid) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (deployment_id, state, final, body, float(at), binding, uid),
             )
         self._waiting, self._size = self._waiting + 1, self._size + len(body)
+        self._held(uid, 1, len(body))
         return int(done.lastrowid or 0)
+
+    def _require_room(self, uid: int, size: int) -> None:
+        """Raise OutboxFull where there is no room, or where the user would hold more than is left for all others.
+
+        So one user alone has half of it, two have a third each, and whoever comes next always finds as much free as any
+        of those before holds.
+        """
+        if len(self) >= LIMIT or self._size + size > SIZE_LIMIT:
+            raise OutboxFull(reasons.OUTBOX_FULL)
+        count, held = self._of_user.get(uid, (0, 0))
+        if count + 1 > LIMIT - len(self) or held + size > SIZE_LIMIT - self._size:
+            said = f"The user with uid {uid} has {count} reports of deployments in the outbox, {held} bytes"
+            raise OutboxFull(reasons.OUTBOX_FULL, f"{said}: as much as is left for all others. This one was not taken.")
+
+    def _held(self, uid: int, count: int, size: int) -> None:
+        before = self._of_user.get(uid, (0, 0))
+        self._of_user[uid] = before[0] + count, before[1] + size
 
     def restore(self, items: Iterable[Item]) -> None:
         """Put back what was saved from another file, with its numbers and all."""
-        insert = f"INSERT INTO outbox ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - our own words
+        insert = f"INSERT INTO outbox ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - our own words
         with self._transaction() as db:
             db.executemany(insert, [astuple(item) for item in items])
         self._count()
@@ -149,10 +171,11 @@ class Outbox:
         with self._transaction(lasting=lasting) as db:
             for number in numbers:
                 done = db.execute(
-                    "DELETE FROM outbox WHERE number = ? RETURNING deployment_id, length(body)", (number,)
+                    "DELETE FROM outbox WHERE number = ? RETURNING deployment_id, length(body), uid", (number,)
                 )
-                for deployment_id, size in done.fetchall():
+                for deployment_id, size, uid in done.fetchall():
                     self._waiting, self._size = self._waiting - 1, self._size - size
+                    self._held(uid, -1, -size)
                     overtaken = db.execute(overtake, (reasons.REPORT_OVERTAKEN.code, deployment_id, number))
                     if overtaken.rowcount:
                         self._stale = True
@@ -181,9 +204,10 @@ class Outbox:
         return done.rowcount, stays
 
     def drop(self, number: int | None = None) -> int:
-        """Remove a parked report (or all of them); return how many these were. What waits is not dropped."""
+        """Remove a report, parked or waiting, or all that are parked; return how many these were."""
+        which = "parked <> ''" if number is None else "number = ?1"
         with self._transaction() as db:
-            done = db.execute("DELETE FROM outbox WHERE parked <> '' AND (?1 IS NULL OR number = ?1)", (number,))
+            done = db.execute(f"DELETE FROM outbox WHERE {which}", () if number is None else (number,))  # noqa: S608 - our own words
         self._count()
         return done.rowcount
 
@@ -217,7 +241,9 @@ class Outbox:
         with _translated():
             self._waiting = self._number("SELECT count(*) FROM outbox WHERE parked = ''")
             self._parked = self._number("SELECT count(*) FROM outbox") - self._waiting
-            self._size = self._number("SELECT sum(length(body)) FROM outbox")
+            rows = self._rows("SELECT uid, count(*), sum(length(body)) FROM outbox GROUP BY uid").fetchall()
+            self._of_user = {uid: (count, size) for uid, count, size in rows}
+            self._size = sum(size for _, _, size in rows)
             self._stale = False
 
     def _rows(self, query: str, *values: object) -> sqlite3.Cursor:
@@ -246,11 +272,11 @@ class Outbox:
 
 def read_item(row: tuple[object, ...]) -> Item:
     """Return the report in a row of `COLUMNS`. Raises OutboxDamaged for one that margod cannot have written."""
-    kinds = (int, str, str, int, bytes, float, str, str, str, int)
+    kinds = (int, str, str, int, bytes, float, str, str, str, int, int)
     if len(row) != len(kinds) or not all(isinstance(row[at], kind) for at, kind in enumerate(kinds)):
         raise OutboxDamaged(reasons.OUTBOX_DAMAGED)
-    number, deployment_id, state, final, body, at, binding, parked, detail, overtaken = row
-    return Item(number, deployment_id, state, bool(final), body, at, binding, parked, detail, bool(overtaken))  # type: ignore[arg-type]  # looked at above
+    number, deployment_id, state, final, body, at, binding, parked, detail, overtaken, uid = row
+    return Item(number, deployment_id, state, bool(final), body, at, binding, parked, detail, bool(overtaken), uid)  # type: ignore[arg-type]  # looked at above
 
 
 def _require_usable(database: sqlite3.Connection) -> None:

@@ -53,6 +53,8 @@ SPOILS: Final = {
     "etag-weak": "the ETag is a weak one",
     "etag-bundle": "the ETag is the bundle's digest",
     "etag-none": "there is no ETag",
+    "etag-text": "the ETag is more than ASCII",
+    "etag-large": "the ETag is of 2 KiB",
 }
 """What can be made wrong, by name."""
 
@@ -177,6 +179,7 @@ class Desired:
     def _etag(self, body: bytes, archive: bytes) -> str:
         digest = _digest(archive if "etag-bundle" in self.spoils else body)
         forms = {"etag-bare": digest.removeprefix("sha256:"), "etag-weak": f'W/"{digest}"', "etag-none": ""}
+        forms |= {"etag-text": '"\u00e9"', "etag-large": f'"{"x" * 2048}"'}
         return next((forms[name] for name in self.spoils if name in forms), f'"{digest}"')
 
     def _archive(self, wanted: Mapping[str, bytes]) -> bytes:

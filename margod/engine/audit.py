@@ -9,7 +9,7 @@ from typing import Final
 INTERVAL: Final = 3_600.0
 """Seconds between two lines about the same."""
 KEPT: Final = 256
-"""Different things that are counted; beyond that the one that was seen longest ago is forgotten."""
+"""Different things that are counted, and so the most lines in an interval; what comes beyond that is `left_out`."""
 
 
 @dataclass(slots=True)
@@ -24,15 +24,38 @@ class Audit:
     def __init__(self) -> None:
         """Nothing was seen."""
         self._seen: dict[Hashable, _Seen] = {}
+        self._left_out = 0
+        self._full_until = 0.0
 
     def count(self, key: Hashable, now: float) -> int:
-        """Return how often this happened since the last line about it, this time included; 0: no line is due."""
+        """Return how often this happened since the last line about it, this time included; 0: no line is due.
+
+        Who invents keys neither fills the memory nor wins a line by each: what was said within the interval keeps its
+        place, and a key that finds none waits for one.
+        """
         seen = self._seen.pop(key, None)
         if seen is not None and now - seen.said < INTERVAL:
             seen.count += 1
             self._seen[key] = seen
             return 0
-        if len(self._seen) >= KEPT:
-            self._seen.pop(next(iter(self._seen)))
+        if seen is None and len(self._seen) >= KEPT and not self._make_room(now):
+            self._left_out += 1
+            return 0
         self._seen[key] = _Seen(now, 0)
         return 1 + (seen.count if seen is not None else 0)
+
+    def take_left_out(self) -> int:
+        """Return how many had no place and no line since this was last asked."""
+        count, self._left_out = self._left_out, 0
+        return count
+
+    def _make_room(self, now: float) -> bool:
+        """Forget the key of which a line is longest ago, if that is an interval; what it still counted is left out."""
+        if now < self._full_until:
+            return False
+        oldest = min(self._seen, key=lambda key: self._seen[key].said)
+        self._full_until = self._seen[oldest].said + INTERVAL  # none is older, and none gets older
+        if now < self._full_until:
+            return False
+        self._left_out += self._seen.pop(oldest).count
+        return True

@@ -3,8 +3,8 @@
     Load ──> Loaded ──> waited long? ─yes─> Supersede ──> Load
                             │ no
                             └─> Deliver ─> Answered ─ taken ──> the next; Forget before one of the same deployment
-                                                    ├ report ─> Park
-                                                    ├ unsure ─> the other form, or Confirm ─ known ─> Park
+                                                    ├ report ─> Park, if the WFM said so (refusals.py)
+                                                    ├ unsure ─> the other form, or Confirm ─ known ─> the same
                                                     └ device, moment, not known ─> wait, then Load again
 
 A report that was accepted is forgotten before a later one of the same deployment leaves: after a kill the WFM hears
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from random import Random
 from typing import Final, assert_never
@@ -42,13 +42,15 @@ from margod.engine.delivery_messages import (
     Stored,
     Supersede,
     Tell,
+    Trouble,
     Waiting,
 )
 from margod.engine.failures import FailureLog
+from margod.engine.refusals import Refusals
 from margod.engine.streaks import Streaks
 from margod.model import reasons
 from margod.model.outcome import Kind, Outcome
-from margod.model.reasons import Reason, Side
+from margod.model.reasons import Side
 from margod.model.report import About, Reply
 
 __all__ = [
@@ -100,15 +102,6 @@ class _On(Enum):
     STORED = "stored"
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """Why nothing is sent at the moment. `at` is Unix seconds."""
-
-    reason: Reason
-    detail: str
-    at: float
-
-
 class Delivery:
     """The outbox's machine. `handle` is the only way in; it never raises for any order of events."""
 
@@ -134,7 +127,7 @@ class Delivery:
         self._forgetting = False
         self._unsynced = 0
         self._form, self._under = "", ""
-        self._refusal = Outcome(Kind.INVALID, reasons.REPORT_REFUSED)
+        self._refusals = Refusals()
         self._answered_at: float | None = None
         self._streaks = Streaks()
         self._failures = FailureLog()
@@ -181,7 +174,7 @@ class Delivery:
             case Loaded() if self._on is _On.LOADED:
                 self._on = _On.NOTHING
                 self._queue.extend(event.reports)
-                return self._proceed(now)
+                return [*(() if self._queue else self._nothing_waits(now)), *self._proceed(now)]
             case Answered() if self._on is _On.ANSWERED:
                 self._on = _On.NOTHING
                 return self._answered(event.reply, now)
@@ -189,9 +182,9 @@ class Delivery:
                 self._on = _On.NOTHING
                 if self._under != self._binding:
                     return self._reload(now)
-                if event.outcome.kind is Kind.ACCEPTED:
-                    return [*self._well(now), *self._park(now)]
-                return self._wait(event.outcome, now)
+                if event.outcome.kind is not Kind.ACCEPTED:
+                    return self._wait(event.outcome, now)
+                return [*(self._well(now) if self._refusals.by_wfm else []), *self._set_aside(now)]
             case Stored() if self._on is _On.STORED:
                 self._on = _On.NOTHING
                 if self._forgetting:
@@ -238,6 +231,7 @@ class Delivery:
             self._on, self._more = _On.STORED, True
             return [Supersede()]
         self._current, self._untried, self._under = self._queue.popleft(), list(self._forms), self._binding
+        self._refusals.begin()
         return self._deliver(self._current)
 
     def _deliver(self, report: Waiting) -> list[Command]:
@@ -262,17 +256,18 @@ class Delivery:
         assert current is not None, "something was delivered"
         if reply.about is About.TAKEN:
             self._forms.sort(key=lambda form: form != self._form)  # what was just accepted is tried first from now on
+            self._refusals.accepted(self._form, self._under)
             self._accepted[current.deployment_id] = current.number
             self._more = True
             well = self._well(now) if self._under == self._binding else []  # else it speaks for an enrolment of before
             return [*well, *self._proceed(now)]
         if self._under != self._binding:
             return self._reload(now)
-        self._refusal = reply.outcome
+        if reply.about in (About.REPORT, About.UNSURE):
+            self._refusals.refused(reply, self._form, self._under)
         match reply.about:
             case About.REPORT:
-                self._answered_at = now.mono
-                return self._park(now)
+                return self._set_aside(now)
             case About.UNSURE if self._untried:
                 return self._deliver(current)
             case About.UNSURE:
@@ -295,9 +290,13 @@ class Delivery:
         self._trouble_over()
         return commands
 
-    def _park(self, now: m.Now) -> list[Command]:
-        current, refusal = self._current, self._refusal
+    def _set_aside(self, now: m.Now) -> list[Command]:
+        """Park the report if it was the WFM that refused it."""
+        current, refusal = self._current, self._refusals.outcome
         assert current is not None, "something was delivered"
+        if not self._refusals.by_wfm:
+            return self._wait(self._refusals.for_now(), now)
+        self._answered_at = now.mono
         loud = self._warned_at is None or now.mono - self._warned_at >= WARN_INTERVAL
         self._warned_at = now.mono if loud else self._warned_at
         about: dict[str, str | int | float] = {"number": current.number, "deployment": current.deployment_id}
@@ -347,6 +346,14 @@ class Delivery:
         self._trouble_over()
         note = self._failures.recovered(now)
         return [] if note is None else [replace(note, event="reports-recovered")]
+
+    def _nothing_waits(self, now: m.Now) -> list[Command]:
+        """There is nothing left that trouble could keep back: it was dropped, or parked otherwise."""
+        if self._accepted:
+            return []
+        said = self._disk_works(now)
+        self._trouble_over()
+        return said
 
     def _again_in(self, wait: float, now: m.Now) -> None:
         self._queue.clear()

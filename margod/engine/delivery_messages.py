@@ -21,6 +21,15 @@ class Waiting:
     waited: float
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why nothing is sent at the moment. `at` is Unix seconds."""
+
+    reason: Reason
+    detail: str
+    at: float
+
+
 # Events; besides them Due, Woken and Slept of messages.py.
 
 

@@ -76,6 +76,8 @@ class Polling:
         self._allowed = self._polling = self._stale = False
         self._told = False
         """A person has asked: outside the hours too."""
+        self._kept = False
+        """A person has asked while nothing was allowed: as after a start, until the mirror is open."""
         self._wanted = self._floor = 0.0
         """When the rate or the backoff would have the next poll, and before when the WFM wants none; monotonic."""
         self._due: float | None = None
@@ -141,6 +143,9 @@ class Polling:
         self._allowed, self._failures = True, 0
         wait = 0.0 if event.at_once else self._rng.uniform(0.0, SPREAD)
         self._wanted = now.mono + wait
+        if self._kept:
+            self._kept = False
+            self._woken(Cause.OPERATOR, now)
 
     def _rule(self, rules: Rules, now: Now) -> None:
         before, self.rules = self.rules, rules
@@ -170,6 +175,7 @@ class Polling:
     def _woken(self, cause: Cause, now: Now) -> None:
         """Ask sooner: for a person always, for a network or clock that is another one where the last poll failed."""
         told = cause is Cause.OPERATOR
+        self._kept = self._kept or (told and not self._allowed)
         if not self._allowed or self._polling or self.rules.rate is None or not (told or self._failures):
             return
         last = self._last_told if told else self._last_wake

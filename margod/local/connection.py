@@ -56,7 +56,9 @@ class Connection(RequestHandler):
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         self.peer = Peer(-1, -1, -1)
-        self.busy = False
+        self._answering = False
+        self._complete = False
+        self._half_closed = False
         self.streaming = False
         self.touched = loop.time()
         self.gone: asyncio.Future[None] = loop.create_future()
@@ -66,6 +68,14 @@ class Connection(RequestHandler):
     def uid(self) -> int:
         """Whose connection it is."""
         return self.peer.uid
+
+    @property
+    def busy(self) -> bool:
+        """True from a request's last byte to its answer's, as long as the caller reads that.
+
+        Who sends a body in drops, or leaves an answer unread, holds no place against others.
+        """
+        return self._complete and self._write_timer is None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask the guard first; a caller that is not admitted is hung up on."""
@@ -86,16 +96,18 @@ class Connection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Start the head's clock at the first byte after silence."""
-        self.touched = self._loop.time()
-        if not self.busy and self._head_timer is None:
-            self._head_timer = self._loop.call_later(HEAD_TIMEOUT, self.abort)
+        if not self._answering:  # drops of a body keep nothing young
+            self.touched = self._loop.time()
+            if self._head_timer is None:
+                self._head_timer = self._loop.call_later(HEAD_TIMEOUT, self.abort)
         super().data_received(data)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's own contract: True keeps the writing half
         """Answer a caller that has sent its request and ended its half of the connection; hang up on others."""
-        if self.streaming or not (self.busy or self._head_timer is not None):
+        self._half_closed = True
+        if self.streaming or not (self._answering or self._head_timer is not None):
             return False
-        if not self.busy:
+        if not self._answering:
             self._stop_head_timer()
             self._head_timer = self._loop.call_later(_HALF_CLOSED, self.abort)
         self.close()
@@ -113,15 +125,30 @@ class Connection(RequestHandler):
             self._write_timer.cancel()
             self._write_timer = None
 
-    def begin(self) -> None:
-        """Note that a whole head is there and its request is being answered."""
+    def begin(self, *, body: bool) -> None:
+        """Note that a whole head is there and its request is being answered; `body`: more of it is to come."""
         self._stop_head_timer()
-        self.busy = True
+        self._answering, self._complete = True, not body
+
+    def complete(self) -> None:
+        """Note that the request's body is there."""
+        self._complete = self._answering
 
     def finish(self) -> None:
         """Note that the request is answered."""
-        self.busy = False
+        self._answering = self._complete = False
         self.touched = self._loop.time()
+
+    def stream(self) -> None:
+        """Note that the answer may take long: from now on a caller that ends its half, or has ended it, is gone."""
+        self.streaming = True
+        if self._half_closed:
+            self.abort()
+
+    def hang_up(self) -> None:
+        """Close at once if the caller leaves an answer unread; everything else may still end by itself."""
+        if self._write_timer is not None:
+            self.abort()
 
     def abort(self) -> None:
         """Close at once, whatever is still to be read or written."""
@@ -136,7 +163,7 @@ class Connection(RequestHandler):
         message: str | None = None,  # noqa: ARG002 - aiohttp's signature
     ) -> StreamResponse:
         """Answer what is not HTTP, or broke on the way, with a JSON error, and hang up; no traceback."""
-        if status >= 500 and exc is not None:
+        if status >= 500 and exc is not None and not isinstance(exc, ConnectionError):  # a caller that left is no fault
             self.log_exception(exc_info=exc)
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun; it cannot be replaced by an error")

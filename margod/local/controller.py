@@ -36,6 +36,9 @@ class Controller(Protocol):
     async def adopt_deployments(self, version: int) -> dict[str, object]:
         """Store the version that the agent works by; return what is mirrored. Raises MargodError."""
 
+    async def accept_deployments(self) -> dict[str, object]:
+        """Let the next desired state be taken whatever its version is; say so. Raises MargodError."""
+
     async def retry(self) -> dict[str, object]:
         """Bring the next attempt forward; return its answer. Raises MargodError if that cannot be done now."""
 
@@ -72,8 +75,8 @@ class Controller(Protocol):
     async def reset_clock(self) -> dict[str, object]:
         """Forget the stored floor of the clock and what was learnt about the time. Raises MargodError."""
 
-    async def report(self, deployment_id: str, body: bytes) -> dict[str, object]:
-        """Take a report of a deployment for the WFM; it is durable when this returns. Raises MargodError."""
+    async def report(self, deployment_id: str, body: bytes, uid: int) -> dict[str, object]:
+        """Take a report of the user `uid` for the WFM; it is durable when this returns. Raises MargodError."""
 
     async def reports(self, after: int) -> dict[str, object]:
         """Return the reports behind the number `after` that the WFM has not accepted. Raises MargodError."""
@@ -82,7 +85,7 @@ class Controller(Protocol):
         """Let a parked report, or all (None), wait to be sent again. Raises MargodError."""
 
     async def drop_reports(self, number: int | None) -> dict[str, object]:
-        """Remove a parked report, or all (None). Raises MargodError."""
+        """Remove a report, parked or waiting, or all that are parked (None). Raises MargodError."""
 
     async def forward(self, asked: Asked, body: Callable[[], Awaitable[bytes]], into: Sink) -> Answer:
         """Return the WFM's answer to another program; a success has gone `into` the sink. Raises DoorError.

@@ -15,19 +15,21 @@ from aiohttp.web_response import StreamResponse
 from margod.local.answers import error_answer
 from margod.local.connection import Connection
 from margod.local.controller import Controller
+from margod.local.routing import Access
 
-SUBSCRIBERS: Final = 32
-"""Callers that may listen at a time, on both sockets together."""
-SUBSCRIBERS_PER_UID: Final = 16
-"""Callers of one user that may listen at a time."""
+SUBSCRIBERS: Final = {Access.STATUS: 20, Access.AGENT: 16, Access.ADMIN: 8}
+"""Callers that may listen at a time on each socket: what is taken on one is not missing on another."""
+SUBSCRIBERS_PER_UID: Final = 8
+"""Callers of one user that may listen at a time on one socket; on the status socket always under half of all."""
 
 
 class EventStreams:
-    """All subscribers of one server."""
+    """All subscribers of one socket."""
 
-    def __init__(self, controller: Controller) -> None:
-        """Take the documents from `controller.changes()`, one iterator for each subscriber."""
+    def __init__(self, controller: Controller, access: Access) -> None:
+        """Take the documents from `controller.changes()`, one iterator for each subscriber of the socket `access`."""
         self._controller = controller
+        self._most = SUBSCRIBERS[access]
         self._counts: Counter[int] = Counter()
         self._stopping: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -42,10 +44,10 @@ class EventStreams:
         A caller that does not read is dropped by its connection's write timeout.
         """
         uid = connection.peer.uid
-        if self._counts.total() >= SUBSCRIBERS or self._counts[uid] >= SUBSCRIBERS_PER_UID:
+        if self._counts.total() >= self._most or self._counts[uid] >= SUBSCRIBERS_PER_UID:
             return error_answer(503)
         self._counts[uid] += 1
-        connection.streaming = True
+        connection.stream()
         changes = self._controller.changes()
         try:
             return await self._stream(request, connection, changes)

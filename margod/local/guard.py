@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final, Protocol
 
-PER_UID: Final = 64
-"""Connections that one user may hold at a time."""
-OVERALL: Final = 256
-"""Connections at a time, of all users: about 3 MB of handlers at the worst."""
+PER_UID: Final = 32
+"""Connections to one socket that one user may hold at a time."""
+OVERALL: Final = 128
+"""Connections to one socket at a time, of all users: on all sockets together about 3 MB of handlers at the worst."""
+FEW: Final = 32
+"""Connections to the admin socket at a time."""
 
 
 class Held(Protocol):
@@ -21,7 +23,7 @@ class Held(Protocol):
 
     @property
     def busy(self) -> bool:
-        """True while a request of it is being answered; such a connection is never closed for another's sake."""
+        """True while a whole request of it is being answered; such a one is never closed for another's sake."""
 
     @property
     def touched(self) -> float:
@@ -32,7 +34,7 @@ class Held(Protocol):
 
 
 class Guard:
-    """Counts the connections of both sockets."""
+    """Counts the connections of one socket: what others do on another one takes no place on it."""
 
     def __init__(self, per_uid: int = PER_UID, overall: int = OVERALL) -> None:
         """Take the bounds, both >= 1."""

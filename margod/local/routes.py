@@ -50,7 +50,7 @@ def application(controller: Controller, streams: EventStreams, access: Access) -
 
     async def answer(request: BaseRequest) -> StreamResponse:
         connection = _connection(request)
-        connection.begin()
+        connection.begin(body=request.body_exists)
         try:
             return await _answered(table, access, request, connection.peer)
         except MargodError as error:

@@ -9,7 +9,7 @@ from aiohttp.web_response import Response
 
 from margod.local.answers import document, error_answer
 from margod.local.controller import Controller
-from margod.local.routing import WORK, Call, Route
+from margod.local.routing import WORK, Access, Call, Route
 from margod.model import reasons
 from margod.model.errors import MargodError
 
@@ -18,9 +18,11 @@ _STATUS: Final = {
     reasons.DEPLOYMENT_UNKNOWN: 404,
     reasons.DEPLOYMENT_DAMAGED: 503,
     reasons.VERSION_UNKNOWN: 409,
+    reasons.ADOPTED_TOO_OFTEN: 429,
 }
 _ADOPTED: Final = "adopted"
-"""May be a deployment's id, too."""
+_ACCEPT: Final = "accept"
+"""Both may be a deployment's id, too."""
 _VERSION_LIMIT: Final = 1 << 64
 
 
@@ -34,8 +36,9 @@ def deployment_routes(controller: Controller) -> list[Route]:
             return _refusal(error)
 
     async def deployment(call: Call) -> Response:
+        last = call.request.rel_url.raw_path.rpartition("/")[2]
         try:
-            digest, text = await controller.deployment(call.params.get("id", _ADOPTED))
+            digest, text = await controller.deployment(call.params.get("id", last))
         except MargodError as error:
             return _refusal(error)
         headers = {"ETag": f'"{digest}"', "Cache-Control": "no-store"}
@@ -52,11 +55,19 @@ def deployment_routes(controller: Controller) -> list[Route]:
         except MargodError as error:
             return _refusal(error)
 
+    async def accept(_: Call) -> Response:
+        try:
+            return document(await controller.accept_deployments())
+        except MargodError as error:
+            return _refusal(error)
+
     return [
         Route("GET", "/v1/deployments", deployments, WORK),
         Route("GET", "/v1/deployments/{id}", deployment, WORK),
         Route("GET", f"/v1/deployments/{_ADOPTED}", deployment, WORK),
         Route("POST", f"/v1/deployments/{_ADOPTED}", adopted, WORK),
+        Route("POST", f"/v1/deployments/{_ACCEPT}", accept, Access.ADMIN, audited=True),
+        Route("GET", f"/v1/deployments/{_ACCEPT}", deployment, WORK),
     ]
 
 

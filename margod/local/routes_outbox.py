@@ -33,7 +33,7 @@ def outbox_routes(controller: Controller) -> list[Route]:
     """Return the routes of the outbox."""
 
     async def report(call: Call) -> Response:
-        return await _answer(controller.report(call.params["id"], call.body), 202)
+        return await _answer(controller.report(call.params["id"], call.body, call.peer.uid), 202)
 
     async def listed(call: Call) -> Response:
         after = _number(call, "after", 0)

@@ -6,7 +6,7 @@ import asyncio
 import grp
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import structlog
 from aiohttp.web_server import Server
@@ -14,7 +14,7 @@ from aiohttp.web_server import Server
 from margod.local.connection import Connection
 from margod.local.controller import Controller
 from margod.local.events import EventStreams
-from margod.local.guard import Guard
+from margod.local.guard import FEW, OVERALL, Guard
 from margod.local.routes import application
 from margod.local.routing import Access
 from margod.local.sockets import Listener, listen, own_directory
@@ -32,8 +32,8 @@ ADMIN_SOCKET: Final = "admin/admin.sock"
 _ACCEPT_AT_ONCE: Final = 16
 """Connections accepted in one turn of the loop, well under the guard's bound per user: a new caller's request is read
 before so many others have come that it would count as the oldest idle one."""
-_STOP_TIMEOUT: Final = 1.0
-"""Seconds that answers under way get when the server stops."""
+_STOP_TIMEOUT: Final = 0.4
+"""Seconds that answers under way get when the server stops, and again before they are cut (aiohttp waits twice)."""
 
 log = structlog.get_logger()
 
@@ -51,8 +51,7 @@ class LocalServer:
         self._group, self._agents = group, agents
         self._missing: set[str] = set()
         """Groups of which it was said that the system has none."""
-        self._guard = Guard()
-        self._streams: EventStreams | None = None
+        self._streams: list[EventStreams] = []
         self._answering: list[Server] = []
         self._servers: list[asyncio.Server] = []
         self._listeners: list[Listener] = []
@@ -62,7 +61,6 @@ class LocalServer:
 
         Raises MargodError (local-socket-failed); nothing stays open then.
         """
-        self._streams = EventStreams(self._controller)
         try:
             self._make_directory()
             await self._serve(self._shared(STATUS_SOCKET, self._group), Access.STATUS)
@@ -76,8 +74,8 @@ class LocalServer:
 
     async def stop(self) -> None:
         """Take no more callers, remove the sockets, end what is under way within about a second. Idempotent."""
-        if self._streams is not None:
-            self._streams.stop()
+        for streams in self._streams:
+            streams.stop()
         for server in self._servers:
             server.close()
         for listener in self._listeners:
@@ -85,16 +83,19 @@ class LocalServer:
         await asyncio.sleep(0)  # requests that are there begin to be answered before idle connections are closed
         for each in self._answering:
             each.pre_shutdown()
+            for connection in each.connections:
+                cast("Connection", connection).hang_up()
         await asyncio.gather(*(each.shutdown(_STOP_TIMEOUT) for each in self._answering))
-        self._listeners, self._servers, self._answering, self._streams = [], [], [], None
+        self._listeners, self._servers, self._answering, self._streams = [], [], [], []
 
     async def _serve(self, listener: Listener, access: Access) -> None:
         self._listeners.append(listener)
-        assert self._streams is not None
-        answering = Server(application(self._controller, self._streams, access))
+        streams = EventStreams(self._controller, access)
+        self._streams.append(streams)
+        answering = Server(application(self._controller, streams, access))
         self._answering.append(answering)
         loop = asyncio.get_running_loop()
-        connect = partial(Connection, answering, self._guard)
+        connect = partial(Connection, answering, Guard(overall=FEW if access is Access.ADMIN else OVERALL))
         server = await loop.create_unix_server(connect, sock=listener.socket, backlog=_ACCEPT_AT_ONCE)
         self._servers.append(server)
         listener.socket.listen(128)

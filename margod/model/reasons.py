@@ -336,7 +336,7 @@ NOT_PERMITTED = _reason(
     "not-permitted",
     Side.DEVICE,
     "This user may not use the local socket.",
-    "Join the group margod to read the status; use root to administer.",
+    "Join the group margod to read the status, margod-agent for the agent socket; use root to administer.",
 )
 NO_IDENTITY = _reason(
     "no-identity",

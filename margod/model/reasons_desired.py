@@ -16,7 +16,7 @@ MANIFEST_ROLLED_BACK = _reason(
     Side.WFM,
     "The WFM gives a desired state that is older than the mirrored one, or another one under the same version.",
     "Nothing was taken. A WFM that was restored has to give a greater manifestVersion; if it was not, find out who "
-    "answers in its place.",
+    "answers in its place. `margod deployments accept` lets the next version be any.",
 )
 DEPLOYMENT_MISMATCH = _reason(
     "deployment-mismatch",
@@ -54,4 +54,10 @@ VERSION_UNKNOWN = _reason(
     Side.DEVICE,
     "A desired state of this version was never mirrored here.",
     "Give the manifestVersion of `margod deployments`.",
+)
+ADOPTED_TOO_OFTEN = _reason(
+    "adopted-too-often",
+    Side.DEVICE,
+    "Another version was adopted within the last second.",
+    "Say it again in a second; say it when it changes, and only then.",
 )

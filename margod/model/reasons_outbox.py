@@ -17,6 +17,12 @@ REPORT_REFUSED = _reason(
     "The WFM knows this device and refuses this report of a deployment; it is parked, and the others go on.",
     "See what the WFM says (`margod deployment list`); then `margod deployment retry` or `drop`.",
 )
+REPORT_UNHEARD = _reason(
+    "report-unheard",
+    Side.NETWORK,
+    "A report of a deployment is refused in a way that need not be the WFM's (no JSON); it is kept, and sent again.",
+    "See what answers (`margod status`) and mend the proxy; `margod deployment drop N` gives up that one report.",
+)
 REPORT_OF_OTHER = _reason(
     "report-of-other-enrolment",
     Side.DEVICE,
@@ -38,13 +44,13 @@ REPORTS_PARKED = _reason(
 NO_SUCH_REPORT = _reason(
     "no-such-report",
     Side.DEVICE,
-    "No report of this number is parked.",
-    "See which are (`margod deployment list`); one that waits is sent by itself.",
+    "There is no report of this number, or none that is parked.",
+    "See which there are (`margod deployment list`); one that waits is sent by itself, or dropped by its number.",
 )
 OUTBOX_FULL = _reason(
     "outbox-full",
     Side.DEVICE,
-    "The outbox holds as many reports of deployments as it may; this one was not taken.",
+    "The outbox holds as many reports of deployments as it may, of all users or of this one; this one was not taken.",
     "See what keeps them from being sent (`margod status`, `margod deployment list`); the agent reports again later.",
 )
 OUTBOX_UNUSABLE = _reason(

@@ -25,7 +25,11 @@ class About(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer. `outcome` is what it means in the words that every lane has."""
+    """One answer. `outcome` is what it means in the words that every lane has.
+
+    `by_wfm`: it is JSON, as a WFM answers. A refusal that is not may be the page of a proxy, which has heard no report.
+    """
 
     about: About
     outcome: Outcome
+    by_wfm: bool = True

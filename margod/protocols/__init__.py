@@ -123,8 +123,8 @@ class Generation(Protocol):
     def report_request(self, form: str, context: Context, deployment_id: str, body: bytes) -> Request:
         """Build the report of a deployment; `body` is the status as the outbox keeps it (`signed`'s form)."""
 
-    def report_reply(self, result: Answer | TransportFailure) -> Reply:
-        """Say what came of a report, and what the answer is about."""
+    def report_reply(self, deployment_id: str, body: bytes, result: Answer | TransportFailure) -> Reply:
+        """Say what came of a report of this deployment, and what the answer is about."""
 
     def forwarded(self, method: str, path: str, headers: Mapping[str, str], body: bytes, limit: int) -> Request:
         """Build the request that another program on the device makes in its name; `limit` as in Request."""

@@ -28,6 +28,15 @@ def read_object(answer: Answer) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
 
 
+def is_json(answer: Answer) -> bool:
+    """Return whether the body is JSON, as a WFM answers; a proxy's page is not, nor is no body at all."""
+    try:
+        json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 def read_client_id(answer: Answer) -> str | None:
     """Return the id of an accepted onboarding, under either of its names, or None if there is no valid one."""
     body = read_object(answer)

@@ -38,6 +38,8 @@ _STAND_INS: Final = (
     "idna",
     # aiohttp's cookies from a file, structlog's loggers in one: there are no such files.
     "pickle",
+    # Python's own grammar: inspect finds the lines of a class by it, and reads signatures of functions in C.
+    "ast",
     # A file for what a server is sent in a form, and the kinds of files by their endings.
     "tempfile",
     "mimetypes",
@@ -63,6 +65,8 @@ _LASTING: Final = (
     # What cryptography can say of its own OpenSSL: each signature takes it, and asks it only where it is to be the same
     # every time (RFC 6979). It brings all ciphers along: one MiB.
     "cryptography.hazmat.backends.openssl.backend",
+    # Whole trees and archives: tarfile has it copy what it never copies here, and it brings two compressors along.
+    "shutil",
 )
 """The same, for what is taken when something is done: these stand until something is wanted of them."""
 
@@ -83,7 +87,11 @@ class _Later:
         return getattr(self._real(), attribute)
 
     def __mro_entries__(self, bases: tuple[object, ...]) -> tuple[type, ...]:
-        return ()  # a class made of it is there, without what it would inherit
+        # A class that a library makes of it while it is loaded itself is there, without what it would inherit.
+        return () if isinstance(sys.modules.get(self._module), _StandIn) else (self._real(),)
+
+    def __instancecheck__(self, instance: object) -> bool:
+        return isinstance(instance, self._real())
 
     def _real(self) -> Any:
         if self._module in _LASTING and isinstance(sys.modules.get(self._module), _StandIn):

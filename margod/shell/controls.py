@@ -19,6 +19,7 @@ from margod.model.wire import Answer, Sink
 from margod.shell import status
 from margod.shell.actions import Actions
 from margod.shell.device import device_of
+from margod.shell.devicewatch import DeviceWatch
 from margod.shell.disk import Disk
 from margod.shell.finder import Finder
 from margod.shell.ground import Ground
@@ -53,6 +54,7 @@ class Controls:
     _actions: Actions
     _rotation: Rotation
     _work: Work
+    _devices: DeviceWatch
     _reports: Reports
     _desired: DesiredState
     _finder: Finder
@@ -87,16 +89,18 @@ class Controls:
         """Return what this device would report, from a look of its own, and what the WFM took last."""
         from margod.shell import described  # for who asks
 
-        ground, situation = self._ground, self._actions.situation
+        ground = self._ground
+        device = await self._disk.run(lambda: device_of(ground.config, ground.directory, ground.generation))
+        await self._devices.asked(device)
+        situation, settling = self._actions.situation, ground.settling
+        due = ground.clock() + settling.due - time.monotonic() if settling.waits and settling.due else None
 
-        def look() -> dict[str, object]:
-            device = device_of(ground.config, ground.directory, ground.generation)
+        def describe() -> dict[str, object]:
             records = ground.vault.records if ground.vault is not None else {}
             known = situation.client_id if situation else None
-            settling = ground.settling.waits
-            return described.document(device, ground.generation, records, known, settling=settling)
+            return described.document(device, ground.generation, records, known, settling=settling.waits, due=due)
 
-        return await self._disk.run(look)
+        return await self._disk.run(describe)
 
     def healthy(self) -> bool:
         """Return whether the loop makes progress and what must be remembered can be written."""
@@ -134,6 +138,10 @@ class Controls:
         """Remember by which version of the desired state the agent works."""
         await self._desired.adopt(version)
         return self._desired.deployments()
+
+    async def accept_deployments(self) -> dict[str, object]:
+        """Let the next desired state be taken whatever its version is."""
+        return {"message": self._desired.accept().removesuffix("; ") + "."}
 
     async def retry(self) -> dict[str, object]:
         """End the engine's wait early, as far as the WFM allows; with the root CA that is in its file by now."""
@@ -243,9 +251,9 @@ class Controls:
             self._reports.resume()
             raise
 
-    async def report(self, deployment_id: str, body: bytes) -> dict[str, object]:
+    async def report(self, deployment_id: str, body: bytes, uid: int) -> dict[str, object]:
         """Take a report of a deployment into the outbox."""
-        return await self._reports.report(deployment_id, body)
+        return await self._reports.report(deployment_id, body, uid)
 
     async def reports(self, after: int) -> dict[str, object]:
         """Return what the outbox holds, a page of it."""
@@ -256,7 +264,7 @@ class Controls:
         return await self._reports.retry(number)
 
     async def drop_reports(self, number: int | None) -> dict[str, object]:
-        """Remove parked reports."""
+        """Remove a report, or all that are parked."""
         return await self._reports.drop(number)
 
     async def reset_clock(self) -> dict[str, object]:

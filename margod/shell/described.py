@@ -11,6 +11,7 @@ from typing import Final
 
 from margod.capabilities import Source
 from margod.model.capabilities import Capabilities, Peripheral
+from margod.model.text import timestamp
 from margod.protocols import Context, Generation
 from margod.shell.device import Device
 
@@ -22,9 +23,18 @@ LISTED: Final = 1_024
 
 
 def document(
-    device: Device, generation: Generation, records: Mapping[str, bytes], client_id: str | None, *, settling: bool
+    device: Device,
+    generation: Generation,
+    records: Mapping[str, bytes],
+    client_id: str | None,
+    *,
+    settling: bool,
+    due: float | None = None,
 ) -> dict[str, object]:
-    """Return it. `records` are the vault's, empty where nobody asks for what the WFM has; `client_id` may be None."""
+    """Return it. `records` are the vault's, empty where nobody asks for what the WFM has; `client_id` may be None.
+
+    `due`: when what is settling is reported if it holds, Unix seconds.
+    """
     context = Context(b"", records, device.capabilities)
     last = generation.last_report(records)
     capabilities = device.capabilities
@@ -36,6 +46,7 @@ def document(
         "problems": list(device.problems),
         "accepted": dict(last.manifest) or None,
         "settling": settling,
+        "due_at": None if due is None else timestamp(due),
     }
 
 
@@ -45,8 +56,8 @@ def _values(device: Device) -> Iterable[dict[str, object]]:
         source = probed.sources.get(name, Source.SYSTEM)
         yield {"name": name, "value": _single(capabilities, name), "source": str(source), "by": []}
     for name in _LISTS:
-        if probed.sources.get(name) is Source.WITHHELD:
-            yield {"name": name, "value": None, "source": str(Source.WITHHELD), "by": []}
+        if (nothing := probed.sources.get(name)) is not None:  # withheld, or there is none
+            yield {"name": name, "value": None, "source": str(nothing), "by": []}
         for entry in probed.found.get(name, ()):
             value = asdict(entry.value) if isinstance(entry.value, Peripheral) else entry.value
             yield {"name": name, "value": value, "source": str(entry.source), "by": list(entry.by)}

@@ -28,6 +28,11 @@ class Device:
     probed: Probed
     problems: tuple[str, ...] = ()
 
+    @property
+    def says(self) -> tuple[Capabilities, tuple[str, ...]]:
+        """What makes it another one."""
+        return self.capabilities, self.problems
+
 
 def device_of(config: Config, directory: Path, generation: Generation, root: Path = Path("/")) -> Device:
     """Look at everything; `directory` is on the device's storage. Some dozen small files are read. Never raises."""
@@ -41,9 +46,10 @@ def device_of(config: Config, directory: Path, generation: Generation, root: Pat
 
         below = capabilities.device_id
         found = family(config.capabilities.children, below, generation.manifest_problem, generation.manifest_id)
-        capabilities = replace(capabilities, children=found.children, held=bool(found.problems))
+        capabilities = replace(capabilities, children=found.children)
         problems += found.problems
-    return Device(capabilities, probed, tuple(problems))
+    # Half of a change must not be taken for the whole: nobody is removed while anything cannot be used.
+    return Device(replace(capabilities, held=bool(problems)), probed, tuple(problems))
 
 
 def overrides(config: Config) -> Overrides:

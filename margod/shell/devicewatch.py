@@ -15,6 +15,7 @@ import structlog
 from margod.capabilities.arrivals import Arrivals
 from margod.engine.messages import Cause
 from margod.model.state import Condition, State
+from margod.shell.device import Device
 from margod.shell.disk import Disk
 from margod.shell.lane import Lane
 from margod.shell.situation import Situation
@@ -23,6 +24,10 @@ log: Final = structlog.get_logger()
 
 CALM: Final = 5.0
 """Seconds from a device event to the look: what is plugged in comes up in several steps."""
+
+
+ASKED: Final = 10.0
+"""Seconds at least between two looks that others have led to: anybody in the group may ask."""
 
 
 class DeviceWatch:
@@ -36,7 +41,7 @@ class DeviceWatch:
         self._situation: Situation | None = None
         self._arrivals: Arrivals | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._next = 0.0
+        self._next, self._asked_at = 0.0, -ASKED
         self._tasks: set[asyncio.Task[None]] = set()
 
     def consider(self, situation: Situation | None, condition: Condition) -> None:
@@ -54,6 +59,18 @@ class DeviceWatch:
         """A person asks: what has changed is reported at once."""
         if cause is Cause.OPERATOR and self._arrivals is not None:
             self._start(self._look(told=True))
+
+    async def asked(self, seen: Device) -> None:
+        """Take in what somebody who asks has `seen`, at once or soon, so that status and journal say the same."""
+        known = self._lane.ground.device
+        if self._arrivals is None or known is None or seen.says == known.says:
+            return
+        wait = self._asked_at + ASKED - time.monotonic()
+        if wait > 0.0:
+            self._in(wait)
+            return
+        self._asked_at = time.monotonic()
+        await self._look_again()
 
     def slept(self, seconds: float) -> None:
         """Look soon: much may have changed meanwhile."""

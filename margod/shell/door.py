@@ -33,6 +33,8 @@ TOGETHER: Final = 4
 """Requests that are under way at a time: a connection of some 100 KiB each."""
 WAITING: Final = 8
 """Requests of one user that may wait for that user's turn."""
+PATIENCE: Final = 20.0
+"""Seconds that a request waits for one of the connections."""
 LONGEST: Final = 600.0
 """Seconds for a whole answer; between two pieces of it wfm.timeout counts."""
 
@@ -56,17 +58,23 @@ class Door:
         self._room = asyncio.Semaphore(TOGETHER)
         self._all = [work.courier("door")]
         self._free = [*self._all]
+        self._closed = False
 
     async def forward(self, asked: Asked, body: Callable[[], Awaitable[bytes]], into: Sink) -> Answer:
         """Return the WFM's answer; a success has gone `into` the sink. `body` is read once it is this caller's turn.
 
+        It is read before one of the few connections is taken, so that who sends it in drops keeps none from others.
         Raises DoorError where there is no answer, and what `body` raises.
         """
         opened, headers = await self._opened(asked)
-        async with self._turn(asked.uid), self._courier() as courier:
+        async with self._turn(asked.uid):
+            return await self._passed(asked, opened, headers, await body(), into)
+
+    async def _passed(self, asked: Asked, opened: Opened, headers: dict[str, str], body: bytes, into: Sink) -> Answer:
+        async with self._courier() as courier:
             context, binding = self._context(courier), courier.binding
             generation = self._ground.generation
-            request = generation.forwarded(asked.method, opened.path, headers, await body(), ANSWER_LIMIT)
+            request = generation.forwarded(asked.method, opened.path, headers, body, ANSWER_LIMIT)
             result = await courier.call(request, seconds=LONGEST, into=into)
             outcome = generation.outcome(Step.CONFIRM, "spec", context, result)
             if outcome.kind is Kind.UNKNOWN and opened.route in generation.readable:  # others may speak of other things
@@ -76,7 +84,8 @@ class Door:
         return result
 
     async def close(self) -> None:
-        """End what is under way and close every connection."""
+        """End what is under way, close every connection, and let nothing that waits begin."""
+        self._closed = True
         await asyncio.gather(*(courier.close() for courier in self._all))
 
     async def _opened(self, asked: Asked) -> tuple[Opened, dict[str, str]]:
@@ -95,7 +104,8 @@ class Door:
         key = (event, asked.uid) if more else (event, asked.uid, method, route)  # refused ones may differ without end
         if count := self._audit.count(key, time.monotonic()):
             who = {"uid": asked.uid, "gid": asked.gid, "pid": asked.pid}
-            log.info(event, method=method, route=route, count=count, **who, **more)
+            others = {"others": left_out} if (left_out := self._audit.take_left_out()) else {}
+            log.info(event, method=method, route=route, count=count, **who, **others, **more)
 
     def _silent_for(self) -> float | None:
         keeper = self._ground.keeper
@@ -138,7 +148,17 @@ class Door:
     @asynccontextmanager
     async def _courier(self) -> AsyncIterator[Courier]:
         """Lend a courier, the one that was used last if it is free: its connection may still be open."""
-        async with self._room:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._room.acquire()
+        except TimeoutError:
+            message = "Other users' requests to the WFM take all the room there is."
+            raise DoorError(reasons.DOOR_BUSY, message, status=503, retry_after=PATIENCE, hint="Ask again.") from None
+        try:
+            if self._closed:
+                raise DoorError(
+                    reasons.DOOR_BUSY, "margod is stopping.", status=503, retry_after=1.0, hint="Ask again."
+                )
             if not self._free:
                 self._free.append(self._work.courier("door"))
                 self._all += self._free
@@ -147,6 +167,8 @@ class Door:
                 yield courier
             finally:
                 self._free.append(courier)
+        finally:
+            self._room.release()
 
 
 def _numbers(names: Sequence[str]) -> dict[str, int]:

@@ -19,6 +19,7 @@ from margod.model.reasons import Reason
 from margod.model.text import timestamp
 from margod.model.wire import Answer, SignedRequest, TransportFailure
 from margod.shell import bootstrap, first_contact, presenting, renewal
+from margod.shell.attention import Attention
 from margod.shell.disk import Disk
 from margod.shell.ground import Ground
 from margod.shell.place import Names, Place
@@ -61,6 +62,7 @@ class Exchange:
         self._names = Names()
         self.renewing = Renewing(self._wall)
         self.reporting = Reporting()
+        self._attention = Attention()
 
     @property
     def silent(self) -> bool:
@@ -96,7 +98,6 @@ class Exchange:
 
     async def _take(self, situation: Situation) -> None:
         """Make `situation` the present one; a connection made under another trust is closed."""
-        before = self.situation.warnings if self.situation else ()
         before_anchors = self.situation.anchors if self.situation else ()
         moved = self.situation is None or self.situation.url != situation.url or before_anchors != situation.anchors
         if moved or not may_ask(situation, self.ground.config):
@@ -113,10 +114,7 @@ class Exchange:
         if situation.moved:
             log.info("wfm-changed", wfm=situation.url or "", enrolment=situation.moved)
         self.situation = situation
-        for warned in situation.warnings:
-            if warned not in before:
-                about = {"code": warned.reason.code, "message": warned.message, "hint": warned.reason.hint}
-                log.warning("needs-attention", **about, **self.about)
+        self._attention.tell(situation.warnings, self.about, whole=situation.facts.obstacle is None)
         wanted = self.connects_by(situation)
         if self._client is not None and wanted != self._client_for:
             await self._client.close()

@@ -146,7 +146,7 @@ class Ground:
         """Return whether the device, or one behind it, is another one than at the last look."""
         if self.device is None:
             return False
-        return device_of(self.config, self.directory, self.generation).capabilities != self.device.capabilities
+        return device_of(self.config, self.directory, self.generation).says != self.device.says
 
     def ca_file_changed(self) -> bool:
         """Return whether the file of trust.ca_file is another one than at the last look."""

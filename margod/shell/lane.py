@@ -17,7 +17,7 @@ from margod.engine.enrolment import Enrolment
 from margod.engine.messages import Cause, Command, Due, Event, Examine, Keep, Now, Reread, Send, Woken
 from margod.engine.policy import Policy
 from margod.model.outcome import Step
-from margod.model.state import Condition
+from margod.model.state import Condition, State
 from margod.shell.actions import Actions
 from margod.shell.disk import Disk
 from margod.shell.ground import Ground
@@ -64,6 +64,7 @@ class Lane:
         self._tasks: dict[asyncio.Task[None], Command | None] = {}
         self._ended = False
         self._remembered: object = None
+        self._remembered_state: State | None = None
         self._remembered_at = -RUNTIME_INTERVAL
 
     def now(self) -> Now:
@@ -178,12 +179,15 @@ class Lane:
         memory = self.engine.memory(self.now())
         if memory is None:
             return
-        told = memory.state, memory.reason, memory.trail.proven, memory.trail.intercepted_for is None
+        told = memory.key, memory.state, memory.reason, memory.trail.proven, memory.trail.intercepted_for is None
         if told == self._remembered:
             return
-        if time.monotonic() - self._remembered_at < RUNTIME_INTERVAL:
+        # Since when it is enrolled is asked for years later: that is not left to the next stop, which may be a kill.
+        is_news = memory.state is State.ENROLLED and self._remembered_state is not State.ENROLLED
+        if not is_news and time.monotonic() - self._remembered_at < RUNTIME_INTERVAL:
             return
         self._remembered, self._remembered_at = told, time.monotonic()
+        self._remembered_state = memory.state
         self.start(self._disk.run(lambda: self.ground.remember(memory)))
 
 

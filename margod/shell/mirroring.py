@@ -6,6 +6,8 @@ is complete; what was fetched of one that was not is kept for the next poll.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,9 +21,11 @@ from margod.model import reasons
 from margod.model.errors import MargodError, StateUnusable
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.reasons import Reason
+from margod.model.text import duration
 from margod.model.wire import Answer, Request, TransportFailure
 from margod.protocols import Context, Generation, classify
 from margod.protocols.answers import error_text, read_object
+from margod.protocols.signed.desired import kept_etag
 from margod.protocols.signed.manifest import Deployment, Manifest, Unacceptable, read_manifest
 from margod.shell.courier import Courier
 from margod.shell.disk import Disk
@@ -35,6 +39,10 @@ DIRECTORY: Final = "mirror"
 BUNDLE_SECONDS: Final = 600.0
 FILE_SECONDS: Final = 120.0
 """Seconds for a bundle and for one deployment, as long as something comes: a slow link takes its time."""
+ACCEPTED_FOR: Final = 600.0
+"""Seconds for which a person's word holds that the version may go back."""
+ADOPTED_APART: Final = 1.0
+"""Seconds between two commits that the agent can cause."""
 SECURITY: Final = frozenset({reasons.MANIFEST_ROLLED_BACK, reasons.DEPLOYMENT_MISMATCH})
 """What an attack would look like too."""
 
@@ -82,18 +90,22 @@ class Mirroring:
         """The ETag that came with the manifest of a version, where it is another one than that which is kept."""
         self._for = ""
         """The enrolment that the poll under way is made for."""
+        self._adopts_again = 0.0
+        """When another version may be adopted, monotonic."""
+        self._accepts_until = 0.0
+        """Until when a person lets the version go back, monotonic."""
         self._refused_bundle: tuple[int, str] = (0, "")
         """The version and what was wrong with its bundle, as it was said."""
 
     @property
     def held(self) -> Held | None:
         """What is mirrored for the present enrolment; None if nothing is."""
-        return self._mirror.held if self._mirror else None
+        return self._mirror.held if self._mirror and self._mirror.binding == self._binding() else None
 
     @property
     def whole(self) -> bool:
         """Whether all of that is here."""
-        return self._mirror is not None and self._mirror.whole
+        return self.held is not None and self._mirror is not None and self._mirror.whole
 
     async def open(self) -> None:
         """Open the mirror of the present enrolment, if there is one. Raises MargodError."""
@@ -101,11 +113,25 @@ class Mirroring:
 
     async def text(self, deployment_id: str) -> tuple[str, bytes | None] | None:
         """Return digest and YAML of a deployment, as Mirror does."""
-        mirror = self._mirror
-        return None if mirror is None else await self._disk.run(lambda: mirror.text(deployment_id))
+
+        def text() -> tuple[str, bytes | None] | None:
+            mirror = self._mirror
+            if mirror is None or mirror.binding != self._binding():  # what another one left may be going already
+                return None
+            return mirror.text(deployment_id)
+
+        return await self._disk.run(text)
 
     async def adopt(self, version: int) -> None:
-        """Remember what the agent works by. Raises MargodError."""
+        """Remember what the agent works by. Raises MargodError.
+
+        The version that is stored already writes nothing; another one within a second is refused: each is a commit.
+        """
+        held = self.held
+        if held is not None and version == held.adopted:
+            return
+        if time.monotonic() < self._adopts_again:
+            raise MargodError(reasons.ADOPTED_TOO_OFTEN)
 
         def adopt() -> None:
             mirror = self._opened()
@@ -113,10 +139,21 @@ class Mirroring:
                 raise MargodError(reasons.DESIRED_STATE_UNKNOWN)
             mirror.adopt(version)
 
+        apart, self._adopts_again = ADOPTED_APART, math.inf
         try:
             await self._disk.run(adopt)
         except Unacceptable:
+            apart = 0.0  # nothing was written
             raise MargodError(reasons.VERSION_UNKNOWN) from None
+        finally:
+            self._adopts_again = time.monotonic() + apart
+
+    def accept(self) -> None:
+        """Let the next manifest be taken whatever its version is, once. Raises MargodError if nothing is mirrored."""
+        if self.held is None:
+            raise MargodError(reasons.DESIRED_STATE_UNKNOWN)
+        self._accepts_until = time.monotonic() + ACCEPTED_FOR
+        log.warning("desired-state-any-version", within=duration(ACCEPTED_FOR), mirrored=self.held.manifest.version)
 
     async def poll(self, generation: Generation, context: Context) -> Found:
         """Make one poll. Raises nothing but CancelledError."""
@@ -159,8 +196,10 @@ class Mirroring:
     async def _take(self, generation: Generation, context: Context, answer: Answer) -> bool:
         """Take an answer's manifest; return whether it is another one. Raises _Failed, Unacceptable, MargodError."""
         manifest = await self._disk.run(lambda: read_manifest(answer.body))
-        etag, held = answer.headers.get("etag", ""), self.held
+        etag, held = kept_etag(answer.headers.get("etag", "")), self.held
         is_new = held is None or manifest.version > held.manifest.version
+        if held is not None and not is_new and not _is_same(manifest, held.manifest):
+            is_new = time.monotonic() < self._accepts_until
         if held is not None and not is_new and not _is_same(manifest, held.manifest):
             other = ", with another content" if manifest.version == held.manifest.version else ""
             versions = f"version {manifest.version}{other}; mirrored is {held.manifest.version}"
@@ -173,7 +212,11 @@ class Mirroring:
             await self._take_one(generation, context, deployment)
         if is_new:
             now = self._ground.keeper.wall()
-            await self._in_mirror(lambda mirror: mirror.take(manifest, etag, now))
+            back = held is not None and manifest.version <= held.manifest.version
+            await self._in_mirror(lambda mirror: mirror.take(manifest, etag, now, any_version=back))
+            self._accepts_until = 0.0
+            if back:
+                log.warning("desired-state-accepted", version=manifest.version, security="yes")
             log.info("desired-state", version=manifest.version, deployments=len(manifest.deployments))
         elif fetches:
             await self._in_mirror(lambda mirror: mirror.mended())

@@ -23,7 +23,7 @@ from margod.model.state import Condition, LastError, State
 from margod.model.text import clean, duration, timestamp
 from margod.shell.disk import Disk
 from margod.shell.ground import Ground
-from margod.shell.mirroring import SECURITY, Found, Mirroring
+from margod.shell.mirroring import ACCEPTED_FOR, SECURITY, Found, Mirroring
 from margod.shell.situation import Situation
 from margod.shell.work import Work
 
@@ -143,6 +143,14 @@ class DesiredState:
         """Remember that the agent works by this version. Raises MargodError."""
         await self._mirroring.adopt(version)
         self._work.tell()
+
+    def accept(self) -> str:
+        """Take the next manifest whatever its version is, and ask for it now; return so. Raises MargodError."""
+        self._mirroring.accept()
+        self.wake(Cause.OPERATOR)
+        return (
+            f"The next desired state is taken whatever its version is, within {duration(ACCEPTED_FOR)}; {self.words()}"
+        )
 
     async def close(self) -> None:
         """End a poll under way and give the directory back."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final, TypeAlias
@@ -22,6 +23,14 @@ Ask: TypeAlias = Callable[[Callable[[], Request]], Awaitable[Answer | TransportF
 SHOWN: Final = 8
 """Refusals that status lists."""
 _SAID: Final = (reasons.CAPABILITIES_REFUSED, reasons.CAPABILITIES_INVALID, reasons.CHILD_REFUSED)
+
+
+def removed_words(generation: Generation, context: Context | None) -> tuple[str, ...]:
+    """Return a line on the devices that the WFM has and that a report takes away from it; nothing for none."""
+    parts = generation.parts(context, generation.client_id(context.records) or "") if context else ()
+    count = sum(not part.digest for part in parts)
+    are = "device behind this one is" if count == 1 else "devices behind this one are"
+    return (f"{count} {are} unregistered",) if count else ()
 
 
 class Reporting:
@@ -69,7 +78,10 @@ class Reporting:
                 continue
             outcome = await self._part(generation, part, ask)
             if outcome.kind is Kind.ACCEPTED:
-                log.info("child-reported" if part.digest else "child-removed", device_id=part.device_id)
+                if part.digest:
+                    log.info("child-reported", device_id=part.device_id)
+                else:
+                    log.warning("child-removed", device_id=part.device_id)
                 records |= generation.part_kept(part, context)
                 context = replace(context, records={**context.records, **records})
                 continue
@@ -107,4 +119,7 @@ class Reporting:
         if outcome is None or outcome.kind is Kind.ACCEPTED:
             self._refused.pop(device_id, None)
         elif outcome.reason in _SAID:
+            if outcome.reason is reasons.CHILD_REFUSED and device_id not in self._refused:
+                level = logging.WARNING if len(self._refused) < SHOWN else logging.DEBUG
+                log.log(level, "child-refused", device_id=device_id, detail=outcome.detail)
             self._refused[device_id] = outcome

@@ -159,8 +159,8 @@ class Reports:
 
     # What the local sockets ask of it.
 
-    async def report(self, deployment_id: str, body: bytes) -> dict[str, object]:
-        """Take a report; it is durable when this returns. Raises MargodError with one of the outbox's reasons."""
+    async def report(self, deployment_id: str, body: bytes, uid: int = -1) -> dict[str, object]:
+        """Take a report of the user `uid`; it is durable when this returns. Raises MargodError."""
         try:
             status = read_status(deployment_id, body)
         except Unacceptable as error:
@@ -169,7 +169,7 @@ class Reports:
         at, binding = self._ground.keeper.wall(), self._courier.binding
 
         def put(outbox: Outbox) -> int:
-            return outbox.put(deployment_id, state, final=final, body=kept, at=at, binding=binding)
+            return outbox.put(deployment_id, state, final=final, body=kept, at=at, binding=binding, uid=uid)
 
         async def taken() -> int:
             number = await self._file.run(put)
@@ -200,11 +200,17 @@ class Reports:
         return {"message": f"Taken up again: {done}{left}."}
 
     async def drop(self, number: int | None) -> dict[str, object]:
-        """Remove a parked report, or all of them. Raises MargodError where none is."""
+        """Remove a report, parked or waiting, or all that are parked. Raises MargodError where none is.
+
+        One that is under way at this moment may still arrive.
+        """
         done = await self._file.run(lambda outbox: outbox.drop(number)) if self._begun else 0
         if number is not None and not done:
             raise MargodError(reasons.NO_SUCH_REPORT)
-        log.info("reports-dropped", count=done)
+        log.info("reports-dropped", count=done, **({} if number is None else {"number": number}))
+        self._handle(d.Changed(anew=True))
+        if number is not None:  # it may have been what held up the others
+            self._handle(m.Woken(m.Cause.OPERATOR))
         self._tell()
         return {"message": f"Dropped: {done}."}
 
@@ -315,7 +321,7 @@ class Reports:
             # Signed while this one is under way: a long queue does not wait for its signatures.
             self._next = (following, command.form, context, self._request(following, command.form, context))
             asyncio.get_running_loop().call_soon(self._courier.sign_ahead, self._next[-1])
-        return generation.report_reply(await self._courier.call(request))
+        return generation.report_reply(item.deployment_id, item.body, await self._courier.call(request))
 
     def _request(self, item: Item, form: str, context: Context) -> Request:
         """Return the request of a report: the one that was signed ahead, if it is that."""
@@ -371,6 +377,7 @@ def _shown(item: Item) -> dict[str, object]:
         "parked": item.parked or None,
         "detail": item.detail,
         "overtaken": item.overtaken,
+        "uid": item.uid,
     }
 
 

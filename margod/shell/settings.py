@@ -65,6 +65,8 @@ class Settings:
             self.say_problems()
             return "kept", [str(problem) for problem in error.problems]
         changed = loaded.fingerprint != self.loaded.fingerprint or bool(self.loaded.problems)
+        if self.loaded.problems and not loaded.problems:
+            log.info("recovered", code=reasons.CONFIG_LAST_GOOD.code)
         self.loaded = loaded
         return "reloaded" if changed else "unchanged", self._fixed_at_start()
 

@@ -92,7 +92,7 @@ async def test_without_rights(server: LocalServer, directory: Path, running: boo
     assert str(state) in done.stderr
     assert "Mend what the message names" not in done.stderr
     if running:
-        assert "Join the group margod to read the status; use root" in done.stderr
+        assert "Join the group margod to read the status" in done.stderr
     else:
         assert "Use root." in done.stderr
         assert "systemctl" in done.stderr

@@ -77,6 +77,19 @@ def test_what_is_not_there_yet() -> None:
     ]
 
 
+def test_what_helps_stands_apart_from_what_happened() -> None:
+    """A warning ends with a file's or a server's own words: the hint is a row of its own, once for several alike."""
+    broken = [{"code": "capabilities-invalid", "message": f"It cannot be read. {n}", "hint": "Mend it."} for n in "ab"]
+    other = {"code": "config-last-good", "message": "m.yaml: No such file", "hint": ""}
+    rows = describe(status(warnings=[*broken, other]), colour=False).splitlines()[-4:]
+    assert [(row[:13].strip(), row[13:]) for row in rows] == [
+        ("Warning", "capabilities-invalid: It cannot be read. a"),
+        ("Warning", "capabilities-invalid: It cannot be read. b"),
+        ("What helps", "Mend it."),
+        ("Warning", "config-last-good: m.yaml: No such file"),
+    ]
+
+
 def test_one_line() -> None:
     """Pins the line of `--watch` and `wait`."""
     assert line(status()) == (

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from margod.client import Client, RequestRefused, admin_socket, runtime_directory, status_socket
+from margod.client import Client, RequestRefused, admin_socket, agent_socket, runtime_directory, status_socket
 from margod.local import LocalServer
 from margod.model.errors import DaemonUnreachable, MargodError
 from margod.model.reasons import STATE_NOT_WRITABLE
@@ -120,7 +120,13 @@ def test_no_permission(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DaemonUnreachable) as caught:
         client.status()
     assert caught.value.code == "not-permitted"
-    assert "group margod" in caught.value.hint
+    assert "group margod to read" in caught.value.hint
+    with pytest.raises(DaemonUnreachable) as caught:
+        Client(agent_socket("/run/margod")).deployments()
+    assert caught.value.hint == "Join the group margod-agent to use it, or use root."
+    with pytest.raises(DaemonUnreachable) as caught:
+        Client(admin_socket("/run/margod")).retry()
+    assert caught.value.hint == "Use root to administer."
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,6 @@ def test_parked_and_taken_up_again(outbox: Outbox) -> None:
     assert (outbox.listed()[0].parked, outbox.listed()[0].detail) == ("report-refused", "HTTP 422: no")
     assert [item.number for item in outbox.upcoming(9, 99)] == [third]
     assert (outbox.tally().waiting, outbox.tally().parked) == (1, 2)
-    assert outbox.drop(third) == 0, "what waits is not dropped"
     assert (outbox.drop(second), outbox.drop(second)) == (1, 0)
     assert [outbox.retry(), outbox.retry()] == [(1, 0), (0, 0)]
     assert waiting(outbox) == ["d:pending", "d:installed"]
@@ -93,11 +92,47 @@ def test_superseded(outbox: Outbox) -> None:
 def test_bounded(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """One more than the limit is refused, and there is room again after one was sent."""
     monkeypatch.setattr(outboxes, "LIMIT", 3)
-    numbers = put(outbox, "pending", "installing", "installed")
+    numbers = [of_user(outbox, uid) for uid in (1, 2, 3)]
     with pytest.raises(OutboxFull):
-        put(outbox, "removing")
+        of_user(outbox, 4)
     outbox.sent(numbers[:1])
-    put(outbox, "removing")
+    of_user(outbox, 4)
+
+
+def of_user(outbox: Outbox, uid: int, size: int = 2) -> int:
+    """Put a report of a user."""
+    return outbox.put("d", "pending", final=False, body=b"x" * size, at=0.0, uid=uid)
+
+
+def fill(outbox: Outbox, uid: int, size: int = 2) -> int:
+    """Put reports of a user until they are refused to it; return how many these were."""
+    for count in range(1000):
+        try:
+            of_user(outbox, uid, size)
+        except OutboxFull as full:
+            assert f"uid {uid} " in full.message
+            return count
+    raise AssertionError
+
+
+@pytest.mark.parametrize(("limit", "size"), [("LIMIT", 1), ("SIZE_LIMIT", 10)])
+def test_one_user_does_not_fill_it_for_others(
+    file: Path, outbox: Outbox, monkeypatch: pytest.MonkeyPatch, limit: str, size: int
+) -> None:
+    """Nobody holds more than is left for all others, parked ones and those of before a restart included."""
+    monkeypatch.setattr(outboxes, limit, 100 * size)
+    assert fill(outbox, 1, size) == 50
+    for item in outbox.listed()[:20]:
+        outbox.park(item.number, "report-refused", "")
+    outbox.close()
+    outbox = Outbox(file)
+    assert fill(outbox, 1, size) == 0
+    assert fill(outbox, 2, size) == 25
+    assert fill(outbox, 3, size) == 13, "whoever comes next finds room"
+    outbox.sent([item.number for item in outbox.listed() if item.uid == 1 and not item.parked])
+    assert fill(outbox, 1, size) == 11, "and has room again for what was sent"
+    assert {item.uid for item in outbox.upcoming(100, 1 << 20)} == {1, 2, 3}
+    outbox.close()
 
 
 def test_numbers_are_never_used_again(outbox: Outbox) -> None:
@@ -131,13 +166,22 @@ def test_no_database(file: Path) -> None:
 def test_bounded_in_bytes(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """So many bytes are held and no more, and those that go make room."""
     monkeypatch.setattr(outboxes, "SIZE_LIMIT", 16)
-    (first,) = put(outbox, "pending")
-    put(outbox, "removing")
+    first, _ = of_user(outbox, 1, 8), of_user(outbox, 2, 7)
     with pytest.raises(OutboxFull):
-        put(outbox, "failed")
+        of_user(outbox, 3, 2)
     outbox.park(first, "report-refused", "")
     assert outbox.drop() == 1
-    put(outbox, "failed")
+    of_user(outbox, 3, 2)
+
+
+def test_dropped_by_its_number(outbox: Outbox) -> None:
+    """One that waits goes too when a person names it; `--all` is what is parked."""
+    first, second, third = put(outbox, "pending", "installing", "installed")
+    outbox.park(second, "report-refused", "")
+    assert (outbox.drop(), outbox.drop()) == (1, 0)
+    assert (outbox.drop(first), outbox.drop(first), outbox.drop(99)) == (1, 0, 0)
+    assert [item.number for item in outbox.listed()] == [third]
+    assert (outbox.tally().waiting, outbox.tally().parked) == (1, 0)
 
 
 def test_of_one_enrolment(outbox: Outbox) -> None:

@@ -86,7 +86,9 @@ async def test_what_is_shown_is_what_is_reported(tmp_path: Path) -> None:
             status = await daemon.until_status(lambda seen: bool(seen["last_error"]), "refused")
             assert (status["state"], status["capabilities"]["accepted"]) == ("enrolled", False)
             code, out, _ = await daemon.command("capabilities", "--diff")
-            assert (code, sorted(line.partition(":")[0] for line in out.splitlines())) == (3, ["memory", "storage"])
+            *changes, last = out.splitlines()
+            assert (code, sorted(line.partition(":")[0] for line in changes)) == (3, ["memory", "storage"])
+            assert last.startswith("It is reported as soon as the WFM takes it")
             await daemon.stop(signal.SIGKILL)
         await wfm.clear_faults()
         async with daemon:  # a report is repeated until it is accepted, whatever comes between
@@ -142,6 +144,10 @@ async def test_children_come_after_their_parents_and_go_by_delete(tmp_path: Path
             await daemon.until_status(whole, "reported")
             assert await asked(wfm, 5) == [("DELETE", name, 204) for name in reversed(names[2:])]
             assert set(await manifests(wfm)) == {"gw-17", "gw-17/a"}
+            daemon.configure(url=wfm.url, ca_file=wfm.ca_file, yaml=GATEWAY)
+            code, out, _ = await daemon.command("reload")
+            assert (code, "1 device behind this one is unregistered" in out) == (0, True)
+            assert (await daemon.journal_line("child-removed", having="device_id=gw-17/a")).startswith("<4>")
 
 
 async def test_a_directory_that_is_gone_removes_nobody(tmp_path: Path) -> None:
@@ -159,6 +165,7 @@ async def test_a_directory_that_is_gone_removes_nobody(tmp_path: Path) -> None:
             assert str(children) in status["warnings"][0]["message"]
             away.rename(children)
             await daemon.until_status(lambda seen: not seen["warnings"], "mended")
+            await daemon.journal_line("recovered", having="code=capabilities-invalid")
             child(children, "gw-17/b", cpu=[{"cores": 0}])
             child(children, "gw-17/c")
             await daemon.journal_line("child-reported", having="gw-17/c")
@@ -166,6 +173,32 @@ async def test_a_directory_that_is_gone_removes_nobody(tmp_path: Path) -> None:
             assert (code, "gw-17_b.json: properties.cpu[0].cores: not a whole number" in out) == (5, True)
             assert set(await manifests(wfm)) == {"gw-17", "gw-17/a", "gw-17/c"}
             assert (await daemon.status())["state"] == "enrolled"
+
+
+async def test_who_asks_is_told_the_same_by_command_and_status(tmp_path: Path) -> None:
+    """A look by `margod capabilities` counts for the daemon: status and journal know what it has seen."""
+    children, away = tmp_path / "children", tmp_path / "away"
+    child(children, "gw-17/a")
+    said = GATEWAY + f"capabilities: {{children: {children}}}"
+    async with DevWfm(tmp_path / "wfm") as wfm:
+        daemon = Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file, yaml=said)
+        async with daemon:
+            await daemon.until_status(whole, "reported")
+            child(children, "gw-17/a", vendor="Q")
+            code, out, _ = await daemon.command("capabilities", "--diff")
+            first, last = out.splitlines()
+            assert (code, first) == (3, "gw-17/a: changed since it was reported")
+            assert last.startswith("It is reported at 20")
+            assert last.endswith("`margod reload` reports it now.")
+            assert (await daemon.status())["capabilities"] == {"accepted": False, "settling": True, "children": 1}
+            since = len(daemon.journal)
+            await daemon.reload()
+            await daemon.journal_line("child-reported", since, having="gw-17/a")
+            await daemon.until_status(whole, "reported")
+            children.rename(away)
+            code, out, _ = await daemon.command("capabilities", "--diff")
+            assert (code, "The WFM has all" in out, str(children) in out) == (5, False, True)
+            await daemon.until_status(lambda seen: bool(seen["warnings"]), "warned")  # asked twice within 10 s: soon
 
 
 async def test_a_refused_child_is_named_and_holds_nobody_up(tmp_path: Path) -> None:
@@ -190,6 +223,9 @@ async def test_a_refused_child_is_named_and_holds_nobody_up(tmp_path: Path) -> N
                 )
             ]
             assert (status["state"], status["capabilities"]["accepted"]) == ("enrolled", False)
+            line = await daemon.journal_line("child-refused", having="device_id=gw-17/a")
+            assert line.startswith("<4>")
+            assert "serialNumber: bad" in line
             await daemon.journal_line("child-reported", having="gw-17/b")
             await daemon.until_status(lambda seen: bool(seen["next_attempt_at"]), "kept")
             assert set(await manifests(wfm)) == {"gw-17", "gw-17/b"}

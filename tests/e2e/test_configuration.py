@@ -157,6 +157,7 @@ async def test_broken_at_reload(tmp_path: Path) -> None:
         daemon.config.write_bytes(good)
         assert await daemon.reload() == {"result": "reloaded", "problems": []}
         assert warned(await daemon.status()) == []
+        assert (await daemon.journal_line("recovered", having="code=config-last-good")).startswith("<6>")
         assert (await wfm.stats())["requests_total"] == 2
         journal = "\n".join(daemon.journal)
         assert SECRET not in journal

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,26 @@ async def test_goes_on_where_it_stood(
             else:
                 assert "never before the WFM allows it" in (await daemon.retry())["message"]
                 assert len(await wfm.requests()) == 1
+
+
+async def test_enrolled_since_survives_a_kill(tmp_path: Path) -> None:
+    """The time of an enrolment is kept as soon as there is one: SIGKILL does not make it a new one."""
+    async with DevWfm(tmp_path / "wfm") as wfm:
+        daemon = Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file)
+        await daemon.start()
+        before = await daemon.until("enrolled")
+        async with asyncio.timeout(30):
+            while b'"enrolled"' not in (daemon.state / "runtime.json").read_bytes():
+                await asyncio.sleep(0.02)  # a file tells nobody
+        await daemon.stop(signal.SIGKILL)
+        while datetime.now(UTC).timestamp() < moment(before["since"]) + 2.0:
+            await asyncio.sleep(0.1)  # a time that is made anew is another one then
+        since = len(daemon.journal)
+        async with daemon:
+            after = await daemon.until("enrolled")
+            assert after["since"] == before["since"]
+            line = await daemon.journal_line("state", since, having="resumed=yes")
+            assert f"since={before['since']}" in line
 
 
 async def test_asked_in_vain(tmp_path: Path) -> None:

@@ -101,6 +101,36 @@ async def test_a_rollback_is_a_security_event(tmp_path: Path) -> None:
             await daemon.until_status(lambda s: s["desired_state"]["error"] is None, "well")
 
 
+@pytest.mark.parametrize("spoil", ["version-back", "version-still"])
+async def test_a_person_lets_the_version_go_back(spoil: str, tmp_path: Path) -> None:
+    """Once, as a warning with who did it: what comes next is taken whatever its version is; then it counts again."""
+    async with DevWfm(tmp_path / "wfm") as wfm:
+        await wfm.deploy("pump", TEXT)
+        async with Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file, yaml=POLLS) as daemon:
+            await until_version(daemon, 2)
+            adopted = await daemon.answer("POST", "/v1/deployments/adopted", '{"manifestVersion": 2}')
+            assert adopted.status == 200
+            await wfm.spoil(spoil)
+            await daemon.journal_line("desired-state-refused", having="code=manifest-rolled-back")
+            code, out, _ = await daemon.command("deployments", "accept")
+            assert code == 0
+            assert "asking for the desired state" in out
+            taken = await daemon.journal_line("desired-state-accepted", having="security=yes")
+            assert taken.startswith("<4>")
+            status = await daemon.until_status(lambda s: s["desired_state"]["deployments"] == 0, "taken")
+            version = 1 if spoil == "version-back" else 2
+            assert (status["desired_state"]["manifest_version"], status["desired_state"]["adopted"]) == (version, None)
+            line = await daemon.journal_line("desired-state-any-version")
+            assert line.startswith("<4>")
+            assert await daemon.journal_line("admin-request", having="/v1/deployments/accept")
+            since = len(daemon.journal)
+            await wfm.spoil()
+            if spoil == "version-still":  # another content under the version that it has, once more
+                await daemon.journal_line("desired-state-refused", since, having="with another content")
+            else:
+                await until_version(daemon, 2)
+
+
 async def test_a_poll_makes_the_daily_question_needless(tmp_path: Path) -> None:
     """Where the desired state is asked for, nobody asks besides whether the device is known; who is not, is told."""
     yaml = f"{POLLS}\nonboarding: {{confirm: 1m}}"

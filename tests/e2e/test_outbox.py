@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -114,6 +115,38 @@ async def test_a_refused_report_is_parked(wfm: DevWfm, tmp_path: Path) -> None:
         assert (await daemon.command("deployment", "retry", "2"))[0] == 1
 
 
+async def test_one_report_does_not_hold_up_the_others(wfm: DevWfm, tmp_path: Path) -> None:
+    """Named so that a 404 that repeats the name sounds as if the device were unknown: it is parked alone."""
+    async with Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file) as daemon:
+        await daemon.until("enrolled")
+        for name in ("device-manager", "digest"):
+            said = json.dumps({"error": f"deployment {name} not found"})
+            await wfm.fault("answer", route="status", deployment=name, status=404, times=2, body=said)
+            await daemon.report(name, status("installed"))
+        await daemon.report("good", status("installed"))
+        assert await recorded(wfm, 1) == [("good", "installed")]
+        found = await daemon.until_status(outbox(waiting=0, parked=2), "two parked")
+        assert found["state"] == "enrolled"
+
+
+async def test_what_holds_up_the_others_can_be_dropped(wfm: DevWfm, tmp_path: Path) -> None:
+    """A proxy's page parks nothing and is said; a person gives up that report, by its number alone."""
+    async with Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file) as daemon:
+        await daemon.until("enrolled")
+        page = "<html><title>404 Not Found</title></html>"
+        await wfm.fault("answer", route="status", deployment="bad", status=404, times=2, body=page)
+        for name in ("bad", "good"):
+            await daemon.report(name, status("installed"))
+        found = await daemon.until_status(failed("report-unheard"), "a page")
+        assert "404 Not Found" in found["outbox"]["last_error"]["detail"]
+        assert (found["outbox"]["waiting"], found["outbox"]["parked"]) == (2, 0)
+        assert (await daemon.command("deployment", "drop", "--all"))[1] == "Dropped: 0.\n"
+        assert (await daemon.command("deployment", "drop", "1"))[1] == "Dropped: 1.\n"
+        assert await recorded(wfm, 1) == [("good", "installed")]
+        await daemon.until_status(outbox(waiting=0, parked=0, last_error=None), "an empty outbox")
+        assert "number=1" in await daemon.journal_line("reports-dropped", having="count=1")
+
+
 @pytest.mark.parametrize("like", ["spec", "sandbox-2026"])
 async def test_a_wfm_that_does_not_want_the_device(tmp_path: Path, like: str) -> None:
     """Nothing is parked because the WFM refuses or forgot the device; the enrolment hears of it, the reports wait."""
@@ -202,6 +235,27 @@ async def test_what_is_not_taken(wfm: DevWfm, tmp_path: Path) -> None:
         code, _, error = await daemon.command("deployment", "report", "web", "--state", "installed")
         assert (code, "holds as many" in error) == (1, True)
         assert (await daemon.status())["outbox"]["waiting"] == LIMIT
+
+
+async def test_one_user_leaves_room(wfm: DevWfm, tmp_path: Path) -> None:
+    """Who holds as much as is left is told so with 507, after a restart too; others are not kept out by it."""
+    async with Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file) as daemon:
+        await daemon.until("enrolled")
+        await wfm.stop()
+        await daemon.stop()
+        store, _ = open_outbox(daemon.state)
+        body = write_status(read_status("web", b'{"status":{"state":"pending"}}'))
+        held = range(1, LIMIT // 2)
+        store.restore([Item(number, f"d{number}", "pending", False, body, 0.0, "", uid=os.getuid()) for number in held])
+        store.close()
+        await daemon.start()
+        assert await daemon.report("web", status("installed")) == {"number": LIMIT // 2}
+        error = (await daemon.report("web", status("installed")))["error"]
+        assert (error["code"], f"uid {os.getuid()} has {LIMIT // 2}" in error["message"]) == ("outbox-full", True)
+        await daemon.stop()
+        store, _ = open_outbox(daemon.state)
+        assert store.put("web", "pending", final=False, body=body, at=0.0, uid=os.getuid() + 1) > LIMIT // 2
+        store.close()
 
 
 async def test_another_wfm(wfm: DevWfm, tmp_path: Path) -> None:

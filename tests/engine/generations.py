@@ -96,7 +96,7 @@ class TokenLike:
         """Return a request."""
         return Request("POST", f"/{deployment_id}", Auth.NONE, body=body)
 
-    def report_reply(self, result: Answer | TransportFailure) -> Reply:
+    def report_reply(self, deployment_id: str, body: bytes, result: Answer | TransportFailure) -> Reply:
         """Take everything for acceptance."""
         return Reply(About.TAKEN, Outcome(Kind.ACCEPTED, reasons.ENROLLED))
 

@@ -18,6 +18,7 @@ UNSURE = Reply(About.UNSURE, Outcome(Kind.WRONG_ADDRESS, reasons.REPORT_REFUSED,
 STRANGER = Reply(About.DEVICE, Outcome(Kind.UNKNOWN, reasons.CLIENT_UNKNOWN, "HTTP 404: no such client"))
 AWAY = Reply(About.MOMENT, Outcome(Kind.UNREACHABLE, reasons.CONNECT_FAILED, "nobody there"))
 BUSY = Reply(About.MOMENT, Outcome(Kind.BUSY, reasons.WFM_BUSY, "HTTP 503"))
+PAGE = Reply(About.UNSURE, Outcome(Kind.WRONG_ADDRESS, reasons.REPORT_REFUSED, "HTTP 404: an HTML page"), by_wfm=False)
 KNOWN = Outcome(Kind.ACCEPTED, reasons.ENROLLED)
 
 
@@ -57,6 +58,8 @@ class Mailroom:
     notes: list[m.Note] = field(default_factory=list)
     superseded: list[int] = field(default_factory=list)
     under_way: list[d.Command] = field(default_factory=list)
+    sendable: dict[int, Report] = field(default_factory=dict)
+    """What was loaded last."""
     last: int = 0
     seed: int = 1
 
@@ -85,6 +88,13 @@ class Mailroom:
             if report.parked and not report.overtaken:
                 report.parked = ""
         self.tell(d.Changed(anew=True))
+
+    def drop(self, number: int) -> None:
+        """Give up a report, whether it is parked or waits."""
+        self.held = [report for report in self.held if report.number != number]
+        self.superseded.append(number)
+        self.tell(d.Changed(anew=True))
+        self.tell(m.Woken(m.Cause.OPERATOR))
 
     def allow(self, binding: str) -> None:
         """Let reports leave in the name of this enrolment, or of none."""
@@ -143,11 +153,13 @@ class Mailroom:
             case d.Confirm():
                 return d.Confirmed(self.confirm())
             case d.Forget():
-                for number in command.numbers:
+                for number in command.numbers:  # one that was dropped meanwhile is not there
                     self._forget(number)
                 return d.Stored()
             case d.Park():
-                self._one(command.number).parked = command.reason.code
+                for report in self.held:
+                    if report.number == command.number:
+                        report.parked = command.reason.code
                 return d.Stored()
         raise AssertionError(command)
 
@@ -156,6 +168,7 @@ class Mailroom:
             if not report.parked and report.binding != binding:
                 report.parked = reasons.REPORT_OF_OTHER.code
         waiting = [report for report in self.held if not report.parked][:8]
+        self.sendable = {report.number: report for report in waiting}
         return d.Loaded([d.Waiting(r.number, r.deployment_id, self.now.wall - r.at) for r in waiting])
 
     def _supersede(self) -> d.Stored:
@@ -171,7 +184,7 @@ class Mailroom:
         return d.Stored()
 
     def _deliver(self, command: d.Deliver) -> d.Answered:
-        report = self._one(command.number)
+        report = self.sendable[command.number]
         assert report.binding == command.binding, "never in another enrolment's name"
         self.sent.append((report.number, command.form))
         reply = self.server(report, command.form)
@@ -186,6 +199,3 @@ class Mailroom:
             for report in self.held:
                 if report.deployment_id == gone.deployment_id and report.number < number:
                     report.overtaken, report.parked = True, report.parked or reasons.REPORT_OVERTAKEN.code
-
-    def _one(self, number: int) -> Report:
-        return next(report for report in self.held if report.number == number)

@@ -29,3 +29,26 @@ def test_who_invents_keys_fills_no_memory() -> None:
         audit.count("poller", 0.0)
     assert len(audit._seen) <= KEPT
     assert audit.count("poller", INTERVAL / 2) == 0
+
+
+def test_who_invents_keys_wins_no_line_by_each() -> None:
+    """An hour has so many lines and no more, whoever asks for what; the rest is counted, and finds a place later."""
+    audit = Audit()
+    times = range(0, int(INTERVAL), 10)
+    assert sum(bool(audit.count((at, number), float(at))) for at in times for number in range(100)) == KEPT
+    turns = [audit.count(number % (KEPT + 1), INTERVAL - 1.0) for number in range(5 * KEPT)]
+    assert sum(map(bool, turns)) == 0, "keys in turn push each other out"
+    assert audit.take_left_out() == int(INTERVAL) // 10 * 100 - KEPT + 5 * KEPT
+    assert audit.take_left_out() == 0
+    assert audit.count("late", INTERVAL + 1.0) == 1
+    assert len(audit._seen) <= KEPT
+
+
+def test_what_was_counted_of_a_forgotten_key_is_left_out() -> None:
+    """Nothing that happened is missing from the sum."""
+    audit = Audit()
+    for number in range(KEPT):
+        audit.count(number, 0.0)
+        audit.count(number, 1.0)
+    assert audit.count("another", INTERVAL) == 1
+    assert audit.take_left_out() == 1

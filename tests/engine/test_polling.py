@@ -195,6 +195,23 @@ def test_what_ends_a_wait_early() -> None:
     assert device.until_poll() <= SPREAD
 
 
+def test_a_person_who_asks_before_it_may_is_not_forgotten() -> None:
+    """`margod retry` right after a start, when the mirror is not open yet: at once, once, and outside the hours too."""
+    for rules in (Rules(), Rules(300.0, NIGHT)):
+        device = Device(rules)
+        device.tell(Woken(Cause.OPERATOR))
+        device.tell(Woken(Cause.NETWORK))
+        device.tell(Forbidden())
+        assert device.polling.next_at(device.now) is None
+        device.tell(Allowed(at_once=False))
+        assert device.until_poll() == 0.0
+        device.tell(Polled(FINE))
+        device.tell(Forbidden())
+        device.tell(Allowed(at_once=False))
+        assert device.polling.due is not None
+        assert device.polling.due > device.now.mono
+
+
 def test_off_is_off() -> None:
     """Without a rate nothing is asked for, whoever wants it; a rate that is set then is gone by at once."""
     device = Device(Rules(None))
@@ -231,13 +248,16 @@ class AnyOrder(RuleBasedStateMachine):
         """Make a device."""
         self.wanted = Rules(rate, NIGHT if hours else ())
         self.device = Device(self.wanted, seed)
-        self.allowed = self.busy = self.told = self.stale = False
+        self.allowed = self.busy = self.told = self.kept = self.stale = False
         self.floor = float("-inf")
         self.polls: list[float] = []
 
     @rule(at_once=st.booleans())
     def allow(self, at_once: bool) -> None:
         """May ask."""
+        if not self.allowed and self.kept:
+            self.kept = False
+            self.told = not self.busy and self.wanted.rate is not None
         self.allowed = True
         assert not self.device.tell(Allowed(at_once))
 
@@ -256,6 +276,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(cause=st.sampled_from(list(Cause)))
     def wake(self, cause: Cause) -> None:
         """Something happens."""
+        self.kept = self.kept or (cause is Cause.OPERATOR and not self.allowed)
         self.told = self.told or (
             cause is Cause.OPERATOR and self.allowed and not self.busy and self.wanted.rate is not None
         )

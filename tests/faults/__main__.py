@@ -45,7 +45,7 @@ SUITES: dict[str, tuple[Suite, int, int]] = {
     "damage": (damage.damage, 1, 400),
     "damaged-daemons": (damage.damaged_daemons, 1, 200),
     "fuzz": (fuzz.fuzz, 1, 900),
-    "storm": (storm.storm, 1, 1500),
+    "storm": (storm.storm, 1, 3600),
     "endurance": (endurance.endurance, 1, 600),
     "flash": (endurance.flash, 1, 300),
     "network": (network.network, 1, 900),

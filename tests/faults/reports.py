@@ -135,7 +135,7 @@ def work(directory: Path, pipe: int, sync: bool) -> None:
     taken = 0
     while True:
         taken += 1
-        outbox.put(f"d{taken % 3}", "installed", final=True, body=BODY, at=0.0)
+        outbox.put(f"d{taken % 3}", "installed", final=True, body=BODY, at=0.0, uid=taken % 3)
         os.write(pipe, b".")
         if taken % 3 == 0:
             outbox.sent([taken // 3], lasting=False)

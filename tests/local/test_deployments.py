@@ -8,6 +8,7 @@ import pytest
 
 from margod.model.errors import MargodError
 from margod.model.reasons import (
+    ADOPTED_TOO_OFTEN,
     DEPLOYMENT_DAMAGED,
     DEPLOYMENT_UNKNOWN,
     DESIRED_STATE_UNKNOWN,
@@ -76,7 +77,8 @@ async def test_no_version(directory: Path, body: str) -> None:
 
 @pytest.mark.parametrize(
     ("reason", "status"),
-    [(DESIRED_STATE_UNKNOWN, 404), (DEPLOYMENT_UNKNOWN, 404), (DEPLOYMENT_DAMAGED, 503), (STATE_NOT_WRITABLE, 409)],
+    [(DESIRED_STATE_UNKNOWN, 404), (DEPLOYMENT_UNKNOWN, 404), (DEPLOYMENT_DAMAGED, 503), (STATE_NOT_WRITABLE, 409),
+     (ADOPTED_TOO_OFTEN, 429)],
     ids=lambda value: getattr(value, "code", str(value)),
 )  # fmt: skip
 async def test_refusals_say_why(directory: Path, controller: SteeredController, reason: object, status: int) -> None:

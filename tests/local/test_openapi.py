@@ -17,7 +17,14 @@ from margod.local.routes import routes
 from margod.local.routing import BODY_LIMIT, Access
 from margod.model.door import BODY_LIMIT as DOOR_LIMIT
 from margod.model.errors import MargodError
-from margod.model.reasons import NO_IDENTITY, NOT_OFFERED, NOT_ROTATED, NOT_UNREGISTERED, STATE_NOT_WRITABLE
+from margod.model.reasons import (
+    DESIRED_STATE_UNKNOWN,
+    NO_IDENTITY,
+    NOT_OFFERED,
+    NOT_ROTATED,
+    NOT_UNREGISTERED,
+    STATE_NOT_WRITABLE,
+)
 from margod.model.state import Connection, State
 from tests.support.local_api import ROTATION, SteeredController, connected, exchange, get, head_and_json
 
@@ -48,7 +55,7 @@ async def ask(socket: Path, path: str, method: str, status: int) -> Any:
 
 async def test_routes_are_those_of_the_file(controller: SteeredController) -> None:
     """Pins that code and openapi.yaml name the same routes, socket by socket."""
-    table = routes(controller, EventStreams(controller))
+    table = routes(controller, EventStreams(controller, Access.STATUS))
     for name, access in (("status", Access.STATUS), ("agent", Access.AGENT), ("admin", Access.ADMIN)):
         served = {(route.path.replace("*}", "}"), route.method) for route in table if access in route.access}
         described = {
@@ -139,6 +146,16 @@ async def test_adopting_hardware(directory: Path, controller: SteeredController)
     controller.failure = MargodError(NO_IDENTITY)
     answer = await ask(path, "/v1/identity/adopt-hardware", "post", 409)
     assert answer["error"]["code"] == "no-identity"
+
+
+async def test_accepting_any_version(directory: Path, controller: SteeredController) -> None:
+    """Pins its answers, and that the agent socket does not have it, where the word may be a deployment's id."""
+    path = directory / "admin/admin.sock"
+    await ask(path, "/v1/deployments/accept", "post", 200)
+    assert b" 405 " in (await exchange(directory / "agent/agent.sock", get("/v1/deployments/accept", "POST")))[:20]
+    controller.failure = MargodError(DESIRED_STATE_UNKNOWN)
+    await ask(path, "/v1/deployments/accept", "post", 404)
+    await ask(directory / "agent/agent.sock", "/v1/deployments/accept", "get", 404)
 
 
 async def test_reset(directory: Path, controller: SteeredController) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ async def test_taken(directory: Path, controller: SteeredController, socket: str
         status, document = await put(directory / socket, b"x" * 262_144, name="a-b.c~_")
         assert (status, document) == (202, {"number": number})
         check(answer_schema(TARGET, "put", 202), document)
+    assert controller.reporters == [os.getuid()] * 2, "for whom it is"
     assert controller.reported[0] == ("a-b.c~_", b"x" * 262_144)
     page = await ask(directory / socket, "/v1/outbox?after=1", "get", 200)
     assert [report["number"] for report in page["reports"]] == [2]

@@ -52,10 +52,10 @@ def test_what_was_left_out_is_there_when_it_is_used() -> None:
         "import sys\n"
         "from margod.service.imports import lean\n"
         "with lean():\n"
-        "    import structlog, margod.daemon\n"
+        "    import asyncio, structlog, margod.daemon\n"
         "left_out = {'urllib.request', 'http.client', 'html', 'html.entities', 'email.policy', 'email.parser',\n"
-        "            'cryptography.hazmat.primitives.serialization.ssh', 'idna', 'pickle', 'tempfile', 'shutil',\n"
-        "            'mimetypes', 'uuid', 'platform', 'attr.validators', 'structlog.dev',\n"
+        "            'cryptography.hazmat.primitives.serialization.ssh', 'idna', 'pickle', 'tempfile',\n"
+        "            'ast', 'mimetypes', 'uuid', 'platform', 'attr.validators', 'structlog.dev',\n"
         "            'structlog.stdlib', 'structlog.tracebacks', 'aiohttp._websocket.reader_c', 'sqlite3',\n"
         "            'margod.engine.delivery'}\n"
         "assert not left_out & set(sys.modules), left_out & set(sys.modules)\n"
@@ -84,6 +84,8 @@ def test_what_was_left_out_is_there_when_it_is_used() -> None:
         "    raise AssertionError\n"
         "assert 'ZeroDivisionError' in structlog.processors.dict_tracebacks(\n"
         "    None, '', {'exc_info': ZeroDivisionError()})['exception'][0]['exc_type']\n"
+        "import inspect\n"
+        "assert 'obj' in inspect.signature(len).parameters\n"
         "structlog.get_logger().warning('said', by='its own renderer')\n"
         "import html\n"
         "assert html.unescape('&eacute;') == chr(233)\n"
@@ -113,5 +115,24 @@ def test_a_signature_does_without_what_cryptography_knows_of_openssl() -> None:
         "assert default_backend().name == 'openssl'\n"
         "from cryptography.hazmat.backends.openssl.backend import backend\n"
         "assert type(backend).__name__ == 'Backend'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_bundle_is_opened_without_other_compressors() -> None:
+    """Pins that tarfile brings neither bzip2 nor LZMA, and that what it took from shutil is the real thing."""
+    code = (
+        "import sys\n"
+        "from margod.service.imports import lean\n"
+        "with lean():\n"
+        "    import margod.daemon\n"
+        "import tarfile\n"
+        "assert not {'bz2', 'lzma'} & set(sys.modules)\n"
+        "import io, shutil\n"
+        "into = io.BytesIO()\n"
+        "shutil.copyfileobj(io.BytesIO(b'whole'), into)\n"
+        "assert into.getvalue() == b'whole'\n"
+        "import shutil\n"
+        "assert issubclass(shutil.SameFileError, OSError)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

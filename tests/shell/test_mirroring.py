@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,14 @@ import pytest
 from margod.devwfm.faults import Fault
 from margod.devwfm.server import DevServer
 from margod.model import reasons
+from margod.model.errors import MargodError
 from margod.model.outcome import Kind
 from margod.model.reasons import Reason
 from margod.model.wire import Answer, Request, TransportFailure
 from margod.shell.courier import Courier
-from margod.shell.mirroring import Found, Mirroring
+from margod.shell.mirroring import ADOPTED_APART, Found, Mirroring
 from margod.store import files
+from margod.vault import Vault
 from tests.devwfm.running import running
 from tests.support.shell import Shell
 
@@ -153,6 +156,24 @@ async def test_what_is_odd_is_accepted(spoil: str, tmp_path: Path) -> None:
         assert not (await device.taken()).changed
         verdicts = [str(record["verdict"]) for record in device.wfm.desired.requests()]
         assert verdicts[-1] == ("desired state 3 given" if spoil == "etag-none" else "desired state unchanged")
+
+
+@pytest.mark.parametrize("spoil", ["etag-text", "etag-large"])
+async def test_an_etag_that_cannot_be_sent_back(spoil: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not kept, and one that an earlier version kept is not sent: each poll brings the whole, none fails."""
+    async with enrolled(tmp_path) as device:
+        device.wfm.desired.spoil([spoil])
+        for _ in range(2):
+            await device.taken()
+            assert device.mirroring.held is not None
+            assert device.mirroring.held.etag == ""
+        with monkeypatch.context() as before:
+            before.setattr("margod.shell.mirroring.kept_etag", str)
+            device.wfm.desired.deploy("c", C)
+            assert (await device.taken()).changed
+        await device.again()
+        await device.taken()
+        await device.taken()
 
 
 @pytest.mark.parametrize(
@@ -341,3 +362,38 @@ async def test_an_enrolment_that_changes_in_the_midst(files: bool, tmp_path: Pat
         assert device.asked() == ["deployments"]
         await device.mirroring.open()
         assert device.mirroring.held is None
+
+
+async def test_an_agent_that_cannot_make_up_its_mind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand versions in turn are one commit, and one more a second later; the same version is none."""
+    async with enrolled(tmp_path) as device:
+        await device.taken()
+        commits = []
+        real = Vault.commit
+
+        def commit(vault: Vault, records: Mapping[str, bytes | None], binding: str) -> None:
+            commits.append(records)
+            real(vault, records, binding)
+
+        monkeypatch.setattr(Vault, "commit", commit)
+
+        async def adopt(version: int) -> str:
+            try:
+                await device.mirroring.adopt(version)
+            except MargodError as error:
+                return error.code
+            return ""
+
+        assert await adopt(99) == reasons.VERSION_UNKNOWN.code
+        answers = await asyncio.gather(*(adopt(1 + at % 2) for at in range(1000)))
+        assert answers[0] == ""
+        assert set(answers[1::2]) == {reasons.ADOPTED_TOO_OFTEN.code}
+        assert await adopt(1) == await adopt(1) == ""
+        assert len(commits) == 1
+        await asyncio.sleep(ADOPTED_APART)
+        assert await adopt(2) == ""
+        assert len(commits) == 2
+        await device.again()
+        await device.mirroring.open()
+        assert device.mirroring.held is not None
+        assert device.mirroring.held.adopted == 2

@@ -126,6 +126,7 @@ REPORT: dict[str, object] = {
     "parked": None,
     "detail": "",
     "overtaken": False,
+    "uid": 1000,
 }
 
 
@@ -147,6 +148,7 @@ class SteeredController:
         self.retries = 0
         self.resets: list[dict[str, bool]] = []
         self.reported: list[tuple[str, bytes]] = []
+        self.reporters: list[int] = []
         self.downtimes: list[float] = []
         self.listeners = 0
         self.asked: list[tuple[Asked, bytes]] = []
@@ -186,6 +188,7 @@ class SteeredController:
             "problems": [],
             "accepted": None,
             "settling": False,
+            "due_at": None,
         }
 
     async def retry(self) -> dict[str, object]:
@@ -243,10 +246,11 @@ class SteeredController:
             raise self.failure
         return {"message": "Forgotten."}
 
-    async def report(self, deployment_id: str, body: bytes) -> dict[str, object]:
+    async def report(self, deployment_id: str, body: bytes, uid: int) -> dict[str, object]:
         if isinstance(self.failure, MargodError):
             raise self.failure
         self.reported.append((deployment_id, body))
+        self.reporters.append(uid)
         return {"number": len(self.reported)}
 
     async def reports(self, after: int) -> dict[str, object]:
@@ -272,6 +276,11 @@ class SteeredController:
         if isinstance(self.failure, MargodError):
             raise self.failure
         return DIGEST, f"kind: ApplicationDeployment # {deployment_id}\n".encode()
+
+    async def accept_deployments(self) -> dict[str, object]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        return {"message": "Any version."}
 
     async def adopt_deployments(self, version: int) -> dict[str, object]:
         if isinstance(self.failure, MargodError):

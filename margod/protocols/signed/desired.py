@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 from urllib.parse import quote
 
@@ -16,6 +17,12 @@ _ANY: Final = {"Accept": "*/*", "User-Agent": f"margod/{__version__}"}
 BUNDLE_LIMIT: Final = 8 << 20
 FILE_LIMIT: Final = 1 << 20
 """Bytes of a bundle as it is sent, and of one deployment; more is not read."""
+_ETAG: Final = re.compile(r"[!-~](?:[ -~]{0,1022}[!-~])?")
+
+
+def kept_etag(value: str) -> str:
+    """Return an ETag as it came, "" for one that no request could bear: more than 1 KiB, or not printable ASCII."""
+    return value if _ETAG.fullmatch(value) else ""
 
 
 def manifest_request(client_id: str, etag: str = "") -> Request:

@@ -185,9 +185,9 @@ class Signed:
         """Build the report of a deployment."""
         return status_request(self._id(context), deployment_id, form, body)
 
-    def report_reply(self, result: Answer | TransportFailure) -> Reply:
+    def report_reply(self, deployment_id: str, body: bytes, result: Answer | TransportFailure) -> Reply:
         """Say what came of it."""
-        return status_reply(result)
+        return status_reply(deployment_id, body, result)
 
     def forwarded(self, method: str, path: str, headers: Mapping[str, str], body: bytes, limit: int) -> Request:
         """Build the request of another program."""
