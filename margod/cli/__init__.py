@@ -15,6 +15,7 @@ from typing import Any, Final
 from margod import __version__
 from margod.cli.exits import BROKEN_PIPE, INTERRUPTED, error_exit
 from margod.model.errors import MargodError
+from margod.model.reasons import CONFIG_INVALID
 
 COMMANDS: Final = (
     "run",
@@ -54,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = leave.code if isinstance(leave.code, int) else 0
         except MargodError as error:
             code = error_exit(error)
-            print(f"margod: {error.diagnostics()}", file=sys.stderr)
+            print(f"margod: {_shown(error)}", file=sys.stderr)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -67,6 +68,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code
+
+
+def _shown(error: MargodError) -> str:
+    if error.code != CONFIG_INVALID.code:
+        return error.diagnostics()
+    from margod.cli.wrapping import wrapped  # many lines, and long ones
+
+    return wrapped(error.diagnostics())
 
 
 class _Formatter(argparse.HelpFormatter):

@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from margod.cli.exits import CONFIG
+from margod.cli.wrapping import wrapped
 
 if TYPE_CHECKING:
     from margod.cli.options import Subparsers
@@ -53,7 +54,7 @@ def run_check(args: argparse.Namespace) -> int:
     names = ", ".join(shown(path) for path in loaded.files) or "no files, defaults only"
     print(f"configuration: ok ({names})")
     for note in _notes(loaded):
-        print(f"note: {note}")
+        print(wrapped(f"note: {note}", 6))
     return 0
 
 
@@ -110,5 +111,5 @@ def _load(args: argparse.Namespace) -> Loaded:
 
 
 def _complain(error: ConfigError) -> int:
-    print(error.message, file=sys.stderr)
+    print(wrapped(error.message), file=sys.stderr)
     return CONFIG

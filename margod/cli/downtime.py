@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from margod.cli.options import add_socket_options, client, length_of_time
 from margod.cli.words import downtime, shown
+from margod.cli.wrapping import wrapped
 
 if TYPE_CHECKING:
     from margod.cli.options import Subparsers
@@ -59,16 +60,17 @@ def _length(text: str) -> float:
 
 
 def _start(args: argparse.Namespace) -> int:
-    print(shown(client(args, admin=True).start_downtime(int(args.length))["message"]))
+    print(wrapped(shown(client(args, admin=True).start_downtime(int(args.length))["message"]), 0))
     return 0
 
 
 def _stop(args: argparse.Namespace) -> int:
-    print(shown(client(args, admin=True).stop_downtime()["message"]))
+    print(wrapped(shown(client(args, admin=True).stop_downtime()["message"]), 0))
     return 0
 
 
 def _show(args: argparse.Namespace) -> int:
     found = client(args).status()["downtime"]
-    print(json.dumps(found, indent=2) if args.json else shown(downtime(found) or "none, and none is planned"))
+    words = shown(downtime(found) or "none, and none is planned")
+    print(json.dumps(found, indent=2) if args.json else wrapped(words, 0))
     return 0

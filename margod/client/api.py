@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Final, cast
 
+from margod.client import sockets
 from margod.client.documents import (
     CapabilitiesDocument,
     ChosenDocument,
@@ -38,16 +39,6 @@ _LINE_LIMIT: Final = 8192
 """Bytes of one line of an answer's head."""
 _LINES_LIMIT: Final = 64
 """Lines of an answer's head."""
-_WHO_MAY: Final = {
-    "agent.sock": "Join the group margod-agent to use it, or use root.",
-    "admin.sock": "Use root to administer.",
-}
-
-_OTHER_SOCKETS: Final = {
-    "status.sock": "This is the status socket; use agent/agent.sock beside it, or admin/admin.sock to administer.",
-    "agent.sock": "This is the agent socket; use ../admin/admin.sock to administer.",
-}
-"""By the name of a socket: where else to ask for what it does not have."""
 
 
 class RequestRefused(MargodError):
@@ -265,7 +256,7 @@ def refusal(path: str, status: int, body: bytes) -> RequestRefused:
     code, message, hint = (str(said.get(key) or "") for key in ("code", "message", "hint"))
     message = message or f"The daemon answered with HTTP status {status}."
     if code == "not-found":  # the socket has no such route, and perhaps another one has
-        hint = hint or _OTHER_SOCKETS.get(path.rpartition("/")[2], "")
+        hint = hint or sockets.OTHERS.get(path.rpartition("/")[2], "")
     reason = REASONS.get(code) or Reason(code or "request-refused", Side.DEVICE, message)
     return RequestRefused(status, reason, message, hint)
 
@@ -274,7 +265,7 @@ def unreachable(path: str, error: Exception) -> DaemonUnreachable:
     """Return what it means that the socket at `path` did not answer."""
     if isinstance(error, PermissionError):
         said = f"This user may not use the socket {path}."
-        return DaemonUnreachable(NOT_PERMITTED, said, hint=_WHO_MAY.get(path.rpartition("/")[2], ""))
+        return DaemonUnreachable(NOT_PERMITTED, said, hint=sockets.WHO_MAY.get(path.rpartition("/")[2], ""))
     what = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return DaemonUnreachable(DAEMON_UNREACHABLE, f"No margod answers on {path}: {what}.")
 

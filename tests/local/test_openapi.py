@@ -72,7 +72,7 @@ async def test_the_introduction_is_true(controller: SteeredController) -> None:
     said = " ".join(SPEC["info"]["description"].split())
     for socket in ("status.sock", "agent/agent.sock", "admin/admin.sock"):
         assert f"/run/margod/{socket}" in said
-    for route in routes(controller, EventStreams(controller, Access.ADMIN)):
+    for route in routes(controller, EventStreams(controller, Access.STATUS)):
         if route.body != BODY_LIMIT:
             limit = DOOR_LIMIT if route.body is None else route.body
             assert route.path.replace("*}", "}") in said
