@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
 
 INTERVAL: Final = 3_600.0
 """Seconds between two lines about the same."""
@@ -18,16 +20,16 @@ class _Seen:
     count: int
 
 
-class Audit:
+class Audit(Generic[K]):
     """Counts what happens by its key; times are monotonic seconds."""
 
     def __init__(self) -> None:
         """Nothing was seen."""
-        self._seen: dict[Hashable, _Seen] = {}
+        self._seen: dict[K, _Seen] = {}
         self._left_out = 0
         self._full_until = 0.0
 
-    def count(self, key: Hashable, now: float) -> int:
+    def count(self, key: K, now: float) -> int:
         """Return how often this happened since the last line about it, this time included; 0: no line is due.
 
         Who invents keys neither fills the memory nor wins a line by each: what was said within the interval keeps its
@@ -48,6 +50,12 @@ class Audit:
         """Return how many had no place and no line since this was last asked."""
         count, self._left_out = self._left_out, 0
         return count
+
+    def rest(self) -> list[tuple[K, int]]:
+        """Return what happened since the last line about it, and forget it: for a stop."""
+        counts = [(key, seen.count) for key, seen in self._seen.items() if seen.count]
+        self._seen.clear()
+        return counts
 
     def _make_room(self, now: float) -> bool:
         """Forget the key of which a line is longest ago, if that is an interval; what it still counted is left out."""

@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 import structlog
 
@@ -41,6 +41,10 @@ LONGEST: Final = 600.0
 log: Final = structlog.get_logger()
 
 
+_Key: TypeAlias = tuple[str, int, str, str]
+"""The event, the user, the method, and the route or the rule that refused it."""
+
+
 @dataclass(slots=True)
 class _Queue:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -53,7 +57,7 @@ class Door:
     def __init__(self, ground: Ground, disk: Disk, work: Work) -> None:
         """Forward by the configuration of `ground`, with couriers of `work`."""
         self._ground, self._disk, self._work = ground, disk, work
-        self._audit = Audit()
+        self._audit: Audit[_Key] = Audit()
         self._queues: dict[int, _Queue] = {}
         self._room = asyncio.Semaphore(TOGETHER)
         self._all = [work.courier("door")]
@@ -84,8 +88,12 @@ class Door:
         return result
 
     async def close(self) -> None:
-        """End what is under way, close every connection, and let nothing that waits begin."""
+        """End what is under way, close every connection, and let nothing that waits begin; write out the counts."""
         self._closed = True
+        for (event, uid, method, what), count in self._audit.rest():
+            log.info(
+                event, uid=uid, method=method, **{"why" if event == "door-refused" else "route": what}, count=count
+            )
         await asyncio.gather(*(courier.close() for courier in self._all))
 
     async def _opened(self, asked: Asked) -> tuple[Opened, dict[str, str]]:
@@ -96,12 +104,20 @@ class Door:
         except DoorClosed as error:
             self._note("door-refused", asked, clean(asked.path), why=error.message)
             raise
-        self._note("door", asked, opened.route)
+        if self._silent_for() is None:
+            self._note("door", asked, opened.route)
+        else:  # the courier will not send it
+            self._note("door-refused", asked, opened.route, why=reasons.DOWNTIME.says)
         return opened, headers
 
     def _note(self, event: str, asked: Asked, route: str, **more: str) -> None:
         method = clean(asked.method, 16)
-        key = (event, asked.uid) if more else (event, asked.uid, method, route)  # refused ones may differ without end
+        key = (
+            event,
+            asked.uid,
+            method,
+            more.get("why", route),
+        )  # refused paths may differ without end, the rules do not
         if count := self._audit.count(key, time.monotonic()):
             who = {"uid": asked.uid, "gid": asked.gid, "pid": asked.pid}
             others = {"others": left_out} if (left_out := self._audit.take_left_out()) else {}
