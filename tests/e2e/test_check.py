@@ -30,6 +30,7 @@ async def test_all_is_well(like: str, tmp_path: Path) -> None:
         Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file) as daemon,
     ):
         await daemon.until("enrolled")
+        await daemon.remembered()
         before, seen = everything(daemon.state), len(await wfm.requests())
         found = await check(daemon)
         assert {name: found.verdict(name) for name in NAMES} == dict.fromkeys(NAMES, ("ok", None))

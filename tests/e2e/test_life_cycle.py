@@ -69,9 +69,7 @@ async def test_enrolled_since_survives_a_kill(tmp_path: Path) -> None:
         daemon = Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file)
         await daemon.start()
         before = await daemon.until("enrolled")
-        async with asyncio.timeout(30):
-            while b'"enrolled"' not in (daemon.state / "runtime.json").read_bytes():
-                await asyncio.sleep(0.02)  # a file tells nobody
+        await daemon.remembered()
         await daemon.stop(signal.SIGKILL)
         while datetime.now(UTC).timestamp() < moment(before["since"]) + 2.0:
             await asyncio.sleep(0.1)  # a time that is made anew is another one then

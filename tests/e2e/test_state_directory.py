@@ -89,9 +89,7 @@ async def test_second_daemon(tmp_path: Path) -> None:
     second_place.mkdir()
     async with DevWfm(tmp_path / "wfm") as wfm, Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file) as first:
         before = await first.until("enrolled")
-        async with asyncio.timeout(30):
-            while b'"enrolled"' not in (first.state / "runtime.json").read_bytes():
-                await asyncio.sleep(0.02)  # written once it is enrolled; a file tells nobody
+        await first.remembered()
         kept = snapshot(first.state)
         for runtime in (first.runtime, second_place / "run"):
             second = Daemon(second_place, url=wfm.url, ca_file=wfm.ca_file)

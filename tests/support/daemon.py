@@ -186,6 +186,13 @@ class Daemon:
         assert isinstance(document, dict)
         return document
 
+    async def remembered(self) -> None:
+        """Wait until it has written down that it is enrolled, which it does once it says so."""
+        file = self.state / "runtime.json"
+        async with asyncio.timeout(TIMEOUT):
+            while not file.exists() or b'"enrolled"' not in file.read_bytes():
+                await asyncio.sleep(0.02)  # a file tells nobody
+
     async def until(self, state: str, reason: str | None = None) -> dict[str, Any]:
         """Wait until the daemon is in this state (for this reason) and return the status document."""
 
