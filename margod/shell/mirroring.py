@@ -118,7 +118,9 @@ class Mirroring:
             mirror = self._mirror
             if mirror is None or mirror.binding != self._binding():  # what another one left may be going already
                 return None
-            return mirror.text(deployment_id)
+            found = mirror.text(deployment_id)
+            _say_damage(mirror)
+            return found
 
         return await self._disk.run(text)
 
@@ -282,7 +284,9 @@ class Mirroring:
             mirror = self._opened(make=True)
             if mirror is None or mirror.binding != self._for:
                 raise StateUnusable(reasons.NOT_ENROLLED)
-            return call(mirror)
+            result = call(mirror)
+            _say_damage(mirror)
+            return result
 
         return await self._disk.run(carry_out)
 
@@ -298,8 +302,7 @@ class Mirroring:
                 drop_tree(self._ground.directory, DIRECTORY)
         if self._mirror is None and binding and (make or self._directory.exists()):
             self._mirror = Mirror(self._directory, binding)
-            for message in self._mirror.findings:
-                log.warning("mirror-damaged", code=reasons.DEPLOYMENT_DAMAGED.code, message=message)
+            _say_damage(self._mirror)
         return self._mirror
 
     @property
@@ -311,6 +314,12 @@ class Mirroring:
         if vault is None or vault.wiped or self._ground.generation.client_id(vault.records) is None:
             return ""
         return vault.binding
+
+
+def _say_damage(mirror: Mirror) -> None:
+    """Put what was found damaged since into the journal."""
+    while mirror.findings:
+        log.warning("mirror-damaged", code=reasons.DEPLOYMENT_DAMAGED.code, message=mirror.findings.pop(0))
 
 
 def polled(result: Answer | TransportFailure, *, asked: str) -> Outcome:

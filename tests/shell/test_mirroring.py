@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from margod.devwfm.faults import Fault
 from margod.devwfm.server import DevServer
@@ -271,6 +272,17 @@ async def test_damage_is_fetched_again(tmp_path: Path) -> None:
         assert (await device.taken()).changed
         assert device.mirroring.whole
         assert await device.texts() == {"a": A, "b": B}
+
+
+async def test_damage_is_said_when_it_is_met(tmp_path: Path) -> None:
+    """A file that rots while margod runs is in the journal as soon as somebody reads it, once."""
+    async with enrolled(tmp_path) as device:
+        await device.taken()
+        next(path for path in tmp_path.glob("state/mirror/d-*") if path.read_bytes() == A).write_bytes(b"rot")
+        with capture_logs() as logs:
+            for _ in range(2):
+                assert await device.texts() == {"a": None, "b": B}
+        assert [entry["code"] for entry in logs if entry["event"] == "mirror-damaged"] == ["deployment-damaged"]
 
 
 async def test_an_enrolment_that_ends_takes_the_mirror_along(tmp_path: Path) -> None:
