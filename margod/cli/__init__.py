@@ -107,7 +107,7 @@ def _columns() -> int:
     if given.isascii() and given.isdigit() and int(given[:6]) > 0:
         return int(given[:6])
     try:
-        return os.get_terminal_size(sys.__stdout__.fileno()).columns or 80  # type: ignore[union-attr]
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns or 80  # type: ignore[union-attr]  # None is caught
     except (AttributeError, ValueError, OSError):
         return 80
 

@@ -33,7 +33,7 @@ class Room:
         """Have every connection that `connector` makes from now on keep to this room."""
         loop = asyncio.get_running_loop()
         # aiohttp's own inside. If it is called otherwise one day, nothing is bounded here, which the tests see.
-        connector._factory = partial(_Bounded, loop, self)  # type: ignore[assignment]
+        connector._factory = partial(_Bounded, loop, self)  # type: ignore[assignment]  # as above
 
 
 class _Bounded(ResponseHandler):

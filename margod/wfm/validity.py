@@ -66,7 +66,7 @@ def _chain(found: ssl.SSLObject | None) -> list[bytes]:
     chain: list[bytes] = []
     try:
         if hasattr(found, "get_verified_chain"):  # Python 3.13
-            chain = list(found.get_verified_chain())  # type: ignore[union-attr]
+            chain = list(found.get_verified_chain())  # type: ignore[union-attr]  # typed for 3.11
         else:  # the same function, which 3.10 to 3.12 have without a public name
             inner: Any = getattr(found, "_sslobj", None)
             chain = [bytes(ssl.PEM_cert_to_DER_cert(each.public_bytes())) for each in inner.get_verified_chain()]

@@ -115,10 +115,9 @@ def test_a_crash_in_the_middle_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyP
         step(name)
     try:
         open_outbox(tmp_path)[0].close()
-        assert calls < at
-        pytest.skip(f"there are {calls} steps only")
+        assert 1 < calls < at, "there are no more steps than these, and the last of them were killed before"
     except KeyboardInterrupt:
-        pass
+        assert calls == at
     monkeypatch.undo()
     outbox, _ = open_outbox(tmp_path)
     assert {item.number for item in outbox.listed()} >= set(numbers[:20]) | set(numbers[40:])
