@@ -55,13 +55,26 @@ class KeySigner:
             return key.sign(data)
         if isinstance(key, rsa.RSAPrivateKey):
             return key.sign(data, padding.PKCS1v15(), hashes.SHA256())
-        _, size, algorithm = _CURVES[key.curve.name]
-        r, s = decode_dss_signature(key.sign(data, ec.ECDSA(algorithm)))
-        return r.to_bytes(size, "big") + s.to_bytes(size, "big")
+        return _raw(key, data, _CURVES[key.curve.name][2])
+
+    def sign_sha256(self, data: bytes) -> bytes:
+        """Return the signature over `data` with SHA-256 whatever the key; Ed25519 signs the SHA-256 itself."""
+        key = self._key
+        if isinstance(key, ed25519.Ed25519PrivateKey):
+            return key.sign(hashlib.sha256(data).digest())
+        if isinstance(key, rsa.RSAPrivateKey):
+            return self.sign(data)
+        return _raw(key, data, hashes.SHA256())
 
     def __repr__(self) -> str:
         """Name the algorithm and the public key's hash, nothing else."""
         return f"KeySigner({self.algorithm}, {self.key_id})"
+
+
+def _raw(key: ec.EllipticCurvePrivateKey, data: bytes, algorithm: hashes.HashAlgorithm) -> bytes:
+    size = _CURVES[key.curve.name][1]
+    r, s = decode_dss_signature(key.sign(data, ec.ECDSA(algorithm)))
+    return r.to_bytes(size, "big") + s.to_bytes(size, "big")
 
 
 def new_key() -> ec.EllipticCurvePrivateKey:

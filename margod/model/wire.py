@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from margod.model.reasons import Reason
 
@@ -19,6 +19,10 @@ class Auth(Enum):
 
     NONE = "none"
     SIGNATURE = "signature"
+    PAYLOAD = "payload"
+    """A signature over the body alone (`token`)."""
+    BEARER = "bearer"
+    """A bearer token, and a signature over the body if there is one (`token`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,3 +102,15 @@ class Signer(Protocol):
 
     def sign(self, data: bytes) -> bytes:
         """Return the signature in the form RFC 9421 section 3.3 gives for `algorithm` (ECDSA: raw r||s)."""
+
+
+@runtime_checkable
+class PayloadSigner(Signer, Protocol):
+    """A key that also signs bodies alone, and says which public key it is."""
+
+    @property
+    def spki(self) -> bytes:
+        """The public key as DER SubjectPublicKeyInfo."""
+
+    def sign_sha256(self, data: bytes) -> bytes:
+        """Return the same as `sign` with SHA-256 whatever `algorithm` says; Ed25519 signs the SHA-256 itself."""

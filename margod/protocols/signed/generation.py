@@ -200,6 +200,8 @@ class Signed:
                 return signature.unsigned(request, base)
             case Auth.SIGNATURE:
                 return signature.sign(request, base, signer, created, self._signed_as)
+            case Auth.PAYLOAD | Auth.BEARER:
+                raise AssertionError("a request of another generation")
             case _:
                 assert_never(request.auth)
 

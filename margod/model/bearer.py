@@ -1,0 +1,16 @@
+"""A bearer token as it was granted (RFC 6749, 5.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The token, which its repr does not show, and for how long it holds: what was said, seconds, or None.
+
+    `lifetime` is a finite number and nothing more: zero, negative and absurd ones are judged in engine/bearer.py.
+    """
+
+    value: str = field(repr=False)
+    lifetime: float | None = None

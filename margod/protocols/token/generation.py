@@ -1,0 +1,214 @@
+"""The `token` generation at the protocol boundary: its steps, what it accepts, how its requests are proven.
+
+A request with `Auth.PAYLOAD` is ready after `authenticate`. One with `Auth.BEARER` still lacks its bearer token, which
+lives outside (engine/bearer.py): `bearing` puts it on, and only on a request to the WFM's own origin.
+"""
+
+# ruff: noqa: ARG002 - the boundary is wider than what this generation needs of it
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Final, assert_never
+from urllib.parse import quote
+
+from margod import __version__
+from margod.model import reasons
+from margod.model.bearer import Grant
+from margod.model.outcome import Kind, Outcome, Step
+from margod.model.wire import Answer, Auth, PayloadSigner, Request, SignedRequest, Signer, TransportFailure
+from margod.protocols import Context, Part, classify
+from margod.protocols.answers import read_object
+from margod.protocols.signed import bodies
+from margod.protocols.token import device, payload
+from margod.protocols.token.credentials import GitAccess, enrolment, read_access, stored_credentials
+from margod.protocols.token.origins import NotUsable, read_place
+
+REPORT: Final = "report.json"
+CA_ANSWER: Final = "certificate.json"
+"""The Certificate API's body as it came: the trust room reads it before anything is kept."""
+SPEC, UPDATE = "spec", "update"
+"""Forms of a report: by what is known here, or by PUT although no report is known to be accepted."""
+
+_PLAIN: Final = {"Accept": "application/json", "User-Agent": f"margod/{__version__}"}
+_JSON: Final = {**_PLAIN, "Content-Type": "application/json"}
+
+
+class Token:
+    """Requests and outcomes of the drafts of 2024 to mid 2025."""
+
+    name = "token"
+    enrols = True
+
+    def forms(self, step: Step) -> tuple[str, ...]:
+        """Return the forms a step may take: the drafts have no deviations that are known."""
+        return (SPEC, UPDATE) if step is Step.REPORT else (SPEC,)
+
+    def client_id(self, records: Mapping[str, bytes]) -> str | None:
+        """Return the stored client id, or None unless its secret is there as well."""
+        found = stored_credentials(records)
+        return None if found is None else found.client_id
+
+    def report_digest(self, context: Context) -> str:
+        """Return the SHA-256 of what a report would say, hexadecimal; what cannot be told stays what it was."""
+        known, now = _stored(context.records), context.capabilities
+        if now.invalid:
+            return known.get("digest") or _digest({"invalid": now.invalid})
+        return _digest(device.of(now, now.device_id or ""))
+
+    def reported(self, records: Mapping[str, bytes]) -> tuple[str, str]:
+        """Return digest and form of the last accepted report."""
+        stored = _stored(records)
+        return (stored["digest"], stored["form"]) if stored else ("", "")
+
+    def own_report_is_due(self, context: Context) -> bool:
+        """Return whether the WFM has something else of this device than it should."""
+        return self.report_digest(context) != self.reported(context.records)[0]
+
+    def report_problem(self, form: str, context: Context) -> str:
+        """Return why the report cannot be made; "" if it may be sent."""
+        return context.capabilities.invalid or device.problem(device.of(context.capabilities, self._device_id(context)))
+
+    def notes(self, context: Context) -> list[str]:
+        """Return what this generation cannot say of the device, for `margod capabilities`."""
+        return device.notes(context.capabilities)
+
+    def parts(self, context: Context) -> tuple[Part, ...]:
+        """Return nothing: this generation knows no devices behind a gateway (`notes` says so)."""
+        return ()
+
+    def part_outcome(self, part: Part, result: Answer | TransportFailure) -> Outcome:
+        """Say what came of a part, of which there is none."""
+        return classify.refusal(Step.REPORT, result)
+
+    def part_wants_other(self, part: Part, result: Answer | TransportFailure) -> bool:
+        """Return that it does not."""
+        return False
+
+    def part_kept(self, part: Part, context: Context) -> Mapping[str, bytes]:
+        """Return nothing."""
+        return {}
+
+    def reported_under(self, records: Mapping[str, bytes]) -> str:
+        """Return the digest of the settings of the last accepted report."""
+        return _stored(records).get("said", "")
+
+    def reported_id(self, records: Mapping[str, bytes]) -> str:
+        """Return the device id of the last accepted report."""
+        return _stored(records).get("id", "")
+
+    def manifest_problem(self, document: object) -> str:
+        """Return what is wrong with a DeviceCapability that somebody wrote."""
+        return device.problem(document)
+
+    def manifest_id(self, document: Mapping[str, object]) -> str:
+        """Return properties.id."""
+        properties = document["properties"]
+        return str(properties["id"]) if isinstance(properties, dict) else ""
+
+    def request(self, step: Step, form: str, context: Context) -> Request:
+        """Build the request of a step."""
+        match step:
+            case Step.FETCH_TRUST | Step.REFRESH_TRUST:
+                return Request("GET", "/onboarding/certificate", Auth.NONE, _PLAIN, limit=262_144)
+            case Step.ENROL:
+                body = bodies.onboarding(context.certificate, "certificate", "der")
+                return Request("POST", "/onboarding/", Auth.PAYLOAD, _JSON, body)
+            case Step.REPORT:
+                return self._report(form, context)
+            case Step.CONFIRM:
+                return git_request()
+            case _:
+                assert_never(step)
+
+    def outcome(self, step: Step, form: str, context: Context, result: Answer | TransportFailure) -> Outcome:
+        """Say what an answer or failure means."""
+        if isinstance(result, Answer):
+            records = self._accepted(step, form, context, result)
+            if records is not None:
+                return Outcome(Kind.ACCEPTED, reasons.ENROLLED, records=records)
+        outcome = classify.refusal(step, result)
+        if step is Step.REPORT and form == SPEC and isinstance(result, Answer) and result.status == 409:
+            return Outcome(outcome.kind, outcome.reason, outcome.detail, other_form=UPDATE)
+        return outcome
+
+    def authenticate(self, request: Request, base: str, signer: Signer, created: int) -> SignedRequest:
+        """Make the request absolute; a body gets its `X-Payload-Signature`."""
+        headers = dict(request.headers)
+        if request.auth in (Auth.PAYLOAD, Auth.BEARER):
+            if request.body:
+                assert isinstance(signer, PayloadSigner), "a device that sends a body has its key"
+                headers[payload.HEADER] = payload.header(request.body, signer)
+        elif request.auth is not Auth.NONE:
+            raise AssertionError("a request of another generation")
+        return SignedRequest(request.method, base + request.path, headers, request.body, request.limit)
+
+    def _device_id(self, context: Context) -> str:
+        client_id = self.client_id(context.records)
+        assert client_id is not None, "only asked for once the enrolment record is stored"
+        return context.capabilities.device_id or client_id
+
+    def _report(self, form: str, context: Context) -> Request:
+        device_id = self._device_id(context)
+        known = self.reported(context.records)[0] and self.reported_id(context.records) == device_id
+        body = bodies.dump(device.of(context.capabilities, device_id))
+        method = "PUT" if known or form == UPDATE else "POST"
+        return Request(method, f"/device/{quote(device_id, safe='')}/capabilities", Auth.BEARER, _JSON, body)
+
+    def _accepted(self, step: Step, form: str, context: Context, answer: Answer) -> dict[str, bytes] | None:
+        """Return the records that this answer leaves if it is an acceptance, else None."""
+        if step is Step.ENROL and answer.status in (200, 201):
+            return enrolment(answer)
+        if step is Step.REPORT and answer.status in (200, 201, 204):
+            said = {"said": context.capabilities.said, "id": self._device_id(context)}
+            return {REPORT: json.dumps({"digest": self.report_digest(context), "form": form, **said}).encode()}
+        if step in (Step.FETCH_TRUST, Step.REFRESH_TRUST) and answer.status == 200:
+            return {CA_ANSWER: answer.body}
+        if step is Step.CONFIRM and (answer.status == 204 or (answer.status == 200 and read_object(answer))):
+            return {}  # a token that comes with it is proven by a fetch before it is kept
+        return None
+
+
+def git_request() -> Request:
+    """Return the request for fresh access to the repository (margod's own route; wire, section 3)."""
+    return Request("GET", "/onboarding/git", Auth.BEARER, _PLAIN)
+
+
+def read_git_answer(answer: Answer) -> GitAccess | None:
+    """Return the access that `git_request` was answered with; None where there is no repository (yet).
+
+    The object comes bare or as the member of that name. Raises NotUsable for anything else that is a success.
+    """
+    if answer.status == 204:
+        return None
+    body = read_object(answer)
+    for name in ("gitRepository", "git_repository"):
+        if name in body:
+            return read_access(body[name])
+    if not body:
+        raise NotUsable("the answer is not a JSON object")
+    return read_access(body)
+
+
+def bearing(request: SignedRequest, grant: Grant, base: str) -> SignedRequest:
+    """Return the request with the bearer token on it (RFC 6750, 2.1). `base`: the WFM's root URL, which it is for."""
+    assert read_place(request.url, query=True).origin == read_place(base).origin, "a token goes to no other origin"
+    headers = {**request.headers, "Authorization": f"Bearer {grant.value}"}
+    return SignedRequest(request.method, request.url, headers, request.body, request.limit)
+
+
+def _digest(document: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def _stored(records: Mapping[str, bytes]) -> dict[str, str]:
+    """Return the record of the last accepted report, empty where there is none that can be read."""
+    try:
+        value = json.loads(records.get(REPORT, b"{}"))
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(value.get(name), str) for name in ("digest", "form")):
+        return {}
+    return {name: text for name, text in value.items() if isinstance(text, str)}
