@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from margod.protocols.token.origins import NotUsable, Origins, read_place
 
-REFUSED = [
+REFUSED: list[object] = [
     None,
     7,
     "",
