@@ -25,6 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "capabilities": PURE,
     "deployments": PURE | {"vault"},
     "local": PURE,
+    "gitfetch": {"model"},
     "service": PURE,
     "devwfm": {"model", "protocols", "client"},
 }

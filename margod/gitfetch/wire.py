@@ -1,0 +1,256 @@
+"""Smart HTTP by dulwich, over a connection of ours: one origin, one CA bundle, no redirect, every byte counted."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import re
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from email.message import Message
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from dulwich.client import AbstractHttpGitClient
+from dulwich.errors import GitProtocolError, HangupException, NotGitRepository
+
+from margod import __version__
+from margod.gitfetch.job import (
+    BUSY,
+    MALFORMED,
+    NO_BRANCH,
+    NOT_FOUND,
+    REDIRECTED,
+    TOO_LARGE,
+    UNAUTHORIZED,
+    UNREACHABLE,
+    UNTRUSTED,
+    Job,
+    Refusal,
+)
+from margod.model.text import clean
+
+IDLE: Final = 30.0
+"""Seconds without a byte, after which a connection is given up."""
+_ID: Final = re.compile(rb"[0-9a-f]{40}")
+
+
+class Repository:
+    """One repository, for one job. Calls raise Refusal and nothing else."""
+
+    def __init__(self, job: Job) -> None:
+        """Nothing is asked yet."""
+        self._job = job
+        self._client = _Client(job)
+        self._path = urlsplit(job.url).path
+
+    def newest(self) -> tuple[str, bytes | None]:
+        """Return the commit that the branch points to, and a pack of everything in it; None if it is the known one."""
+        found: list[str] = []
+
+        def choose(refs: Mapping[bytes, bytes]) -> list[bytes]:
+            found.append(self._tip(refs))
+            return [] if found == [self._job.known] else [found[0].encode()]
+
+        pack = self._fetch(choose, "")
+        return found[0], pack or None
+
+    def between(self, known: str, commit: str) -> bytes:
+        """Return a pack of the commits that lead from a known one to another, or to the beginning if none do."""
+        return self._fetch(lambda _refs: [commit.encode()], known)
+
+    def _tip(self, refs: Mapping[bytes, bytes]) -> str:
+        tip = refs.get(b"refs/heads/" + self._job.branch.encode())
+        if tip is None:
+            raise Refusal(NO_BRANCH, f"the repository has no branch {clean(self._job.branch, 80)}")
+        if not _ID.fullmatch(tip):
+            raise Refusal(MALFORMED, "the repository's objects are not named by SHA-1")
+        return tip.decode("ascii")
+
+    def _fetch(self, choose: Callable[[Mapping[bytes, bytes]], list[bytes]], known: str) -> bytes:
+        received = bytearray()
+
+        def receive(data: bytes) -> int:
+            if len(received) + len(data) > self._job.limits.pack:
+                raise Refusal(TOO_LARGE, f"the pack has more than {self._job.limits.pack} bytes")
+            received.extend(data)
+            return len(data)
+
+        def wanted(refs: Any, depth: int | None = None) -> Any:  # noqa: ARG001 - dulwich's own names
+            return choose(refs)
+
+        with _translated():
+            self._client.fetch_pack(
+                self._path,
+                wanted,
+                _Haves(known),  # type: ignore[arg-type]
+                receive,
+                depth=None if known else 1,
+                ref_prefix=[b"refs/heads/" + self._job.branch.encode()],
+                filter_spec=b"tree:0" if known else None,
+            )
+        return bytes(received)
+
+
+class _Haves:
+    """What we say that we have: nothing, or one commit without what is behind it."""
+
+    def __init__(self, commit: str) -> None:
+        self._left = [commit.encode()] if commit else []
+        self.shallow = set(self._left)
+        self.unshallow: set[bytes] = set()
+
+    def __next__(self) -> bytes | None:
+        return self._left.pop() if self._left else None
+
+    next = __next__
+
+    def ack(self, *_: object) -> None:
+        pass
+
+    def nak(self) -> None:
+        pass
+
+
+class _Answer:
+    """What dulwich wants to know of a response."""
+
+    redirect_location = ""
+
+    def __init__(self, response: http.client.HTTPResponse, connection: http.client.HTTPSConnection) -> None:
+        self.status = response.status
+        self.content_type = response.getheader("Content-Type")
+        self._connection = connection
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class _Client(AbstractHttpGitClient):
+    """dulwich's client with our own way to the network. It reads no configuration and knows no environment."""
+
+    def __init__(self, job: Job) -> None:
+        place = urlsplit(job.url)
+        super().__init__(f"https://{place.netloc}/", thin_packs=False, quiet=True)
+        self._job = job
+        self._origin = (place.hostname, place.port or 443)
+        self._context = _context(job.ca)
+        user = base64.b64encode(f"{job.user}:{job.token}".encode()).decode("ascii")
+        self._headers = {
+            "Authorization": f"Basic {user}",
+            "User-Agent": f"git/2 (margod/{__version__})",  # some servers speak smart HTTP to git/ alone
+            "Accept-Encoding": "identity",
+        }
+
+    @staticmethod
+    def _warn_filter_objects() -> None:
+        """Without filters the pack is larger, and bounded all the same."""
+
+    def _http_request(
+        self,
+        url: str,
+        headers: dict[str, str] | None = None,
+        data: bytes | Iterator[bytes] | None = None,
+        raise_for_status: bool = True,  # noqa: ARG002 - dulwich's own name
+    ) -> Any:
+        place = urlsplit(url)
+        if place.scheme != "https" or (place.hostname, place.port or 443) != self._origin:
+            raise Refusal(REDIRECTED, "the server sends to another host, which is not followed")
+        body = data if data is None or isinstance(data, bytes) else b"".join(data)
+        connection = self._connect()
+        target = f"{place.path}?{place.query}" if place.query else place.path
+        connection.request("POST" if body is not None else "GET", target, body, {**(headers or {}), **self._headers})
+        response = connection.getresponse()
+        answer = _Answer(response, connection)
+        try:
+            _check(answer.status, response.headers)
+        except Refusal:
+            answer.close()
+            raise
+        if not (answer.content_type or "").startswith("application/x-git-"):
+            answer.close()
+            raise Refusal(
+                MALFORMED, f"no Git repository answers there, but {clean(answer.content_type or 'nothing', 60)}"
+            )
+        limits = self._job.limits
+        if body is None or b"command=ls-refs" in body[:64]:
+            return answer, self._counted(response.read, limits.refs)
+        # The frames of a pack add a few bytes in each 64 KiB, and the server's progress is told between them.
+        return answer, self._counted(response.read, limits.pack + (limits.pack >> 6) + limits.refs)
+
+    def _counted(self, read: Callable[[int], bytes], most: int) -> Callable[[int], bytes]:
+        left = most
+
+        def counting(size: int) -> bytes:
+            nonlocal left
+            data = read(size)
+            left -= len(data)
+            if left < 0:
+                raise Refusal(TOO_LARGE, f"the server says more than {most} bytes at once")
+            return data
+
+        return counting
+
+    def _connect(self) -> http.client.HTTPSConnection:
+        host, port = self._origin
+        assert host is not None, "the URL was judged before"
+        proxy = self._job.proxy
+        if proxy is None:
+            return http.client.HTTPSConnection(host, port, timeout=IDLE, context=self._context)
+        connection = http.client.HTTPSConnection(proxy.host, proxy.port, timeout=IDLE, context=self._context)
+        given = {"Proxy-Authorization": proxy.authorization} if proxy.authorization else {}
+        connection.set_tunnel(host, port, given)
+        return connection
+
+
+def _check(status: int, headers: Message) -> None:
+    if status == 200:
+        return
+    said = f"HTTP {status}"
+    if status in (401, 403):
+        raise Refusal(UNAUTHORIZED, said)
+    if status in (404, 410):
+        raise Refusal(NOT_FOUND, said)
+    if 300 <= status < 400:
+        raise Refusal(REDIRECTED, f"{said}, to {clean(headers.get('Location', 'nowhere'), 100)}")
+    if status in (408, 429) or status >= 500:
+        after = headers.get("Retry-After", "")
+        raise Refusal(BUSY, said, float(after) if after.isascii() and after.isdigit() and len(after) < 10 else None)
+    raise Refusal(MALFORMED, said)
+
+
+def _context(ca: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_verify_locations(cadata=ca)
+    except (ssl.SSLError, ValueError):
+        raise Refusal(UNTRUSTED, "there is no usable root CA for the repository") from None
+    return context
+
+
+class _translated:  # noqa: N801 - it reads as a word
+    """Turns what dulwich, http.client and OpenSSL raise into Refusal."""
+
+    def __enter__(self) -> None:
+        """Nothing is to be done before."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        match error:
+            case None | Refusal() | MemoryError():
+                return
+            case ssl.SSLCertVerificationError():
+                raise Refusal(UNTRUSTED, clean(error.verify_message)) from None
+            case TimeoutError():
+                raise Refusal(UNREACHABLE, f"nothing was heard for {IDLE:.0f} s") from None
+            case http.client.HTTPException():
+                raise Refusal(
+                    MALFORMED, f"what answers does not speak HTTP as it should ({type(error).__name__})"
+                ) from None
+            case OSError():
+                raise Refusal(UNREACHABLE, clean(error.strerror or str(error))) from None
+            case GitProtocolError() | HangupException() | NotGitRepository():
+                raise Refusal(MALFORMED, clean(str(error))) from None
+            case AssertionError() | ValueError() | LookupError() | TypeError() | AttributeError() | EOFError():
+                # What dulwich raises for bytes that it did not expect.
+                raise Refusal(MALFORMED, f"what answers does not speak Git ({type(error).__name__})") from None

@@ -1,0 +1,1 @@
+"""Desired state from Git, in its child process."""
