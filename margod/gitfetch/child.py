@@ -20,8 +20,7 @@ def main() -> None:
     try:
         pieces = encode_fetched(_fetch(job))
     except Refusal as refusal:
-        detail = refusal.detail.replace(job.token, "(token)")
-        pieces = encode_failed(Failed(refusal.code, detail, refusal.retry_after))
+        pieces = encode_failed(Failed(refusal.code, refusal.detail, refusal.retry_after))
     except MemoryError:
         pieces = encode_failed(Failed(TOO_LARGE, f"it takes more than {job.limits.memory} bytes of memory"))
     for piece in pieces:

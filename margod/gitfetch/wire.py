@@ -79,7 +79,7 @@ class Repository:
         def wanted(refs: Any, depth: int | None = None) -> Any:  # noqa: ARG001 - dulwich's own names
             return choose(refs)
 
-        with _translated():
+        with _translated(self._job):
             self._client.fetch_pack(
                 self._path,
                 wanted,
@@ -135,9 +135,8 @@ class _Client(AbstractHttpGitClient):
         self._job = job
         self._origin = (place.hostname, place.port or 443)
         self._context = _context(job.ca)
-        user = base64.b64encode(f"{job.user}:{job.token}".encode()).decode("ascii")
         self._headers = {
-            "Authorization": f"Basic {user}",
+            "Authorization": f"Basic {_basic(job)}",
             "User-Agent": f"git/2 (margod/{__version__})",  # some servers speak smart HTTP to git/ alone
             "Accept-Encoding": "identity",
         }
@@ -163,7 +162,7 @@ class _Client(AbstractHttpGitClient):
         response = connection.getresponse()
         answer = _Answer(response, connection)
         try:
-            _check(answer.status, response.headers)
+            _check(answer.status, response.headers, self._job)
         except Refusal:
             answer.close()
             raise
@@ -203,7 +202,7 @@ class _Client(AbstractHttpGitClient):
         return connection
 
 
-def _check(status: int, headers: Message) -> None:
+def _check(status: int, headers: Message, job: Job) -> None:
     if status == 200:
         return
     said = f"HTTP {status}"
@@ -212,7 +211,7 @@ def _check(status: int, headers: Message) -> None:
     if status in (404, 410):
         raise Refusal(NOT_FOUND, said)
     if 300 <= status < 400:
-        raise Refusal(REDIRECTED, f"{said}, to {clean(headers.get('Location', 'nowhere'), 100)}")
+        raise Refusal(REDIRECTED, f"{said}, to {_shown(headers.get('Location', 'nowhere'), job)}")
     if status in (408, 429) or status >= 500:
         after = headers.get("Retry-After", "")
         raise Refusal(BUSY, said, float(after) if after.isascii() and after.isdigit() and len(after) < 10 else None)
@@ -229,8 +228,22 @@ def _context(ca: str) -> ssl.SSLContext:
     return context
 
 
+def _shown(text: str, job: Job) -> str:
+    """Return what a server says, fit to be shown: without the token, which it may say back."""
+    for secret in (job.token, _basic(job)):
+        text = text.replace(secret, "(token)") if secret else text
+    return clean(text)
+
+
+def _basic(job: Job) -> str:
+    return base64.b64encode(f"{job.user}:{job.token}".encode()).decode("ascii")
+
+
 class _translated:  # noqa: N801 - it reads as a word
     """Turns what dulwich, http.client and OpenSSL raise into Refusal."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
 
     def __enter__(self) -> None:
         """Nothing is to be done before."""
@@ -250,7 +263,7 @@ class _translated:  # noqa: N801 - it reads as a word
             case OSError():
                 raise Refusal(UNREACHABLE, clean(error.strerror or str(error))) from None
             case GitProtocolError() | HangupException() | NotGitRepository():
-                raise Refusal(MALFORMED, clean(str(error))) from None
+                raise Refusal(MALFORMED, _shown(str(error), self._job)) from None
             case AssertionError() | ValueError() | LookupError() | TypeError() | AttributeError() | EOFError():
                 # What dulwich raises for bytes that it did not expect.
                 raise Refusal(MALFORMED, f"what answers does not speak Git ({type(error).__name__})") from None

@@ -8,7 +8,7 @@ from margod.gitfetch.job import HOSTILE, MALFORMED, Limits, Refusal
 from margod.gitfetch.pack import BLOB, COMMIT, TREE, Object
 from margod.gitfetch.trees import descends, files_of
 
-TIP, ROOT, INNER, FILE = ("%040x" % number for number in range(1, 5))
+TIP, ROOT, INNER, FILE = (f"{number:040x}" for number in range(1, 5))
 
 
 def objects(*entries: tuple[bytes, bytes, str]) -> dict[str, Object]:
