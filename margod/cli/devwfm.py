@@ -52,6 +52,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     spoil = _command(commands, "spoil", _spoil, "make something wrong with the desired state on purpose")
     says = "what, in place of what was before; list: show what there is; nothing: all is well again"
     spoil.add_argument("names", nargs="*", metavar="NAME", help=says)
+    tokens = _command(commands, "tokens", _tokens, "end tokens, or rewrite the repository (--protocol token)")
+    tokens.add_argument(
+        "act",
+        choices=("revoke", "rotate", "rewind"),
+        help="revoke: the bearer tokens end; rotate: the Git tokens; rewind: the branch gets a history of its own",
+    )
     _add_fault_arguments(_command(commands, "fault", _fault, "break something on purpose"))
 
 
@@ -88,6 +94,10 @@ def _add_serve_arguments(parser: argparse.ArgumentParser) -> None:
     add("--pending", default=hidden, type=int, choices=(202, 403), help="answer while a person has not approved")
     add("--retry-after", default=hidden, type=int, metavar="SECONDS", help="Retry-After beside 202")
     add("--like", default=hidden, choices=("spec", "sandbox-2025", "sandbox-2026"), help="deviate as real servers do")
+    add("--protocol", default=hidden, choices=("signed", "token"), help="the generation it speaks (default signed)")
+    add("--token-lifetime", default=hidden, type=_seconds, metavar="SECONDS", help="token: of a bearer token (3600)")
+    add("--git-lifetime", default=hidden, type=_seconds, metavar="SECONDS", help="token: of a Git token (3600)")
+    add("--git-later", default=hidden, action="store_true", help="token: the onboarding names no repository")
     add(
         "--announce",
         default=hidden,
@@ -130,11 +140,15 @@ def _serve(args: argparse.Namespace) -> int:
 
     from margod.devwfm.problems import DevWfmError
     from margod.devwfm.server import Settings, serve
+    from margod.devwfm.token_routes import Lifetimes
 
     given = vars(args)
-    names = ("listen", "prefix", "approval", "pending", "retry_after", "like", "quiet", "announce")
+    names = ("listen", "prefix", "approval", "pending", "retry_after", "like", "quiet", "announce", "protocol")
     chosen = {name: given[name] for name in names if name in given}
-    settings = Settings(directory=args.directory.absolute(), hosts=tuple(given.get("host", ())), **chosen)
+    told = {"bearer": "token_lifetime", "git": "git_lifetime", "git_later": "git_later"}
+    lifetimes = Lifetimes(**{name: given[option] for name, option in told.items() if option in given})
+    hosts = tuple(given.get("host", ()))
+    settings = Settings(directory=args.directory.absolute(), hosts=hosts, lifetimes=lifetimes, **chosen)
     try:
         asyncio.run(serve(settings, ready_fd=given.get("ready_fd")))
     except DevWfmError as error:
@@ -216,6 +230,14 @@ def _rotate(args: argparse.Namespace) -> int:
     print(f"presented  {answer['presented']}")
     for file in answer["offered"]:
         print(f"offered    {file}")
+    return 0
+
+
+def _tokens(args: argparse.Namespace) -> int:
+    answer = _call(args, "POST", f"/v1/tokens/{args.act}")
+    if answer is None:
+        return 1
+    print(f"commit {answer['commit']}" if "commit" in answer else f"{answer['ended']} ended")
     return 0
 
 
@@ -324,6 +346,12 @@ def _listen(text: str) -> tuple[str, int]:
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
     return host, int(port)
+
+
+def _seconds(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 10**9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 1 on")
+    return int(text)
 
 
 def _host(text: str) -> str:

@@ -12,7 +12,7 @@ from typing import Final
 
 from aiohttp import web
 
-from margod.devwfm.decisions import Decision, Wfm, route_of
+from margod.devwfm.decisions import Decision, Route, Wfm, route_of
 from margod.devwfm.faults import Fault, FaultBox, carry_out
 from margod.devwfm.registry import Registry
 from margod.devwfm.verifier import Message
@@ -61,6 +61,7 @@ class Handler:
         prefix: str,
         plain_errors: bool,
         say: Callable[[str], None] | None = None,
+        routes: Callable[[str, str], Route] = route_of,
     ) -> None:
         """`say` is given one line for each request; by default it goes to standard error."""
         self._wfm = wfm
@@ -70,11 +71,12 @@ class Handler:
         self._prefix = prefix
         self._plain_errors = plain_errors
         self._say = say or _to_standard_error
+        self._routes = routes
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, or meet it with a fault."""
         message = _message(request)
-        route = route_of(self._prefix, message.target)
+        route = self._routes(self._prefix, message.target)
         self._stats.requests[route.name] += 1
         body = await request.read()
         fields = json.dumps(message.fields)

@@ -3,7 +3,7 @@
 GET  /v1/info /v1/clients /v1/devices /v1/statuses /v1/requests /v1/stats /v1/faults /v1/deployments /v1/spoils
 POST /v1/clients/{id}/approve|reject|forget     id: request number, fingerprint prefix, client id
 POST /v1/upload (body: a certificate)  /v1/faults  /v1/stats/reset  /v1/connections/close
-POST /v1/ca/offer|present|swap|back
+POST /v1/ca/offer|present|swap|back  /v1/tokens/revoke|rotate|rewind
 PUT /v1/deployments/{id} (body: YAML)  /v1/spoils (body: a list of names)
 DELETE /v1/faults /v1/deployments/{id}
 """
@@ -39,6 +39,9 @@ class Controlled(Protocol):
 
     def turn_ca(self, act: str) -> dict[str, object]:
         """Offer or present another CA, or the first again."""
+
+    def turn_tokens(self, act: str) -> dict[str, object]:
+        """Revoke bearer tokens, rotate Git tokens, rewrite the repository's history."""
 
     def close_connections(self) -> int:
         """Close every connection of a device; returns how many there were."""
@@ -76,6 +79,7 @@ class ControlServer:
                 web.post("/v1/stats/reset", self._reset),
                 web.post("/v1/connections/close", self._close),
                 web.post("/v1/ca/{act}", self._turn_ca),
+                web.post("/v1/tokens/{act:revoke|rotate|rewind}", self._turn_tokens),
                 web.get("/v1/deployments", self._deployments),
                 web.put("/v1/deployments/{id}", self._deploy),
                 web.delete("/v1/deployments/{id}", self._remove),
@@ -179,6 +183,9 @@ class ControlServer:
             raise DevWfmError("the body is not a list of names")
         self._desired.spoil(names)
         return web.json_response({"spoils": self._desired.spoils})
+
+    async def _turn_tokens(self, request: web.Request) -> web.Response:
+        return web.json_response(self._server.turn_tokens(request.match_info["act"]))
 
     async def _act(self, request: web.Request) -> web.Response:
         client = self._registry.find(request.match_info["id"])

@@ -21,7 +21,17 @@ from margod.devwfm.problems import DevWfmError
 REQUEST_ACTIONS: Final = ("answer", "hang", "cut", "garbage", "endless", "slow", "redirect")
 CONNECTION_ACTIONS: Final = ("certificate", "tls12", "silent", "plain", "reset")
 DESIRED: Final = ("deployments", "deployment", "bundle", "status")
-ROUTES: Final = ("all", "certificate", "onboarding", "capabilities", *DESIRED, "other")
+ROUTES: Final = (
+    "all",
+    "certificate",
+    "onboarding",
+    "capabilities",
+    *DESIRED,
+    "token",
+    "git-access",
+    "repository",
+    "other",
+)
 WHEN: Final = ("before", "after")
 KINDS: Final = ("expired", "not-yet-valid", "wrong-host", "self-signed", "other-ca")
 

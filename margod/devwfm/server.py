@@ -12,6 +12,7 @@ import socket
 import ssl
 import struct
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,14 +21,16 @@ from aiohttp import web
 
 from margod.devwfm.app import Handler, Stats
 from margod.devwfm.controlserver import ControlServer
-from margod.devwfm.decisions import Wfm
+from margod.devwfm.decisions import Wfm, route_of
 from margod.devwfm.desired import Desired
 from margod.devwfm.dialects import DIALECTS
 from margod.devwfm.faults import GARBAGE, Fault, FaultBox
 from margod.devwfm.pki import Pki
-from margod.devwfm.problems import DevWfmError
+from margod.devwfm.problems import DevWfmError, NotPossible
 from margod.devwfm.registry import Registry
 from margod.devwfm.rotation import Rotation
+from margod.devwfm.token_routes import ALL_AN_HOUR, Lifetimes, token_route_of
+from margod.devwfm.token_store import TokenStore
 
 READY: Final = "ready.json"
 
@@ -48,6 +51,8 @@ class Settings:
     like: str = "spec"
     quiet: bool = False
     announce: str | None = None
+    protocol: str = "signed"
+    lifetimes: Lifetimes = ALL_AN_HOUR
 
 
 class DevServer:
@@ -63,6 +68,7 @@ class DevServer:
         self.ca_file = settings.directory / "ca.pem"
         self._lock: int | None = None
         self._rotation: Rotation
+        self._turn_tokens: Callable[[str], dict[str, object]] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._transports: set[asyncio.Transport] = set()
         self._held: set[socket.socket] = set()
@@ -106,6 +112,12 @@ class DevServer:
         self.close_connections()
         return turned
 
+    def turn_tokens(self, act: str) -> dict[str, object]:
+        """Revoke or rotate tokens, or rewrite the repository's history (`TokenWfm.act`)."""
+        if self._turn_tokens is None:
+            raise NotPossible("there are no tokens: it was not started with --protocol token")
+        return self._turn_tokens(act)
+
     def close_connections(self) -> int:
         """Close every connection of a device."""
         closed = len(self._transports) + len(self._held)
@@ -127,14 +139,7 @@ class DevServer:
         registry = Registry(settings.directory / "registry.db")
         self._stack.callback(registry.close)
         dialect = DIALECTS[settings.like]
-        wfm = Wfm(
-            registry,
-            self._rotation.offered,
-            dialect,
-            approval=settings.approval,
-            pending=settings.pending,
-            retry_after=settings.retry_after,
-        )
+        wfm = self._wfm(registry)
         handler = Handler(
             wfm,
             registry,
@@ -143,6 +148,7 @@ class DevServer:
             prefix=settings.prefix,
             plain_errors=dialect.plain_errors,
             say=(lambda _line: None) if settings.quiet else None,
+            routes=token_route_of if settings.protocol == "token" else route_of,
         )
         http = web.Server(handler, access_log=None, handler_cancellation=True, auto_decompress=False)
         self._stack.push_async_callback(http.shutdown, 0)
@@ -160,6 +166,34 @@ class DevServer:
             host, port = listener.getsockname()[:2]
             await self._stack.enter_async_context(announced(settings.announce, host, port, settings.prefix))
         self._announce()
+
+    def _wfm(self, registry: Registry) -> Wfm:
+        settings = self.settings
+        approval, pending, retry_after = settings.approval, settings.pending, settings.retry_after
+        offered = self._rotation.offered
+        if settings.protocol != "token":
+            dialect = DIALECTS[settings.like]
+            return Wfm(registry, offered, dialect, approval=approval, pending=pending, retry_after=retry_after)
+        from margod.devwfm.token_git import TokenRepository  # dulwich: only needed here
+        from margod.devwfm.token_wfm import TokenWfm
+
+        store = TokenStore(settings.directory / "token.db")
+        self._stack.callback(store.close)
+        repository = TokenRepository(settings.directory / "desired.git")
+        self._stack.callback(repository.close)
+        wfm = TokenWfm(
+            registry,
+            offered,
+            store=store,
+            repository=repository,
+            url=lambda: self.url,
+            lifetimes=settings.lifetimes,
+            approval=approval,
+            pending=pending,
+            retry_after=retry_after,
+        )
+        self._turn_tokens = wfm.act
+        return wfm
 
     def _prepare_directory(self) -> None:
         directory = self.settings.directory

@@ -93,11 +93,15 @@ class Repository:
 
 
 class _Haves:
-    """What we say that we have: nothing, or one commit without what is behind it."""
+    """What we say that we have: nothing, or one commit.
+
+    That what is behind it is not here is not said: only the commits from there on are wanted, and some servers take a
+    shallow client for one that wants a depth.
+    """
 
     def __init__(self, commit: str) -> None:
         self._left = [commit.encode()] if commit else []
-        self.shallow = set(self._left)
+        self.shallow: set[bytes] = set()
         self.unshallow: set[bytes] = set()
 
     def __next__(self) -> bytes | None:

@@ -2,6 +2,9 @@
 
 A request with `Auth.PAYLOAD` is ready after `authenticate`. One with `Auth.BEARER` still lacks its bearer token, which
 lives outside (engine/bearer.py): `bearing` puts it on, and only on a request to the WFM's own origin.
+
+Desired state is no request of this generation (gitfetch/), so that `poll`, `bundle` and `deployment` are not here; nor
+is `report_request`, because there are statuses that it has no word for (deployment_status.py).
 """
 
 # ruff: noqa: ARG002 - the boundary is wider than what this generation needs of it
@@ -17,13 +20,19 @@ from urllib.parse import quote
 from margod import __version__
 from margod.model import reasons
 from margod.model.bearer import Grant
+from margod.model.capabilities import Capabilities
 from margod.model.outcome import Kind, Outcome, Step
+from margod.model.report import Reply
 from margod.model.wire import Answer, Auth, PayloadSigner, Request, SignedRequest, Signer, TransportFailure
-from margod.protocols import Context, Part, classify
+from margod.protocols import Context, LastReport, Part, classify
 from margod.protocols.answers import read_object
 from margod.protocols.signed import bodies
-from margod.protocols.token import device, payload
+from margod.protocols.signed.deployment_status import read_status
+from margod.protocols.signed.reporting import status_reply
+from margod.protocols.token import device as manifests
+from margod.protocols.token import payload
 from margod.protocols.token.credentials import GitAccess, enrolment, read_access, stored_credentials
+from margod.protocols.token.deployment_status import status_request, write_status
 from margod.protocols.token.origins import NotUsable, read_place
 
 REPORT: Final = "report.json"
@@ -32,6 +41,8 @@ CA_ANSWER: Final = "certificate.json"
 SPEC, UPDATE = "spec", "update"
 """Forms of a report: by what is known here, or by PUT although no report is known to be accepted."""
 
+_MANIFEST_LIMIT: Final = 65_536
+"""Characters of the device's own manifest that are kept, to show what has changed since."""
 _PLAIN: Final = {"Accept": "application/json", "User-Agent": f"margod/{__version__}"}
 _JSON: Final = {**_PLAIN, "Content-Type": "application/json"}
 
@@ -41,6 +52,8 @@ class Token:
 
     name = "token"
     enrols = True
+    readable: tuple[str, ...] = ()
+    """None: what there is to read at this WFM holds tokens."""
 
     def forms(self, step: Step) -> tuple[str, ...]:
         """Return the forms a step may take: the drafts have no deviations that are known."""
@@ -55,13 +68,13 @@ class Token:
         """Return the SHA-256 of what a report would say, hexadecimal; what cannot be told stays what it was."""
         known, now = _stored(context.records), context.capabilities
         if now.invalid:
-            return known.get("digest") or _digest({"invalid": now.invalid})
-        return _digest(device.of(now, now.device_id or ""))
+            return known.digest or _digest({"invalid": now.invalid})
+        return _digest(manifests.of(now, now.device_id or ""))
 
     def reported(self, records: Mapping[str, bytes]) -> tuple[str, str]:
         """Return digest and form of the last accepted report."""
         stored = _stored(records)
-        return (stored["digest"], stored["form"]) if stored else ("", "")
+        return stored.digest, stored.form
 
     def own_report_is_due(self, context: Context) -> bool:
         """Return whether the WFM has something else of this device than it should."""
@@ -69,13 +82,15 @@ class Token:
 
     def report_problem(self, form: str, context: Context) -> str:
         """Return why the report cannot be made; "" if it may be sent."""
-        return context.capabilities.invalid or device.problem(device.of(context.capabilities, self._device_id(context)))
+        return context.capabilities.invalid or manifests.problem(
+            manifests.of(context.capabilities, self._device_id(context))
+        )
 
     def notes(self, context: Context) -> list[str]:
         """Return what this generation cannot say of the device, for `margod capabilities`."""
-        return device.notes(context.capabilities)
+        return manifests.notes(context.capabilities)
 
-    def parts(self, context: Context) -> tuple[Part, ...]:
+    def parts(self, context: Context, client_id: str) -> tuple[Part, ...]:
         """Return nothing: this generation knows no devices behind a gateway (`notes` says so)."""
         return ()
 
@@ -91,17 +106,17 @@ class Token:
         """Return nothing."""
         return {}
 
-    def reported_under(self, records: Mapping[str, bytes]) -> str:
-        """Return the digest of the settings of the last accepted report."""
-        return _stored(records).get("said", "")
+    def last_report(self, records: Mapping[str, bytes]) -> LastReport:
+        """Return the record of the last accepted report."""
+        return _stored(records)
 
-    def reported_id(self, records: Mapping[str, bytes]) -> str:
-        """Return the device id of the last accepted report."""
-        return _stored(records).get("id", "")
+    def manifest(self, device: Capabilities, device_id: str) -> Mapping[str, object]:
+        """Return the DeviceCapability."""
+        return manifests.of(device, device.device_id or device_id)
 
     def manifest_problem(self, document: object) -> str:
         """Return what is wrong with a DeviceCapability that somebody wrote."""
-        return device.problem(document)
+        return manifests.problem(document)
 
     def manifest_id(self, document: Mapping[str, object]) -> str:
         """Return properties.id."""
@@ -134,6 +149,29 @@ class Token:
             return Outcome(outcome.kind, outcome.reason, outcome.detail, other_form=UPDATE)
         return outcome
 
+    def report_forms(self) -> tuple[str, ...]:
+        """Return the one route that there is."""
+        return (SPEC,)
+
+    def report(self, context: Context, deployment_id: str, body: bytes) -> tuple[Request | None, list[str]]:
+        """Build the report of a deployment from the status as the outbox keeps it, and say what is not in it.
+
+        None: this generation has no word for it, and nothing is to be sent.
+        """
+        written, notes = write_status(read_status(deployment_id, body))
+        if written is None:
+            return None, notes
+        return status_request(self._device_id(context), deployment_id, written), notes
+
+    def report_reply(self, result: Answer | TransportFailure) -> Reply:
+        """Say what came of it."""
+        return status_reply(result)
+
+    def forwarded(self, method: str, path: str, headers: Mapping[str, str], body: bytes, limit: int) -> Request:
+        """Build the request of another program on the device."""
+        whole = {**headers, "User-Agent": f"margod/{__version__}"}
+        return Request(method, path, Auth.BEARER, whole, body, limit)
+
     def authenticate(self, request: Request, base: str, signer: Signer, created: int) -> SignedRequest:
         """Make the request absolute; a body gets its `X-Payload-Signature`."""
         headers = dict(request.headers)
@@ -152,8 +190,8 @@ class Token:
 
     def _report(self, form: str, context: Context) -> Request:
         device_id = self._device_id(context)
-        known = self.reported(context.records)[0] and self.reported_id(context.records) == device_id
-        body = bodies.dump(device.of(context.capabilities, device_id))
+        known = self.reported(context.records)[0] and _stored(context.records).device_id == device_id
+        body = bodies.dump(manifests.of(context.capabilities, device_id))
         method = "PUT" if known or form == UPDATE else "POST"
         return Request(method, f"/device/{quote(device_id, safe='')}/capabilities", Auth.BEARER, _JSON, body)
 
@@ -162,13 +200,24 @@ class Token:
         if step is Step.ENROL and answer.status in (200, 201):
             return enrolment(answer)
         if step is Step.REPORT and answer.status in (200, 201, 204):
-            said = {"said": context.capabilities.said, "id": self._device_id(context)}
-            return {REPORT: json.dumps({"digest": self.report_digest(context), "form": form, **said}).encode()}
+            return self._kept(form, context)
         if step in (Step.FETCH_TRUST, Step.REFRESH_TRUST) and answer.status == 200:
             return {CA_ANSWER: answer.body}
         if step is Step.CONFIRM and (answer.status == 204 or (answer.status == 200 and read_object(answer))):
             return {}  # a token that comes with it is proven by a fetch before it is kept
         return None
+
+    def _kept(self, form: str, context: Context) -> dict[str, bytes]:
+        device_id = self._device_id(context)
+        manifest = manifests.of(context.capabilities, device_id)
+        kept = {
+            "digest": self.report_digest(context),
+            "form": form,
+            "said": context.capabilities.said,
+            "id": device_id,
+            "manifest": manifest if len(json.dumps(manifest)) <= _MANIFEST_LIMIT else {},
+        }
+        return {REPORT: json.dumps(kept).encode()}
 
 
 def git_request() -> Request:
@@ -203,12 +252,21 @@ def _digest(document: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
-def _stored(records: Mapping[str, bytes]) -> dict[str, str]:
+def _stored(records: Mapping[str, bytes]) -> LastReport:
     """Return the record of the last accepted report, empty where there is none that can be read."""
     try:
         value = json.loads(records.get(REPORT, b"{}"))
     except (ValueError, RecursionError):
-        return {}
+        return LastReport()
     if not isinstance(value, dict) or not all(isinstance(value.get(name), str) for name in ("digest", "form")):
-        return {}
-    return {name: text for name, text in value.items() if isinstance(text, str)}
+        return LastReport()
+    manifest, digest = value.get("manifest"), value["digest"]
+    return LastReport(
+        digest=digest,
+        form=value["form"],
+        said=str(value.get("said", "")),
+        device_id=str(value.get("id", "")),
+        own=digest,
+        manifest=manifest if isinstance(manifest, dict) else {},
+        wanted=digest,
+    )

@@ -15,7 +15,7 @@ from margod.model.bearer import Grant
 from margod.model.capabilities import Capabilities, Child, Cpu, Peripheral
 from margod.model.outcome import Kind, Step
 from margod.model.wire import Answer, Auth, TransportFailure
-from margod.protocols import Generation
+from margod.protocols import Generation, LastReport
 from margod.protocols.token import Token, device
 from margod.protocols.token.credentials import ENROLMENT
 from margod.protocols.token.generation import REPORT, bearing, git_request, read_git_answer
@@ -36,7 +36,7 @@ FULL = replace(
     deployment_types=("helm", "compose"),
     children=(Child("c/1", {}),),
 )
-TOKEN: Generation = Token()
+TOKEN = Token()
 
 
 def said(step: Step, status: int, document: object = None, *, form: str = "spec", **records: bytes) -> Any:
@@ -44,6 +44,12 @@ def said(step: Step, status: int, document: object = None, *, form: str = "spec"
     body = b"" if document is None else json.dumps(document).encode()
     known = {**ENROLLED, **{name.replace("_", "."): value for name, value in records.items()}}
     return TOKEN.outcome(step, form, context(DEVICE, known), Answer(status, {}, body, 0.0))
+
+
+def test_what_this_generation_does_not_have() -> None:
+    """Everything of the boundary is there but what Git and a missing word make no request of this generation."""
+    wanted = {name for name in vars(Generation) if not name.startswith("_")}
+    assert wanted - set(dir(TOKEN)) == {"poll", "bundle", "deployment", "report_request"}
 
 
 @pytest.mark.parametrize(
@@ -127,7 +133,7 @@ def test_what_it_has_no_word_for_is_noted() -> None:
         "children",
     ]
     assert device.notes(DEVICE) == []
-    assert list(TOKEN.parts(context(FULL, ENROLLED))) == []
+    assert list(TOKEN.parts(context(FULL, ENROLLED), "c-1")) == []
 
 
 def test_a_manifest_of_this_generation_is_sent_as_it_is() -> None:
@@ -166,7 +172,7 @@ def test_a_report_is_made_once_and_then_replaced() -> None:
     assert TOKEN.reported(kept) == (TOKEN.report_digest(context(DEVICE, kept)), "spec")
     assert not TOKEN.own_report_is_due(context(DEVICE, kept))
     assert TOKEN.own_report_is_due(context(FULL, kept))
-    assert TOKEN.reported_id(kept) == "c-1"
+    assert TOKEN.last_report(kept).device_id == "c-1"
     assert TOKEN.request(Step.REPORT, "spec", context(FULL, kept)).method == "PUT"
     renamed = replace(DEVICE, device_id="line 1/a")
     request = TOKEN.request(Step.REPORT, "spec", context(renamed, kept))
@@ -249,4 +255,17 @@ def test_no_access_at_all_is_not_usable(body: bytes) -> None:
 def test_a_damaged_record_is_no_report(damage: bytes) -> None:
     """It is made anew."""
     assert TOKEN.reported({REPORT: damage}) == ("", "")
-    assert TOKEN.reported_under({REPORT: damage}) == ""
+    assert TOKEN.last_report({REPORT: damage}) == LastReport()
+
+
+def test_a_status_from_the_outbox() -> None:
+    """What an agent reported in the words of the outbox goes out in these; a removal does not, and says so."""
+    body = b'{"components": [{"name": "a", "state": "failed", "error": {"code": "E", "source": "helm"}}]}'
+    request, notes = Token().report(context(DEVICE, ENROLLED), "d-1", body)
+    assert request is not None
+    assert request.path == "/device/c-1/deployment/d-1/status"
+    assert json.loads(request.body)["status"]["state"] == "Failed"
+    assert len(notes) == 1
+    request, notes = Token().report(context(DEVICE, ENROLLED), "d-1", b'{"status": {"state": "removed"}}')
+    assert (request, len(notes)) == (None, 1)
+    assert TOKEN.report_reply(Answer(201, {}, b"", 0.0)).outcome.kind is Kind.ACCEPTED
