@@ -22,8 +22,8 @@ class _Upload(UploadPackHandler):
     """dulwich's own, which would have every client take thin packs; git's own server does not ask for that."""
 
     @classmethod
-    def required_capabilities(cls) -> list[bytes]:
-        return [each for each in super().required_capabilities() if each != b"thin-pack"]
+    def required_capabilities(cls) -> tuple[bytes, ...]:
+        return tuple(each for each in super().required_capabilities() if each != b"thin-pack")
 
 
 class TokenRepository:
@@ -36,7 +36,8 @@ class TokenRepository:
             Repo(str(directory)) if found else Repo.init_bare(str(directory), mkdir=not directory.exists())
         )
         self._repository.refs.set_symbolic_ref(b"HEAD", BRANCH)  # type: ignore[arg-type]
-        self._serve = make_wsgi_chain(DictBackend({"/": self._repository}), handlers={b"git-upload-pack": _Upload})
+        served: dict[str, Any] = {"/": self._repository}
+        self._serve = make_wsgi_chain(DictBackend(served), handlers={b"git-upload-pack": _Upload})
 
     def close(self) -> None:
         """Close its files."""
@@ -89,7 +90,7 @@ class TokenRepository:
             "wsgi.input": BytesIO(body),
         }
         try:
-            pieces += list(self._serve(environment, start))  # type: ignore[arg-type]
+            pieces += list(self._serve(environment, start))
         except (GitProtocolError, HangupException, ValueError, LookupError, AssertionError) as error:
             return 400, "text/plain", f"not Git as it is spoken here: {error}".encode()
         status, media = said[0]

@@ -127,15 +127,16 @@ async def test_the_whole_sequence(tmp_path: Path) -> None:
         assert first.files == {}
         wfm.desired.deploy("d-1", YAML)
         second = await device.fetch(known=first.commit)
-        assert second == Fetched(getattr(second, "commit", ""), {"d-1.yaml": YAML})
-        assert await device.fetch(known=second.commit) == Fetched(second.commit, None)  # type: ignore[union-attr]
+        assert isinstance(second, Fetched), second
+        assert second == Fetched(second.commit, {"d-1.yaml": YAML})
+        assert await device.fetch(known=second.commit) == Fetched(second.commit, None)
 
         wfm.turn_tokens("rotate")
         refused = await device.fetch()
         assert isinstance(refused, Failed)
         assert refused.code == "unauthorized"
         access = read_git_answer(await device.send(device.ready(git_request(), grant)))
-        third = await device.fetch(access, known=second.commit)  # type: ignore[union-attr]
+        third = await device.fetch(access, known=second.commit)
         assert isinstance(third, Fetched)
 
         body, _ = write_status(DeploymentStatus("d-1", DeploymentState.INSTALLED, None, ()))
