@@ -27,7 +27,7 @@ from margod.identity.records import FILES
 from margod.model import reasons
 from margod.model.errors import ConfigError, IdentityError, MargodError, StateUnusable, TrustError
 from margod.model.text import timestamp
-from margod.protocols.signed import Signed
+from margod.protocols import Generation
 from margod.shell import anchoring, retired
 from margod.shell.ground import generation_of
 from margod.shell.place import Nowhere, Place, locate, name_of
@@ -66,7 +66,7 @@ class Device:
         return self.loaded.config if self.loaded else Config()
 
     @property
-    def generation(self) -> Signed:
+    def generation(self) -> Generation:
         """The generation that is configured."""
         return generation_of(self.config)
 

@@ -31,7 +31,12 @@ class Wfm:
         environment="MARGOD_WFM_URL",
         argument="--url",
     )
-    protocol: str = _setting(values.choice("signed"), "signed", "Generation of the specification that the WFM speaks.")
+    protocol: str = _setting(
+        values.choice("signed", "token"),
+        "signed",
+        "Generation of the specification that the WFM speaks: signed (1.0), or token (the drafts of 2024: client "
+        "secret, bearer token, desired state in Git). It is never guessed.",
+    )
     dialect: str = _setting(
         values.choice("auto", "spec"),
         "auto",

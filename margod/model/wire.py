@@ -42,13 +42,17 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class SignedRequest:
-    """A request as it goes on the wire: absolute URL, every header that margod sets itself, body."""
+    """A request as it goes on the wire: absolute URL, every header that margod sets itself, body.
+
+    `bears`: a bearer token has to be put on before it is sent (shell/bearing.py).
+    """
 
     method: str
     url: str
     headers: Mapping[str, str]
     body: bytes
     limit: int
+    bears: bool = False
 
 
 @dataclass(frozen=True, slots=True)

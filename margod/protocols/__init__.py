@@ -1,6 +1,7 @@
 """What the generations of the specification say on the wire. Pure: values in, values out; imports `model` only.
 
-`Generation` is the boundary: `signed/` implements it; so do the tests' throw-away `token`-like and `mtls`-like ones.
+`Generation` is the boundary: `signed/` and `token/` implement it; so do the tests' throw-away ones. How desired state
+is asked for is not in it: it is a manifest over HTTP in one generation and a Git repository in another.
 """
 
 from __future__ import annotations
@@ -66,6 +67,10 @@ class Generation(Protocol):
         """Whether there is an enrolment request at all."""
 
     @property
+    def desired_state(self) -> str:
+        """What desired state is: "manifest" (signed/desired.py) or "git" (a repository, gitfetch/)."""
+
+    @property
     def readable(self) -> tuple[str, ...]:
         """The routes that other programs on the device may GET; `{clientId}` is the client id, `{name}` any segment."""
 
@@ -120,23 +125,20 @@ class Generation(Protocol):
     def report_forms(self) -> tuple[str, ...]:
         """Return the forms in which a deployment can be reported, the specification's first."""
 
-    def report_request(self, form: str, context: Context, deployment_id: str, body: bytes) -> Request:
-        """Build the report of a deployment; `body` is the status as the outbox keeps it (`signed`'s form)."""
+    def report_request(self, form: str, context: Context, deployment_id: str, body: bytes) -> Request | None:
+        """Build the report of a deployment; `body` is the status as the outbox keeps it (`signed`'s form).
+
+        None: this generation has no word for that status, and nothing is to be sent.
+        """
+
+    def notes(self, context: Context) -> list[str]:
+        """Return what this generation cannot say of the device and of deployments, a line each."""
 
     def report_reply(self, deployment_id: str, body: bytes, result: Answer | TransportFailure) -> Reply:
         """Say what came of a report of this deployment, and what the answer is about."""
 
     def forwarded(self, method: str, path: str, headers: Mapping[str, str], body: bytes, limit: int) -> Request:
         """Build the request that another program on the device makes in its name; `limit` as in Request."""
-
-    def poll(self, context: Context, etag: str) -> Request:
-        """Build the request for the desired state; with `etag` (opaque, "" for none): if it is another one."""
-
-    def bundle(self, context: Context, digest: str) -> Request:
-        """Build the request for the archive with all that a manifest names."""
-
-    def deployment(self, context: Context, deployment_id: str, digest: str) -> Request:
-        """Build the request for one deployment that a manifest names."""
 
     def authenticate(self, request: Request, base: str, signer: Signer, created: int) -> SignedRequest:
         """Make the request ready for the wire: absolute, and proven as its `auth` says. `created`: Unix seconds."""

@@ -331,8 +331,12 @@ def binding_after(records: Mapping[str, bytes], changes: Mapping[str, bytes | No
         return f"{before[:64]}+"
 
 
-def generation_of(config: Config) -> Signed:
+def generation_of(config: Config) -> Generation:
     """Return the generation of the specification that a configuration asks for."""
     wfm = config.wfm
+    if wfm.protocol == "token":
+        from margod.protocols.token import Token  # only its devices load it
+
+        return Token()
     dialect = Dialect(wfm.dialect, wfm.certificate_field, wfm.certificate_encoding, wfm.capabilities_route)
     return Signed(dialect, SignedAs(wfm.signed_scheme, wfm.signed_authority or ""))

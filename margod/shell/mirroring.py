@@ -23,9 +23,9 @@ from margod.model.outcome import Kind, Outcome, Step
 from margod.model.reasons import Reason
 from margod.model.text import duration
 from margod.model.wire import Answer, Request, TransportFailure
-from margod.protocols import Context, Generation, classify
+from margod.protocols import Context, classify
 from margod.protocols.answers import error_text, read_object
-from margod.protocols.signed.desired import kept_etag
+from margod.protocols.signed.desired import bundle_request, deployment_request, kept_etag, manifest_request
 from margod.protocols.signed.manifest import Deployment, Manifest, Unacceptable, read_manifest
 from margod.shell.courier import Courier
 from margod.shell.disk import Disk
@@ -157,22 +157,22 @@ class Mirroring:
         self._accepts_until = time.monotonic() + ACCEPTED_FOR
         log.warning("desired-state-any-version", within=duration(ACCEPTED_FOR), mirrored=self.held.manifest.version)
 
-    async def poll(self, generation: Generation, context: Context) -> Found:
+    async def poll(self, context: Context) -> Found:
         """Make one poll. Raises nothing but CancelledError."""
         self._for = self._courier.binding
         try:
             await self._in_mirror(lambda _mirror: None)
         except MargodError as error:
             return Found(Outcome(Kind.UNREACHABLE, error.reason, error.message, sent=False))
-        etag = self._known_etag()
-        result = await self._courier.call(generation.poll(context, etag))
+        etag, client_id = self._known_etag(), self._ground.generation.client_id(context.records) or ""
+        result = await self._courier.call(manifest_request(client_id, etag))
         said = polled(result, asked=etag)
         if said.kind is not Kind.ACCEPTED or not isinstance(result, Answer):
             return Found(said, said)
         if result.status == 304:
             return Found(said, said)
         try:
-            changed = await self._take(generation, context, result)
+            changed = await self._take(client_id, result)
         except _Failed as failed:
             refused = failed.outcome.kind is Kind.BAD_ANSWER
             return Found(failed.outcome, said if refused else failed.outcome)
@@ -195,7 +195,7 @@ class Mirroring:
             return ""
         return self._etag[1] if self._etag[0] == held.manifest.version else held.etag
 
-    async def _take(self, generation: Generation, context: Context, answer: Answer) -> bool:
+    async def _take(self, client_id: str, answer: Answer) -> bool:
         """Take an answer's manifest; return whether it is another one. Raises _Failed, Unacceptable, MargodError."""
         manifest = await self._disk.run(lambda: read_manifest(answer.body))
         etag, held = kept_etag(answer.headers.get("etag", "")), self.held
@@ -209,9 +209,9 @@ class Mirroring:
         missing = await self._in_mirror(lambda mirror: mirror.missing(manifest))
         fetches = bool(missing)
         if missing and manifest.bundle is not None:
-            missing = await self._take_bundle(generation, context, manifest)
+            missing = await self._take_bundle(client_id, manifest)
         for deployment in missing:
-            await self._take_one(generation, context, deployment)
+            await self._take_one(client_id, deployment)
         if is_new:
             now = self._ground.keeper.wall()
             back = held is not None and manifest.version <= held.manifest.version
@@ -225,10 +225,10 @@ class Mirroring:
         self._etag = (manifest.version, etag)
         return is_new or fetches
 
-    async def _take_bundle(self, generation: Generation, context: Context, manifest: Manifest) -> list[Deployment]:
+    async def _take_bundle(self, client_id: str, manifest: Manifest) -> list[Deployment]:
         """Take the bundle, as far as it can be used; return what is missing then. Raises _Failed, MargodError."""
         assert manifest.bundle is not None
-        request, pieces = generation.bundle(context, manifest.bundle), _Pieces()
+        request, pieces = bundle_request(client_id, manifest.bundle), _Pieces()
         why = _why_not(await self._fetch(request, BUNDLE_SECONDS, pieces), "the bundle")
         if why is None:
             archive = bytes(pieces.data)
@@ -254,10 +254,10 @@ class Mirroring:
             log.info("bundle-not-given", version=manifest.version, detail=why)
         return await self._in_mirror(lambda mirror: mirror.missing(manifest))
 
-    async def _take_one(self, generation: Generation, context: Context, deployment: Deployment) -> None:
+    async def _take_one(self, client_id: str, deployment: Deployment) -> None:
         """Fetch one deployment. Raises _Failed, MargodError."""
         name, digest = deployment.deployment_id, deployment.digest
-        request, pieces = generation.deployment(context, name, digest), _Pieces()
+        request, pieces = deployment_request(client_id, name, digest), _Pieces()
         why = _why_not(await self._fetch(request, FILE_SECONDS, pieces), name)
         if why is not None:
             raise _Failed(_refused(reasons.DEPLOYMENT_NOT_GIVEN, why))

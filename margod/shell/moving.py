@@ -15,7 +15,7 @@ from margod.identity import KEY_RECORD
 from margod.protocols.signed.generation import ENROLMENT
 from margod.shell import archive
 from margod.shell.archive import Changes, Former
-from margod.shell.place import name_of
+from margod.shell.place import name_of, spoken_at
 from margod.shell.records import ANCHORS, EPOCH, WFM, json_object
 
 FROM: Final = "from"
@@ -40,7 +40,7 @@ def move(
     if former is not None:
         return {**changes, **archive.restore(records, former)}
     left = name_of(stored) if ENROLMENT in records else stored.get(FROM)
-    fresh = {FROM: left} if isinstance(left, str) and left else {}
+    fresh = {FROM: left} if isinstance(left, str) and left and spoken_at(left) == spoken_at(place) else {}
     changes |= archive.cleared(records, identity=per_wfm)
     return {**changes, WFM: json.dumps(fresh).encode()} if fresh else changes
 

@@ -1,8 +1,9 @@
 """Where the WFM is, and which name its certificate has to bear: configured, discovered, or the one enrolled with.
 
 The name of a place is what an enrolment is bound to. For a configured WFM it is the URL; for a discovered one instance
-and path, so that another address or port is the same WFM. What is discovered is a location: the certificate has to bear
-a name from the configuration, or any name under a root CA that was declared to vouch for WFMs only.
+and path, so that another address or port is the same WFM. Before it stands the generation of the specification, but for
+`signed`: what one generation has enrolled means nothing to another. What is discovered is a location: the certificate
+has to bear a name from the configuration, or any name under a root CA that was declared to vouch for WFMs only.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from margod.config import Config
 from margod.discovery import Candidate, choose
@@ -19,6 +21,9 @@ from margod.model.reasons import Reason
 from margod.model.state import State
 from margod.model.wire import Answer, TransportFailure
 from margod.shell.records import WFM, json_object
+
+_FIRST: Final = "signed"
+GENERATIONS: Final = (_FIRST, "token")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +91,26 @@ def placed(place: Place, outcome: Outcome) -> Outcome:
 
 def name_of(stored: Mapping[str, object]) -> str:
     """Return the name of the place that wfm.json holds; "" if it holds none."""
+    protocol = protocol_of(stored)
     if stored.get("instance"):
-        return _name(str(stored["instance"]), str(stored.get("path") or ""))
-    return str(stored.get("url") or "")
+        return named(_name(str(stored["instance"]), str(stored.get("path") or "")), protocol)
+    return named(str(stored.get("url") or ""), protocol)
+
+
+def protocol_of(stored: Mapping[str, object]) -> str:
+    """Return the generation that wfm.json was written in."""
+    return str(stored.get("protocol") or _FIRST)
+
+
+def named(name: str, protocol: str) -> str:
+    """Return the name under which an enrolment of this generation holds; "" stays what it is."""
+    return f"{protocol} {name}" if name and protocol != _FIRST else name
+
+
+def spoken_at(name: str) -> str:
+    """Return the generation in the name of a place."""
+    protocol, blank, _ = name.partition("\n")[0].partition(" ")
+    return protocol if blank and protocol in GENERATIONS else _FIRST
 
 
 def locate(
@@ -105,13 +127,16 @@ def locate(
     `stored` is wfm.json; `bound`: its WFM has answered over a verified channel, `enrolled`: and accepted this device.
     `chosen` is what `margod discover --use` stored, `seen` what is announced at present and counts.
     """
-    kept, select = name_of(stored), config.wfm.select
+    protocol, select = config.wfm.protocol, config.wfm.select
+    if protocol_of(stored) != protocol:  # whoever it was, nothing that was said there holds in this generation
+        stored, enrolled, bound = {}, False, False
+    kept = str(stored.get("url") or "")
     if config.wfm.url is not None:
         if bound and stored.get("instance") and stored.get("url") == config.wfm.url:  # the same one, now written down
             return replace(_kept(stored), urls=(config.wfm.url,), addresses=(), any_name=False)
-        return Place((config.wfm.url,), config.wfm.url)
+        return Place((config.wfm.url,), named(config.wfm.url, protocol))
     if enrolled and kept and not stored.get("instance"):
-        return Place((kept,), kept)
+        return Place((kept,), named(kept, protocol))
     wanted = select or chosen
     instance = stored.get("instance")
     if bound and instance and select in (None, instance) and (enrolled or wanted in (None, instance)):
@@ -145,7 +170,7 @@ def _moved(config: Config, stored: Mapping[str, object], seen: Sequence[Candidat
 
 def _place(config: Config, found: Candidate) -> Place | None:
     """Return the place of what was found; None where the configuration does not say how to know it."""
-    name = _name(found.instance, found.path)
+    name = named(_name(found.instance, found.path), config.wfm.protocol)
     if config.discovery.server_names:
         urls = tuple(found.url(server_name) for server_name in config.discovery.server_names)
         return Place(urls, name, found.instance, found.path, found.addresses)

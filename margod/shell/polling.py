@@ -183,7 +183,7 @@ class DesiredState:
             found = Found(Outcome(Kind.UNREACHABLE, reasons.NOT_ENROLLED, sent=False))
         else:
             try:
-                found = await self._mirroring.poll(self._ground.generation, context)
+                found = await self._mirroring.poll(context)
             except Exception as error:  # it goes on, whatever it is
                 log.error("internal-error", lane="polling", exc_info=error)
                 found = Found(Outcome(Kind.BUSY, reasons.INTERNAL_ERROR, repr(error)))

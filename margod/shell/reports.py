@@ -317,14 +317,17 @@ class Reports:
             return Reply(About.MOMENT, Outcome(Kind.UNREACHABLE, reasons.NOT_ENROLLED, sent=False))
         generation = self._ground.generation
         request, following = self._request(item, command.form, context), self._items.get(command.number + 1)
-        if following is not None:
+        if request is None:
+            log.info("report-not-said", deployment_id=item.deployment_id, state=item.state, number=item.number)
+            return Reply(About.TAKEN, Outcome(Kind.ACCEPTED, reasons.ENROLLED, sent=False))
+        if following is not None and (ahead := self._request(following, command.form, context)) is not None:
             # Signed while this one is under way: a long queue does not wait for its signatures.
-            self._next = (following, command.form, context, self._request(following, command.form, context))
-            asyncio.get_running_loop().call_soon(self._courier.sign_ahead, self._next[-1])
+            self._next = (following, command.form, context, ahead)
+            asyncio.get_running_loop().call_soon(self._courier.sign_ahead, ahead)
         return generation.report_reply(item.deployment_id, item.body, await self._courier.call(request))
 
-    def _request(self, item: Item, form: str, context: Context) -> Request:
-        """Return the request of a report: the one that was signed ahead, if it is that."""
+    def _request(self, item: Item, form: str, context: Context) -> Request | None:
+        """Return the request of a report, or None; the one that was signed ahead, if it is that."""
         if self._next is not None and self._next[0] is item and self._next[1] == form and self._next[2] is context:
             return self._next[3]
         return self._ground.generation.report_request(form, context, item.deployment_id, item.body)

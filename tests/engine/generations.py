@@ -19,6 +19,7 @@ class TokenLike:
 
     name = "token-like"
     enrols = True
+    desired_state = "git"
     readable: tuple[str, ...] = ()
 
     def forms(self, step: Step) -> tuple[str, ...]:
@@ -96,6 +97,10 @@ class TokenLike:
         """Return a request."""
         return Request("POST", f"/{deployment_id}", Auth.NONE, body=body)
 
+    def notes(self, context: Context) -> list[str]:
+        """Return nothing."""
+        return []
+
     def report_reply(self, deployment_id: str, body: bytes, result: Answer | TransportFailure) -> Reply:
         """Take everything for acceptance."""
         return Reply(About.TAKEN, Outcome(Kind.ACCEPTED, reasons.ENROLLED))
@@ -103,18 +108,6 @@ class TokenLike:
     def forwarded(self, method: str, path: str, headers: Mapping[str, str], body: bytes, limit: int) -> Request:
         """Send what another program asks for as it is."""
         return Request(method, path, Auth.NONE, headers, body, limit)
-
-    def poll(self, context: Context, etag: str) -> Request:
-        """Ask for the desired state."""
-        return Request("GET", "/desired", Auth.NONE, {"If-None-Match": etag} if etag else {})
-
-    def bundle(self, context: Context, digest: str) -> Request:
-        """Ask for an archive."""
-        return Request("GET", f"/desired/{digest}", Auth.NONE)
-
-    def deployment(self, context: Context, deployment_id: str, digest: str) -> Request:
-        """Ask for one deployment."""
-        return Request("GET", f"/desired/{deployment_id}/{digest}", Auth.NONE)
 
     def authenticate(self, request: Request, base: str, signer: Signer, created: int) -> SignedRequest:
         """Send it as it is."""
@@ -132,6 +125,7 @@ class MtlsLike(TokenLike):
 
     name = "mtls-like"
     enrols = False
+    desired_state = "manifest"
 
     def client_id(self, records: Mapping[str, bytes]) -> str | None:
         """Return nothing: the id is in the certificate."""

@@ -46,7 +46,7 @@ class Device:
         """Make one poll."""
         context = self.courier.context
         assert context is not None
-        return await self.mirroring.poll(self.shell.actions.ground.generation, context)
+        return await self.mirroring.poll(context)
 
     async def refused(self) -> tuple[Reason, str]:
         """Make one that is refused for what was given, by a WFM that knows the device; return why."""

@@ -18,7 +18,7 @@ from margod.model.wire import Answer, Auth, Request, SignedRequest, Signer, Tran
 from margod.protocols import Context, LastReport, Part, classify
 from margod.protocols.answers import CLIENT_ID, error_text, read_client_id, read_object
 from margod.protocols.signed import bodies, capabilities, device_manifest, signature
-from margod.protocols.signed.desired import bundle_request, deployment_request, manifest_request
+from margod.protocols.signed.desired import manifest_request
 from margod.protocols.signed.forwarding import READABLE, forwarded
 from margod.protocols.signed.reporting import FORMS, status_reply, status_request
 
@@ -60,6 +60,7 @@ class Signed:
 
     name = "signed"
     enrols = True
+    desired_state = "manifest"
     readable = READABLE
 
     def __init__(self, dialect: Dialect, signed_as: signature.SignedAs = signature.AS_SENT) -> None:
@@ -154,18 +155,6 @@ class Signed:
             case _:
                 assert_never(step)
 
-    def poll(self, context: Context, etag: str) -> Request:
-        """Build the request for the desired state; with `etag`, as it once came: if it is another one."""
-        return manifest_request(self._id(context), etag)
-
-    def bundle(self, context: Context, digest: str) -> Request:
-        """Build the request for the archive of all deployments of a manifest."""
-        return bundle_request(self._id(context), digest)
-
-    def deployment(self, context: Context, deployment_id: str, digest: str) -> Request:
-        """Build the request for one deployment of a manifest."""
-        return deployment_request(self._id(context), deployment_id, digest)
-
     def outcome(self, step: Step, form: str, context: Context, result: Answer | TransportFailure) -> Outcome:
         """Say what an answer or failure means."""
         if isinstance(result, Answer):
@@ -184,6 +173,10 @@ class Signed:
     def report_request(self, form: str, context: Context, deployment_id: str, body: bytes) -> Request:
         """Build the report of a deployment."""
         return status_request(self._id(context), deployment_id, form, body)
+
+    def notes(self, context: Context) -> list[str]:  # noqa: ARG002 - the boundary's
+        """Return nothing: what margod knows is said in this generation's terms."""
+        return []
 
     def report_reply(self, deployment_id: str, body: bytes, result: Answer | TransportFailure) -> Reply:
         """Say what came of it."""

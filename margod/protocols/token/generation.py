@@ -3,8 +3,7 @@
 A request with `Auth.PAYLOAD` is ready after `authenticate`. One with `Auth.BEARER` still lacks its bearer token, which
 lives outside (engine/bearer.py): `bearing` puts it on, and only on a request to the WFM's own origin.
 
-Desired state is no request of this generation (gitfetch/), so that `poll`, `bundle` and `deployment` are not here; nor
-is `report_request`, because there are statuses that it has no word for (deployment_status.py).
+Desired state is no request of this generation (gitfetch/).
 """
 
 # ruff: noqa: ARG002 - the boundary is wider than what this generation needs of it
@@ -52,6 +51,7 @@ class Token:
 
     name = "token"
     enrols = True
+    desired_state = "git"
     readable: tuple[str, ...] = ()
     """None: what there is to read at this WFM holds tokens."""
 
@@ -153,19 +153,14 @@ class Token:
         """Return the one route that there is."""
         return (SPEC,)
 
-    def report(self, context: Context, deployment_id: str, body: bytes) -> tuple[Request | None, list[str]]:
-        """Build the report of a deployment from the status as the outbox keeps it, and say what is not in it.
+    def report_request(self, form: str, context: Context, deployment_id: str, body: bytes) -> Request | None:
+        """Build the report of a deployment; None where there is no word for its status (deployment_status.py)."""
+        written, _ = write_status(read_status(deployment_id, body))
+        return None if written is None else status_request(self._device_id(context), deployment_id, written)
 
-        None: this generation has no word for it, and nothing is to be sent.
-        """
-        written, notes = write_status(read_status(deployment_id, body))
-        if written is None:
-            return None, notes
-        return status_request(self._device_id(context), deployment_id, written), notes
-
-    def report_reply(self, result: Answer | TransportFailure) -> Reply:
+    def report_reply(self, deployment_id: str, body: bytes, result: Answer | TransportFailure) -> Reply:
         """Say what came of it."""
-        return status_reply(result)
+        return status_reply(deployment_id, body, result)
 
     def forwarded(self, method: str, path: str, headers: Mapping[str, str], body: bytes, limit: int) -> Request:
         """Build the request of another program on the device."""
@@ -174,14 +169,14 @@ class Token:
 
     def authenticate(self, request: Request, base: str, signer: Signer, created: int) -> SignedRequest:
         """Make the request absolute; a body gets its `X-Payload-Signature`."""
-        headers = dict(request.headers)
+        headers, bears = dict(request.headers), request.auth is Auth.BEARER
         if request.auth in (Auth.PAYLOAD, Auth.BEARER):
             if request.body:
                 assert isinstance(signer, PayloadSigner), "a device that sends a body has its key"
                 headers[payload.HEADER] = payload.header(request.body, signer)
         elif request.auth is not Auth.NONE:
             raise AssertionError("a request of another generation")
-        return SignedRequest(request.method, base + request.path, headers, request.body, request.limit)
+        return SignedRequest(request.method, base + request.path, headers, request.body, request.limit, bears=bears)
 
     def _device_id(self, context: Context) -> str:
         client_id = self.client_id(context.records)

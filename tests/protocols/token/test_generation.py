@@ -15,7 +15,7 @@ from margod.model.bearer import Grant
 from margod.model.capabilities import Capabilities, Child, Cpu, Peripheral
 from margod.model.outcome import Kind, Step
 from margod.model.wire import Answer, Auth, TransportFailure
-from margod.protocols import Generation, LastReport
+from margod.protocols import LastReport
 from margod.protocols.token import Token, device
 from margod.protocols.token.credentials import ENROLMENT
 from margod.protocols.token.generation import REPORT, bearing, git_request, read_git_answer
@@ -44,12 +44,6 @@ def said(step: Step, status: int, document: object = None, *, form: str = "spec"
     body = b"" if document is None else json.dumps(document).encode()
     known = {**ENROLLED, **{name.replace("_", "."): value for name, value in records.items()}}
     return TOKEN.outcome(step, form, context(DEVICE, known), Answer(status, {}, body, 0.0))
-
-
-def test_what_this_generation_does_not_have() -> None:
-    """Everything of the boundary is there but what Git and a missing word make no request of this generation."""
-    wanted = {name for name in vars(Generation) if not name.startswith("_")}
-    assert wanted - set(dir(TOKEN)) == {"poll", "bundle", "deployment", "report_request"}
 
 
 @pytest.mark.parametrize(
@@ -259,13 +253,12 @@ def test_a_damaged_record_is_no_report(damage: bytes) -> None:
 
 
 def test_a_status_from_the_outbox() -> None:
-    """What an agent reported in the words of the outbox goes out in these; a removal does not, and says so."""
+    """What an agent reported in the words of the outbox goes out in these; a removal does not."""
     body = b'{"components": [{"name": "a", "state": "failed", "error": {"code": "E", "source": "helm"}}]}'
-    request, notes = Token().report(context(DEVICE, ENROLLED), "d-1", body)
+    request = Token().report_request("spec", context(DEVICE, ENROLLED), "d-1", body)
     assert request is not None
     assert request.path == "/device/c-1/deployment/d-1/status"
     assert json.loads(request.body)["status"]["state"] == "Failed"
-    assert len(notes) == 1
-    request, notes = Token().report(context(DEVICE, ENROLLED), "d-1", b'{"status": {"state": "removed"}}')
-    assert (request, len(notes)) == (None, 1)
-    assert TOKEN.report_reply(Answer(201, {}, b"", 0.0)).outcome.kind is Kind.ACCEPTED
+    removed = b'{"status": {"state": "removed"}}'
+    assert Token().report_request("spec", context(DEVICE, ENROLLED), "d-1", removed) is None
+    assert TOKEN.report_reply("d-1", body, Answer(201, {}, b"", 0.0)).outcome.kind is Kind.ACCEPTED
