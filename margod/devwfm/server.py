@@ -66,6 +66,7 @@ class DevServer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._transports: set[asyncio.Transport] = set()
         self._held: set[socket.socket] = set()
+        self._handler: Handler | None = None
         self._stack = contextlib.AsyncExitStack()
 
     async def start(self) -> None:
@@ -101,9 +102,11 @@ class DevServer:
         }
 
     def turn_ca(self, act: str) -> dict[str, object]:
-        """Change the CA (`Rotation.turn`); every connection of a device is closed."""
+        """Change the CA (`Rotation.turn`); a connection is closed when what it is asked now has been answered."""
         turned = self._rotation.turn(act)
-        self.close_connections()
+        assert self._handler is not None
+        for idle in self._handler.last_answers(self._transports):
+            idle.close()
         return turned
 
     def close_connections(self) -> int:
@@ -135,7 +138,7 @@ class DevServer:
             pending=settings.pending,
             retry_after=settings.retry_after,
         )
-        handler = Handler(
+        handler = self._handler = Handler(
             wfm,
             registry,
             self.faults,
