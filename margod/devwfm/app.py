@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -72,9 +73,27 @@ class Handler:
         self._plain_errors = plain_errors
         self._say = say or _to_standard_error
         self._routes = routes
+        self._busy: set[asyncio.BaseTransport | None] = set()
+        self._last: set[asyncio.BaseTransport | None] = set()
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, or meet it with a fault."""
+        connection = request.transport
+        self._busy.add(connection)
+        try:
+            response = await self._answer(request)
+        finally:
+            self._busy.discard(connection)
+        if connection in self._last:
+            response.force_close()
+        return response
+
+    def last_answers(self, connections: Iterable[asyncio.Transport]) -> list[asyncio.Transport]:
+        """Have these closed with the answer to what they are asked now; return those that are asked nothing."""
+        self._last = self._busy & set(connections)
+        return [connection for connection in connections if connection not in self._last]
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         message = _message(request)
         route = self._routes(self._prefix, message.target)
         self._stats.requests[route.name] += 1

@@ -72,6 +72,7 @@ class DevServer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._transports: set[asyncio.Transport] = set()
         self._held: set[socket.socket] = set()
+        self._handler: Handler | None = None
         self._stack = contextlib.AsyncExitStack()
 
     async def start(self) -> None:
@@ -107,9 +108,11 @@ class DevServer:
         }
 
     def turn_ca(self, act: str) -> dict[str, object]:
-        """Change the CA (`Rotation.turn`); every connection of a device is closed."""
+        """Change the CA (`Rotation.turn`); a connection is closed when what it is asked now has been answered."""
         turned = self._rotation.turn(act)
-        self.close_connections()
+        assert self._handler is not None
+        for idle in self._handler.last_answers(self._transports):
+            idle.close()
         return turned
 
     def turn_tokens(self, act: str) -> dict[str, object]:
@@ -140,7 +143,7 @@ class DevServer:
         self._stack.callback(registry.close)
         dialect = DIALECTS[settings.like]
         wfm = self._wfm(registry)
-        handler = Handler(
+        handler = self._handler = Handler(
             wfm,
             registry,
             self.faults,
