@@ -9,6 +9,10 @@ from collections.abc import Generator
 
 import pytest
 
+from tests import sharing
+
+pytest_runtestloop = sharing.pytest_runtestloop
+
 _FOREIGN = (
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",

@@ -1,24 +1,26 @@
 #!/usr/bin/env bash
-# The tests, as three processes side by side: the end-to-end ones wait more than they compute, and are two of them.
-# What these print comes last.
+# The tests, as three processes side by side that share them out (tests/sharing.py). What the second and third print
+# comes last; at the end it is seen that every test ran.
 set -u
 cd "$(dirname "$0")/.."
 pytest=$1
+python=$(dirname "$pytest")/python
 mkdir -p .cache
-later=(tests/e2e/test_[m-z]*.py)
-not_later=("${later[@]/#/--ignore=}")
+MARGOD_TESTS_SHARED=$(mktemp -d .cache/shared-XXXXXX)
+export MARGOD_TESTS_SHARED
+trap 'rm -rf "$MARGOD_TESTS_SHARED"' EXIT
 
-"$pytest" -m "e2e and not system" "${not_later[@]}" >.cache/e2e-1.log 2>&1 &
-first=$!
-"$pytest" -m "e2e and not system" "${later[@]}" >.cache/e2e-2.log 2>&1 &
-second=$!
-trap 'kill "$first" "$second" 2>/dev/null; wait' INT TERM
-"$pytest" -m "not e2e or system"
-rest=$?
-wait "$first"
-one=$?
-wait "$second"
-two=$?
-cat .cache/e2e-1.log .cache/e2e-2.log
-if [ "$rest" != 0 ]; then echo "test: failures above the end-to-end tests"; fi
-exit $((rest || one || two))
+others=()
+for number in 2 3; do
+  "$pytest" --override-ini console_output_style=classic >".cache/tests-$number.log" 2>&1 &
+  others+=($!)
+done
+trap 'kill "${others[@]}" 2>/dev/null; wait' INT TERM
+"$pytest" --override-ini console_output_style=classic
+worst=$?
+for number in 2 3; do
+  wait "${others[number - 2]}" || worst=$?
+  cat ".cache/tests-$number.log"
+done
+"$python" -m tests.sharing "$MARGOD_TESTS_SHARED" || worst=1
+exit "$worst"
