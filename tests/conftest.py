@@ -55,7 +55,7 @@ def lasting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have several processes (`pytest -n`) share the tests by file: those that wait begin, those that compute fill in."""
+    """Have several processes (`pytest -n`) share the tests by file; those that wait begin, the others fill in."""
     items.sort(key=_rank)
     for item in items:
         booted = "installed_box" in getattr(item, "fixturenames", ())
