@@ -9,20 +9,26 @@ from html import unescape
 from typing import Final
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
-from margod.model.wire import Answer
+from margod.model.wire import Answer, TransportFailure
 
 HIDDEN: Final = "(secret)"
 _SHOWN: Final = ("location", "content-type", "www-authenticate")
 """Headers that any of margod's sentences may repeat."""
 
 
-def without(answer: Answer, *secrets: str) -> Answer:
-    """Return the answer with every secret taken out of its body and of the headers that may be shown."""
-    body = answer.body.decode("utf-8", "replace")
+_GUESSABLE: Final = 3
+"""As many of a secret's characters tell nothing."""
+
+
+def without(result: Answer | TransportFailure, *secrets: str) -> Answer | TransportFailure:
+    """Return what came back with every secret taken out of its text and of the headers that may be shown."""
+    if isinstance(result, TransportFailure):  # what breaks HTTP is shown as it came
+        return replace(result, detail=hide(result.detail, *secrets))
+    body = result.body.decode("utf-8", "replace")
     if (hidden := hide(body, *secrets)) != body:
-        answer = replace(answer, body=hidden.encode())
-    said = {name: answer.headers[name] for name in _SHOWN if name in answer.headers}
-    return replace(answer, headers={**answer.headers, **{name: hide(text, *secrets) for name, text in said.items()}})
+        result = replace(result, body=hidden.encode())
+    said = {name: result.headers[name] for name in _SHOWN if name in result.headers}
+    return replace(result, headers={**result.headers, **{name: hide(text, *secrets) for name, text in said.items()}})
 
 
 def hide(text: str, *secrets: str) -> str:
@@ -30,13 +36,26 @@ def hide(text: str, *secrets: str) -> str:
 
     The writings that servers are known to use are replaced. A text that has a secret in it even then, percent-encoded
     twice, escaped for HTML or in JSON's `\\u` notation, goes as a whole: nobody can say where in it the secret begins.
+    Of a text that was cut, its end goes where that is a beginning of the secret.
     """
     for secret in filter(None, secrets):
+        text = _uncut(text, secret)
         if not _repeats(text, secret):
             continue
         for form in sorted(_forms(secret), key=len, reverse=True):
             text = text.replace(form, HIDDEN)
         text = HIDDEN if _repeats(text.replace(HIDDEN, ""), secret) else text
+    return text
+
+
+def _uncut(text: str, secret: str) -> str:
+    """Return a text that ends in an ellipsis without a beginning of the secret before it."""
+    if not text.endswith("…"):
+        return text
+    for form in _forms(secret):
+        for length in range(min(len(form), len(text)) - 1, _GUESSABLE, -1):
+            if text.endswith(f"{form[:length]}…"):
+                return f"{text[: -length - 1]}{HIDDEN}…"
     return text
 
 

@@ -36,11 +36,10 @@ from margod.model.capabilities import Capabilities
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.text import SHOWN_LIMIT, clean
 from margod.model.wire import Answer
-from margod.protocols import Context
+from margod.protocols import ENROLMENT, Context
 from margod.protocols.answers import CLIENT_ID
 from margod.protocols.token import Token
 from margod.protocols.token.credentials import (
-    ENROLMENT,
     GIT,
     SECRET,
     TOKEN,
@@ -338,7 +337,8 @@ def pack() -> Iterator[Target]:
 
 def _packed(data: bytes) -> bytes:
     """Make a pack of pieces between bars: the first byte says of which type, the second what a delta refers to."""
-    pieces, objects, offsets, at = data.split(b"|")[:64], b"", [], 12
+    pieces, objects, at = data.split(b"|")[:64], b"", 12
+    offsets: list[int] = []
     for piece in pieces:
         kind = (COMMIT, TREE, BLOB, OFS_DELTA, REF_DELTA, BLOB, TREE, OFS_DELTA)[piece[0] % 8] if piece else BLOB
         content = piece[2:]

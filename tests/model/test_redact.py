@@ -9,8 +9,10 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
+from margod.model import reasons
 from margod.model.redact import hide, without
-from margod.model.wire import Answer, SignedRequest
+from margod.model.text import clean
+from margod.model.wire import Answer, SignedRequest, TransportFailure
 
 SECRET = 's3cret+/= &<"\\>%41'
 ESCAPED = "".join(f"\\u{ord(each):04x}" for each in SECRET)
@@ -33,9 +35,21 @@ def test_a_secret_is_hidden_however_it_is_written(written: str) -> None:
     assert "s3cret" not in shown
     assert "(secret)" in shown
     answer = without(Answer(400, {"location": written, "x": "y"}, written.encode(), 0.0), SECRET)
+    assert isinstance(answer, Answer)
     assert b"s3cret" not in answer.body
     assert written not in answer.headers["location"]
     assert answer.headers["x"] == "y"
+
+
+def test_a_secret_that_was_cut_is_hidden() -> None:
+    """Broken HTTP is shown as it came, on a line that ends somewhere: in the middle of the secret as well."""
+    secret = "abcdefghijklmnopqrstuvwxyz"
+    for length in range(4, 26):
+        cut = TransportFailure(
+            reasons.ANSWER_MALFORMED, clean(f"{'x' * 190} {secret[:length]}" + "y" * 2_000, 191 + length + 1), sent=True
+        )
+        assert secret[:length] in cut.detail
+        assert secret[:4] not in without(cut, secret).detail  # type: ignore[union-attr]
 
 
 def test_what_is_no_secret_stays() -> None:

@@ -49,12 +49,11 @@ def read_grant(credentials: Credentials, result: Answer | TransportFailure) -> G
 
     A server may say back what it was told: the outcome's detail never has the secret in it.
     """
-    if isinstance(result, TransportFailure):
-        return classify.refusal(Step.CONFIRM, result)
-    body = read_object(result)
-    if 200 <= result.status < 300 and (grant := _grant(body)) is not None:
+    body = {} if isinstance(result, TransportFailure) else read_object(result)
+    if isinstance(result, Answer) and 200 <= result.status < 300 and (grant := _grant(body)) is not None:
         return grant
-    return _refusal(body, without(result, credentials.secret))
+    said = without(result, credentials.secret)
+    return classify.refusal(Step.CONFIRM, said) if isinstance(said, TransportFailure) else _refusal(body, said)
 
 
 def _grant(body: dict[str, object]) -> Grant | None:
