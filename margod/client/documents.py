@@ -218,6 +218,7 @@ class CapabilitiesDocument(TypedDict):
     values: list[CapabilityDocument]
     children: list[ChildDocument]
     problems: list[str]
+    notes: list[str]
     accepted: dict[str, object] | None
     settling: bool
     due_at: str | None

@@ -71,6 +71,10 @@ class Generation(Protocol):
         """What desired state is: "manifest" (signed/desired.py) or "git" (a repository, gitfetch/)."""
 
     @property
+    def children(self) -> bool:
+        """Whether a WFM can be told of devices behind this one; where it cannot, nobody reads their manifests."""
+
+    @property
     def readable(self) -> tuple[str, ...]:
         """The routes that other programs on the device may GET; `{clientId}` is the client id, `{name}` any segment."""
 
@@ -132,7 +136,7 @@ class Generation(Protocol):
         """
 
     def notes(self, context: Context) -> list[str]:
-        """Return what this generation cannot say of the device and of deployments, a line each."""
+        """Return what this generation cannot say of the device and of deployments, a line each, the thing first."""
 
     def report_reply(self, deployment_id: str, body: bytes, result: Answer | TransportFailure) -> Reply:
         """Say what came of a report of this deployment, and what the answer is about."""

@@ -20,6 +20,7 @@ class TokenLike:
     name = "token-like"
     enrols = True
     desired_state = "git"
+    children = False
     readable: tuple[str, ...] = ()
 
     def forms(self, step: Step) -> tuple[str, ...]:

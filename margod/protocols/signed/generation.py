@@ -61,6 +61,7 @@ class Signed:
     name = "signed"
     enrols = True
     desired_state = "manifest"
+    children = True
     readable = READABLE
 
     def __init__(self, dialect: Dialect, signed_as: signature.SignedAs = signature.AS_SENT) -> None:

@@ -31,7 +31,7 @@ from margod.protocols.signed.reporting import status_reply
 from margod.protocols.token import device as manifests
 from margod.protocols.token import payload
 from margod.protocols.token.credentials import GitAccess, enrolment, read_access, stored_credentials
-from margod.protocols.token.deployment_status import status_request, write_status
+from margod.protocols.token.deployment_status import NOTES, status_request, write_status
 from margod.protocols.token.origins import NotUsable, read_place
 
 REPORT: Final = "report.json"
@@ -52,6 +52,7 @@ class Token:
     name = "token"
     enrols = True
     desired_state = "git"
+    children = False
     readable: tuple[str, ...] = ()
     """None: what there is to read at this WFM holds tokens."""
 
@@ -87,11 +88,11 @@ class Token:
         )
 
     def notes(self, context: Context) -> list[str]:
-        """Return what this generation cannot say of the device, for `margod capabilities`."""
-        return manifests.notes(context.capabilities)
+        """Return what this generation cannot say of the device and of deployments, for `margod capabilities`."""
+        return [*manifests.notes(context.capabilities), *NOTES]
 
     def parts(self, context: Context, client_id: str) -> tuple[Part, ...]:
-        """Return nothing: this generation knows no devices behind a gateway (`notes` says so)."""
+        """Return nothing: this generation knows no devices behind a gateway (`children`)."""
         return ()
 
     def part_outcome(self, part: Part, result: Answer | TransportFailure) -> Outcome:
