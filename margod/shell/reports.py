@@ -319,7 +319,7 @@ class Reports:
         request, following = self._request(item, command.form, context), self._items.get(command.number + 1)
         if request is None:
             log.info("report-not-said", deployment_id=item.deployment_id, state=item.state, number=item.number)
-            return Reply(About.TAKEN, Outcome(Kind.ACCEPTED, reasons.ENROLLED, sent=False))
+            return Reply(About.UNSAID, Outcome(Kind.ACCEPTED, reasons.ENROLLED, sent=False))
         if following is not None and (ahead := self._request(following, command.form, context)) is not None:
             # Signed while this one is under way: a long queue does not wait for its signatures.
             self._next = (following, command.form, context, ahead)

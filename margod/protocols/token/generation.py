@@ -157,7 +157,9 @@ class Token:
     def report_request(self, form: str, context: Context, deployment_id: str, body: bytes) -> Request | None:
         """Build the report of a deployment; None where there is no word for its status (deployment_status.py)."""
         written, _ = write_status(read_status(deployment_id, body))
-        return None if written is None else status_request(self._device_id(context), deployment_id, written)
+        # The id that the WFM has: of another one, set since, it is told by the next report of the device.
+        known = _stored(context.records).device_id or self._device_id(context)
+        return None if written is None else status_request(known, deployment_id, written)
 
     def report_reply(self, deployment_id: str, body: bytes, result: Answer | TransportFailure) -> Reply:
         """Say what came of it."""

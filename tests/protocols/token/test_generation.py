@@ -256,4 +256,9 @@ def test_a_status_from_the_outbox() -> None:
     assert json.loads(request.body)["status"]["state"] == "Failed"
     removed = b'{"status": {"state": "removed"}}'
     assert Token().report_request("spec", context(DEVICE, ENROLLED), "d-1", removed) is None
+    told = {**ENROLLED, REPORT: b'{"digest": "d", "form": "spec", "id": "gw-1"}'}
+    renamed = context(replace(DEVICE, device_id="gw-2"), told)
+    request = TOKEN.report_request("spec", renamed, "d-1", body)
+    assert request is not None
+    assert request.path == "/device/gw-1/deployment/d-1/status", "of the device that the WFM knows"
     assert TOKEN.report_reply("d-1", body, Answer(201, {}, b"", 0.0)).outcome.kind is Kind.ACCEPTED
