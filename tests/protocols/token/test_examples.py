@@ -69,7 +69,9 @@ _devices = st.builds(
     st.lists(st.sampled_from(DEPLOYMENT_TYPES), max_size=2).map(tuple),
 )
 _faults = st.none() | st.builds(Fault, _text, _text, _text)
-_components = st.lists(st.builds(Component, _text, st.sampled_from(DeploymentState), _faults), max_size=4)
+_names = st.text("abc", min_size=1, max_size=4)
+_component = st.builds(Component, _names, st.sampled_from(DeploymentState), _faults)
+_components = st.lists(_component, max_size=4, unique_by=lambda one: one.name)
 
 
 @given(_devices)
@@ -107,7 +109,5 @@ def test_a_deployments_report(components: list[Component], state: DeploymentStat
         check_report(body)
         assert body["status"]["state"] == state.value.capitalize()
         assert len(body["components"]) == sum(one.state in WORDS for one in components)
-        assert body["status"]["error"] == {
-            "code": fault.code if fault else "",
-            "message": fault.message if fault else "",
-        }
+        said = fault or Fault()
+        assert body["status"]["error"] == {"code": said.code, "message": said.message}
