@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from margod.model.capabilities import Capabilities
+from margod.model.deployment import DeploymentStatus
 from margod.model.outcome import Outcome, Step
 from margod.model.report import Reply
 from margod.model.wire import Answer, Request, SignedRequest, Signer, TransportFailure
@@ -139,6 +140,9 @@ class Generation(Protocol):
 
         None: this generation has no word for that status, and nothing is to be sent.
         """
+
+    def report_notes(self, status: DeploymentStatus) -> list[str]:
+        """Return what of this report cannot be said, a line each, the deployment or the component first."""
 
     def notes(self, context: Context) -> list[str]:
         """Return what this generation cannot say of the device and of deployments, a line each, the thing first."""

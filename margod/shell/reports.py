@@ -178,7 +178,9 @@ class Reports:
             return number
 
         # Once begun it ends, whether or not the caller waits for it: what is durable is to be sent.
-        return {"number": await asyncio.shield(asyncio.ensure_future(taken()))}
+        number = await asyncio.shield(asyncio.ensure_future(taken()))
+        notes = self._ground.generation.report_notes(status)
+        return {"number": number, **({"notes": notes} if notes else {})}
 
     async def listed(self, after: int = 0) -> dict[str, object]:
         """Return a page of the reports behind the number `after`, and how many there are."""

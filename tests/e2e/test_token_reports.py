@@ -21,7 +21,9 @@ async def test_a_removal_is_not_said(tmp_path: Path) -> None:
     async with DevWfm(tmp_path / "wfm", "--protocol", "token") as wfm, beside(wfm, tmp_path) as daemon:
         await daemon.until("enrolled")
         for number, state in enumerate(("installed", "removing", "removed", "pending"), 1):
-            assert await daemon.report("web", status(state)) == {"number": number}
+            taken = await daemon.report("web", status(state))
+            notes = [f"web: this generation has no word for {state}; not sent"] if number in (2, 3) else []
+            assert (taken["number"], taken.get("notes", [])) == (number, notes)
         assert await recorded(wfm, 2) == [("web", "installed"), ("web", "pending")]
         await daemon.until_status(outbox(waiting=0, parked=0, last_error=None), "an empty outbox")
         for number, state in ((2, "removing"), (3, "removed")):
@@ -29,6 +31,12 @@ async def test_a_removal_is_not_said(tmp_path: Path) -> None:
             assert (f"state={state}" in line, "deployment_id=web" in line) == (True, True)
         sent = await wfm.requests("status")
         assert [request["status"] for request in sent] == [201, 201]
+        code, out, _ = await daemon.command("deployment", "report", "web", "--state", "removed")
+        assert (code, out) == (
+            0,
+            "Taken as report 5; not all of it is told to the WFM.\n"
+            "note: web: this generation has no word for removed; not sent\n",
+        )
         code, out, _ = await daemon.command("capabilities")
         assert (code, "Not said          deployments: removing and removed have no word here;" in out) == (0, True)
 

@@ -20,6 +20,7 @@ from margod import __version__
 from margod.model import reasons
 from margod.model.bearer import Grant
 from margod.model.capabilities import Capabilities
+from margod.model.deployment import DeploymentStatus
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.report import Reply
 from margod.model.wire import Answer, Auth, PayloadSigner, Request, SignedRequest, Signer, TransportFailure
@@ -158,6 +159,10 @@ class Token:
         # The id that the WFM has: of another one, set since, it is told by the next report of the device.
         known = _stored(context.records).device_id or self._device_id(context)
         return None if written is None else status_request(known, deployment_id, written)
+
+    def report_notes(self, status: DeploymentStatus) -> list[str]:
+        """Return what there is no word for in it (deployment_status.py)."""
+        return write_status(status)[1]
 
     def report_reply(self, deployment_id: str, body: bytes, result: Answer | TransportFailure) -> Reply:
         """Say what came of it."""
