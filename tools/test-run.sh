@@ -10,6 +10,10 @@ MARGOD_TESTS_SHARED=$(mktemp -d .cache/shared-XXXXXX)
 export MARGOD_TESTS_SHARED
 trap 'rm -rf "$MARGOD_TESTS_SHARED"' EXIT
 
+# Some machines' environments forbid it: then each of the two thousand processes of the tests compiles margod anew.
+unset PYTHONDONTWRITEBYTECODE
+"$python" -m compileall -q margod tests
+
 others=()
 for number in 2 3; do
   "$pytest" --override-ini console_output_style=classic >".cache/tests-$number.log" 2>&1 &
