@@ -32,7 +32,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     (shared / f"{os.getpid()}.wanted").write_text("".join(f"{item.nodeid}\n" for item in session.items))
     # One file is taken ahead: pytest keeps what the next test needs as well, a booted system for one.
     items = chain.from_iterable(taken(shared, session.items))
-    with ended.open("w") as record:
+    with ended.open("w", buffering=1) as record:
         for item, following in pairwise(chain(items, [None])):
             assert item is not None
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
