@@ -169,9 +169,9 @@ class Service:
             lambda: f"{remote}" in self.box.run("cat", "/proc/net/tcp").stdout, lambda: f"no connection to {port}"
         )
 
-    def start_wfm(self, approval: str) -> str:
+    def start_wfm(self, approval: str, *options: str) -> str:
         """Start a development WFM beside the daemon, put its CA into place, and return its authority."""
-        command = ("devwfm", "--directory", _WFM, "--listen", "127.0.0.1:8443", "--approval", approval)
+        command = ("devwfm", "--directory", _WFM, "--listen", "127.0.0.1:8443", "--approval", approval, *options)
         self.box.run("systemd-run", "--quiet", "--unit=devwfm.service", self.margod, *command)
         self.await_file(f"{_WFM}/ready.json")
         self.box.shell(f"install -m 0640 -g margod {_WFM}/ca.pem /etc/margod/ca.pem")
@@ -200,6 +200,10 @@ class Service:
     def decide(self, what: str) -> None:
         """Have the development WFM approve, reject or forget the only device that it knows."""
         self.box.run(self.margod, "devwfm", what, "--directory", _WFM, "1")
+
+    def deploy(self, deployment_id: str, text: str) -> None:
+        """Have the development WFM want a deployment on every device."""
+        self.box.run(self.margod, "devwfm", "deploy", "--directory", _WFM, "--id", deployment_id, "-", text=text)
 
     def _await(self, what: Callable[[], object], message: Callable[[], str]) -> None:
         await_true(what, _WAIT, lambda: f"{message()}\n{self.journal()}")
