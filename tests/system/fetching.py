@@ -37,6 +37,7 @@ def looked_at(pid: str) -> dict[str, Any]:
         "seccomp": status["Seccomp"],
         "no_new_privileges": status["NoNewPrivs"],
         "capabilities": status["CapEff"],
+        "oom_score_adj": place.joinpath("oom_score_adj").read_text().strip(),
         "peak": int(status["VmHWM"].split()[0]),
         "cgroup": place.joinpath("cgroup").read_text(),
         "arguments": place.joinpath("cmdline").read_text() + place.joinpath("environ").read_text(),

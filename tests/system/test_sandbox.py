@@ -223,11 +223,19 @@ def test_git_is_fetched_inside(service: Service) -> None:
         "Max core file size": ["0", "0"],
         "Max file size": ["0", "0"],
         "Max open files": ["32", "32"],
-        "Max data size": [str(192 << 20)] * 2,
+        "Max data size": [str(144 << 20)] * 2,
         "Max cpu time": ["120", "120"],
     }
     assert (child["seccomp"], child["no_new_privileges"], int(child["capabilities"], 16)) == ("2", "1", 0)
     assert "/probe.service" in child["cgroup"], "MemoryMax and TasksMax of the unit hold for it too"
+    assert child["oom_score_adj"] == "1000"
     assert not child["arguments"], "the token is in its arguments or environment"
     assert found["left"] == []
     assert found["uid"] != 0
+
+
+def test_a_greedy_fetch_ends_by_its_own_limit(service: Service) -> None:
+    """Beside a daemon of the largest size the child meets its own bound, which explains itself, before the unit's."""
+    found = within_the_sandbox(service, "/opt/margod/bin/python -I /mnt/margod/tests/system/greedy.py")
+    assert (found["code"], found["said"]) == (0, "")
+    assert 100 < found["taken"] < 144
