@@ -109,8 +109,11 @@ class Service:
             "chgrp margod /etc/margod/conf.d/box.yaml; chmod 0640 /etc/margod/conf.d/box.yaml"
         )
 
-    def point_at(self, authority: str, *, trusted: bool = False) -> None:
-        """Configure a WFM at `authority` (host:port): the development one's CA if `trusted`, else some CA."""
+    def point_at(self, authority: str, *, trusted: bool = False, more: str = "") -> None:
+        """Configure a WFM at `authority` (host:port): the development one's CA if `trusted`, else some CA.
+
+        `more` are lines of the configuration below the URL, for the section `wfm` first.
+        """
         self.box.shell("install -d -m 0750 -g margod /etc/margod")
         if not trusted:
             self.box.shell(
@@ -118,7 +121,7 @@ class Service:
                 " -addext basicConstraints=critical,CA:TRUE -keyout /dev/null -out /etc/margod/ca.pem 2>/dev/null"
             )
         self.box.shell("chgrp margod /etc/margod/ca.pem; chmod 0640 /etc/margod/ca.pem")
-        self.configure(f"wfm:\n  url: https://{authority}\ntrust:\n  ca_file: /etc/margod/ca.pem\n")
+        self.configure(f"wfm:\n  url: https://{authority}\n{more}trust:\n  ca_file: /etc/margod/ca.pem\n")
 
     def drop_in(self, assignments: str) -> None:
         """Lay settings of the section [Service] over the unit."""

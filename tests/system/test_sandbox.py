@@ -209,10 +209,7 @@ def test_git_is_fetched_inside(service: Service) -> None:
     """The child process of a fetch starts, sets its own limits and brings the files, behind all of the unit's walls."""
     authority = service.start_wfm("auto", "--protocol", "token")
     service.deploy("pump", "kind: ApplicationDeployment\n")
-    service.point_at(authority, trusted=True)
-    service.box.shell(
-        "sed -i 's/^wfm:/schedule: {polling: {rate: off}}\\nwfm:\\n  protocol: token/' /etc/margod/margod.yaml"
-    )
+    service.point_at(authority, trusted=True, more="  protocol: token\nschedule: {polling: {rate: off}}\n")
     service.start()
     service.await_status(lambda status: status["state"] == "enrolled")
     service.stop()
