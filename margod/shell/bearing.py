@@ -22,6 +22,7 @@ from margod.model import reasons
 from margod.model.bearer import Grant, NoToken
 from margod.model.errors import MargodError
 from margod.model.outcome import Kind, Outcome
+from margod.model.redact import without
 from margod.model.text import clean
 from margod.model.wire import Answer, SignedRequest, Sink, TransportFailure
 from margod.protocols.answers import error_text
@@ -100,9 +101,7 @@ class Bearing:
         while isinstance(given, b.Give):
             if self._silent():
                 return TransportFailure(reasons.DOWNTIME, "", sent=False)
-            result = await send(t.bearing(request, given.grant, base))
-            if isinstance(result, Answer) and result.status >= 300:
-                result = t.without(given.grant.value, result)
+            result = _said(await send(t.bearing(request, given.grant, base)), given.grant.value, target)
             if not isinstance(result, Answer) or result.status != 401:
                 if isinstance(result, Answer):
                     machine.borne(lane, given.serial)
@@ -233,6 +232,12 @@ class Bearing:
         proxy: Proxy | None = proxies.choose(ground.config, ground.env, endpoint.url)
         there = replace(place, urls=(endpoint.origin,), addresses=())
         return replace(situation, policy=replace(policy, any_name=False), place=there, proxy=proxy)
+
+
+def _said(result: Answer | TransportFailure, token: str, target: _Target) -> Answer | TransportFailure:
+    """Return what came back; a refusal without what it may repeat, because it is shown."""
+    accepted = isinstance(result, Answer) and 200 <= result.status < 300
+    return result if accepted else without(result, token, target.credentials.secret)
 
 
 def _of_another_host(host: str, outcome: Outcome) -> Outcome:

@@ -5,7 +5,7 @@ Pure like its siblings: the life of a bearer token is in engine/bearer.py, the r
 
 from margod.protocols.token.credentials import Credentials, GitAccess, stored_access, stored_credentials
 from margod.protocols.token.generation import Token, bearing, read_git_answer
-from margod.protocols.token.oauth import read_grant, token_request, without
+from margod.protocols.token.oauth import read_grant, token_request
 from margod.protocols.token.origins import NotUsable, Origins, Place, read_place
 
 __all__ = [
@@ -22,5 +22,4 @@ __all__ = [
     "stored_access",
     "stored_credentials",
     "token_request",
-    "without",
 ]

@@ -21,6 +21,7 @@ from margod import __version__
 from margod.model import reasons
 from margod.model.bearer import Grant
 from margod.model.capabilities import Capabilities
+from margod.model.deployment import DeploymentStatus
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.report import Reply
 from margod.model.text import clean
@@ -33,7 +34,7 @@ from margod.protocols.signed.reporting import status_reply
 from margod.protocols.token import device as manifests
 from margod.protocols.token import payload
 from margod.protocols.token.credentials import GitAccess, enrolment, read_access, stored_credentials, unusable
-from margod.protocols.token.deployment_status import status_request, write_status
+from margod.protocols.token.deployment_status import NOTES, status_request, write_status
 from margod.protocols.token.origins import NotUsable, read_place
 
 REPORT: Final = "report.json"
@@ -52,6 +53,7 @@ class Token:
     name = "token"
     enrols = True
     desired_state = "git"
+    children = False
     readable: tuple[str, ...] = ()
     """None: what there is to read at this WFM holds tokens."""
 
@@ -87,11 +89,11 @@ class Token:
         )
 
     def notes(self, context: Context) -> list[str]:
-        """Return what this generation cannot say of the device, for `margod capabilities`."""
-        return manifests.notes(context.capabilities)
+        """Return what this generation cannot say of the device and of deployments, for `margod capabilities`."""
+        return [*manifests.notes(context.capabilities), *NOTES]
 
     def parts(self, context: Context, client_id: str) -> tuple[Part, ...]:
-        """Return nothing: this generation knows no devices behind a gateway (`notes` says so)."""
+        """Return nothing: this generation knows no devices behind a gateway (`children`)."""
         return ()
 
     def part_outcome(self, part: Part, result: Answer | TransportFailure) -> Outcome:
@@ -156,7 +158,13 @@ class Token:
     def report_request(self, form: str, context: Context, deployment_id: str, body: bytes) -> Request | None:
         """Build the report of a deployment; None where there is no word for its status (deployment_status.py)."""
         written, _ = write_status(read_status(deployment_id, body))
-        return None if written is None else status_request(self._device_id(context), deployment_id, written)
+        # The id that the WFM has: of another one, set since, it is told by the next report of the device.
+        known = _stored(context.records).device_id or self._device_id(context)
+        return None if written is None else status_request(known, deployment_id, written)
+
+    def report_notes(self, status: DeploymentStatus) -> list[str]:
+        """Return what there is no word for in it (deployment_status.py)."""
+        return write_status(status)[1]
 
     def report_reply(self, deployment_id: str, body: bytes, result: Answer | TransportFailure) -> Reply:
         """Say what came of it."""
@@ -249,11 +257,18 @@ def bearing(request: SignedRequest, grant: Grant, base: str) -> SignedRequest:
     return SignedRequest(request.method, request.url, headers, request.body, request.limit)
 
 
+def _unsaid(step: Step, answer: Answer) -> Answer:
+    """Return an answer that is no acceptance, without the text of one that was to bring secrets: it may hold them."""
+    if step in (Step.ENROL, Step.CONFIRM) and 200 <= answer.status < 300 and b"<title" not in answer.body.lower():
+        return replace(answer, body=b"")
+    return answer
+
+
 def _refusal(step: Step, result: Answer | TransportFailure) -> Outcome:
     """Return what a refusal means here: no clock has a part in a proof, and a success may hold a secret."""
-    outcome = classify.refusal(step, result)
     if not isinstance(result, Answer):
-        return outcome
+        return classify.refusal(step, result)
+    outcome = classify.refusal(step, _unsaid(step, result))
     said = f"HTTP {result.status}"
     if outcome.reason is reasons.ANSWER_INVALID and step in (Step.ENROL, Step.CONFIRM):
         reason, why = unusable(result) if step is Step.ENROL else (reasons.ANSWER_UNEXPECTED, page_title(result))
