@@ -22,6 +22,7 @@ from margod.model import reasons
 from margod.model.bearer import Grant, NoToken
 from margod.model.errors import MargodError
 from margod.model.outcome import Kind, Outcome
+from margod.model.redact import without
 from margod.model.wire import Answer, SignedRequest, Sink, TransportFailure
 from margod.service.imports import late
 from margod.shell import proxy as proxies
@@ -93,7 +94,7 @@ class Bearing:
         while isinstance(given, b.Give):
             if self._exchange.silent:
                 return TransportFailure(reasons.DOWNTIME, "", sent=False)
-            result = await send(t.bearing(request, given.grant, base))
+            result = _said(await send(t.bearing(request, given.grant, base)), given.grant.value, target)
             if not isinstance(result, Answer) or result.status != 401:
                 if isinstance(result, Answer):
                     machine.borne(lane, given.serial)
@@ -210,6 +211,12 @@ class Bearing:
         proxy: Proxy | None = proxies.choose(ground.config, ground.env, endpoint.url)
         there = replace(place, urls=(endpoint.origin,), addresses=())
         return replace(situation, policy=replace(policy, any_name=False), place=there, proxy=proxy)
+
+
+def _said(result: Answer | TransportFailure, token: str, target: _Target) -> Answer | TransportFailure:
+    """Return what came back; a refusal without what it may repeat, because it is shown."""
+    accepted = isinstance(result, Answer) and 200 <= result.status < 300
+    return result if accepted else without(result, token, target.credentials.secret)
 
 
 def _unsent(outcome: Outcome) -> Outcome:

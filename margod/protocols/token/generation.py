@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final, assert_never
 from urllib.parse import quote
 
@@ -144,6 +145,7 @@ class Token:
             records = self._accepted(step, form, context, result)
             if records is not None:
                 return Outcome(Kind.ACCEPTED, reasons.ENROLLED, records=records)
+            result = _unsaid(step, result)
         outcome = classify.refusal(step, result)
         if step is Step.REPORT and form == SPEC and isinstance(result, Answer) and result.status == 409:
             return Outcome(outcome.kind, outcome.reason, outcome.detail, other_form=UPDATE)
@@ -247,6 +249,13 @@ def bearing(request: SignedRequest, grant: Grant, base: str) -> SignedRequest:
     assert read_place(request.url, query=True).origin == read_place(base).origin, "a token goes to no other origin"
     headers = {**request.headers, "Authorization": f"Bearer {grant.value}"}
     return SignedRequest(request.method, request.url, headers, request.body, request.limit)
+
+
+def _unsaid(step: Step, answer: Answer) -> Answer:
+    """Return an answer that is no acceptance, without the text of one that was to bring secrets: it may hold them."""
+    if step in (Step.ENROL, Step.CONFIRM) and 200 <= answer.status < 300 and b"<title" not in answer.body.lower():
+        return replace(answer, body=b"")
+    return answer
 
 
 def _digest(document: Mapping[str, object]) -> str:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from dataclasses import replace
 from typing import Final
-from urllib.parse import quote, quote_plus, urlencode
+from urllib.parse import urlencode
 
 from margod import __version__
 from margod.model import reasons
 from margod.model.bearer import Grant
 from margod.model.outcome import Kind, Outcome, Step
+from margod.model.redact import without
 from margod.model.text import clean
 from margod.model.wire import Answer, SignedRequest, TransportFailure
 from margod.protocols import classify
@@ -50,12 +49,11 @@ def read_grant(credentials: Credentials, result: Answer | TransportFailure) -> G
 
     A server may say back what it was told: the outcome's detail never has the secret in it.
     """
-    if isinstance(result, TransportFailure):
-        return classify.refusal(Step.CONFIRM, result)
-    body = read_object(result)
-    if 200 <= result.status < 300 and (grant := _grant(body)) is not None:
+    body = {} if isinstance(result, TransportFailure) else read_object(result)
+    if isinstance(result, Answer) and 200 <= result.status < 300 and (grant := _grant(body)) is not None:
         return grant
-    return _refusal(body, _without(credentials.secret, result))
+    said = without(result, credentials.secret)
+    return classify.refusal(Step.CONFIRM, said) if isinstance(said, TransportFailure) else _refusal(body, said)
 
 
 def _grant(body: dict[str, object]) -> Grant | None:
@@ -95,15 +93,6 @@ def _seconds(value: object) -> float | None:
     except OverflowError:
         return None
     return seconds if math.isfinite(seconds) else None
-
-
-def _without(secret: str, answer: Answer) -> Answer:
-    """Return the answer with the secret taken out of it, in the forms in which a server may repeat it."""
-    body, location = answer.body, answer.headers.get("location", "")
-    for form in {secret, quote_plus(secret), quote(secret, safe=""), json.dumps(secret)[1:-1]}:
-        body, location = body.replace(form.encode(), b"(secret)"), location.replace(form, "(secret)")
-    headers = {**answer.headers, "location": location} if location else answer.headers
-    return replace(answer, body=body, headers=headers)
 
 
 def _outcome(kind: Kind, reason: reasons.Reason, answer: Answer) -> Outcome:
