@@ -55,7 +55,7 @@ def _bound(limits: Limits) -> None:
     """Take away what the fetch does not need: time, memory, files, a core that would hold the token."""
     seconds = max(1, int(limits.seconds))
     for what, most in (
-        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_CORE, 1),  # 0 does not hold where core_pattern is a pipe
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_NOFILE, 32),
         (resource.RLIMIT_CPU, seconds),

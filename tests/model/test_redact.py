@@ -14,7 +14,7 @@ from margod.model.redact import hide, without
 from margod.model.text import clean
 from margod.model.wire import Answer, SignedRequest, TransportFailure
 
-SECRET = 's3cret+/= &<"\\>%41'
+SECRET = 's3cretAbC+/= &<"\\>%41'
 ESCAPED = "".join(f"\\u{ord(each):04x}" for each in SECRET)
 
 
@@ -25,6 +25,7 @@ ESCAPED = "".join(f"\\u{ord(each):04x}" for each in SECRET)
         *(json.dumps(SECRET)[1:-1], html.escape(SECRET), quote(quote(SECRET)), json.dumps({"error": SECRET})),
         f'{{"error": "{ESCAPED}"}}',
         *(base64.b64encode(f"{before}{SECRET}".encode()).decode() for before in ("", "a", "ab", "client-1:")),
+        repr(html.escape(SECRET).encode()),
         base64.urlsafe_b64encode(SECRET.encode()).decode().rstrip("="),
     ],
 )
