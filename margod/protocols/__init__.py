@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from margod.model.capabilities import Capabilities
+from margod.model.deployment import DeploymentStatus
 from margod.model.outcome import Outcome, Step
 from margod.model.report import Reply
 from margod.model.wire import Answer, Request, SignedRequest, Signer, TransportFailure
@@ -76,6 +77,10 @@ class Generation(Protocol):
         """What desired state is: "manifest" (signed/desired.py) or "git" (a repository, gitfetch/)."""
 
     @property
+    def children(self) -> bool:
+        """Whether a WFM can be told of devices behind this one; where it cannot, nobody reads their manifests."""
+
+    @property
     def readable(self) -> tuple[str, ...]:
         """The routes that other programs on the device may GET; `{clientId}` is the client id, `{name}` any segment."""
 
@@ -136,8 +141,11 @@ class Generation(Protocol):
         None: this generation has no word for that status, and nothing is to be sent.
         """
 
+    def report_notes(self, status: DeploymentStatus) -> list[str]:
+        """Return what of this report cannot be said, a line each, the deployment or the component first."""
+
     def notes(self, context: Context) -> list[str]:
-        """Return what this generation cannot say of the device and of deployments, a line each."""
+        """Return what this generation cannot say of the device and of deployments, a line each, the thing first."""
 
     def report_reply(self, deployment_id: str, body: bytes, result: Answer | TransportFailure) -> Reply:
         """Say what came of a report of this deployment, and what the answer is about."""

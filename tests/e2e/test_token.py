@@ -6,8 +6,12 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import pytest
+
 from tests.e2e.checked import CheckedDaemon
 from tests.support.devwfm import DevWfm
+
+pytestmark = pytest.mark.e2e
 
 TOKEN: Final = "protocol: token, timeout: 5s"
 """What a CheckedDaemon is given as `wfm`."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from margod.model import reasons
 from margod.model.capabilities import Capabilities
+from margod.model.deployment import DeploymentStatus
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.report import About, Reply
 from margod.model.wire import Answer, Auth, Request, SignedRequest, Signer, TransportFailure
@@ -20,6 +21,7 @@ class TokenLike:
     name = "token-like"
     enrols = True
     desired_state = "git"
+    children = False
     readable: tuple[str, ...] = ()
 
     def forms(self, step: Step) -> tuple[str, ...]:
@@ -96,6 +98,10 @@ class TokenLike:
     def report_request(self, form: str, context: Context, deployment_id: str, body: bytes) -> Request:
         """Return a request."""
         return Request("POST", f"/{deployment_id}", Auth.NONE, body=body)
+
+    def report_notes(self, status: DeploymentStatus) -> list[str]:
+        """Return nothing."""
+        return []
 
     def notes(self, context: Context) -> list[str]:
         """Return nothing."""

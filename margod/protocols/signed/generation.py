@@ -12,6 +12,7 @@ from urllib.parse import quote
 from margod import __version__
 from margod.model import reasons
 from margod.model.capabilities import Capabilities
+from margod.model.deployment import DeploymentStatus
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.report import Reply
 from margod.model.wire import Answer, Auth, Request, SignedRequest, Signer, TransportFailure
@@ -58,6 +59,7 @@ class Signed:
     name = "signed"
     enrols = True
     desired_state = "manifest"
+    children = True
     readable = READABLE
 
     def __init__(self, dialect: Dialect, signed_as: signature.SignedAs = signature.AS_SENT) -> None:
@@ -170,6 +172,10 @@ class Signed:
     def report_request(self, form: str, context: Context, deployment_id: str, body: bytes) -> Request:
         """Build the report of a deployment."""
         return status_request(self._id(context), deployment_id, form, body)
+
+    def report_notes(self, status: DeploymentStatus) -> list[str]:  # noqa: ARG002 - the boundary's
+        """Return nothing: the outbox speaks this generation's words."""
+        return []
 
     def notes(self, context: Context) -> list[str]:  # noqa: ARG002 - the boundary's
         """Return nothing: what margod knows is said in this generation's terms."""

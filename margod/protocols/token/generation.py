@@ -21,6 +21,7 @@ from margod import __version__
 from margod.model import reasons
 from margod.model.bearer import Grant
 from margod.model.capabilities import Capabilities
+from margod.model.deployment import DeploymentStatus
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.report import Reply
 from margod.model.wire import Answer, Auth, PayloadSigner, Request, SignedRequest, Signer, TransportFailure
@@ -32,7 +33,7 @@ from margod.protocols.signed.reporting import status_reply
 from margod.protocols.token import device as manifests
 from margod.protocols.token import payload
 from margod.protocols.token.credentials import GitAccess, enrolment, read_access, stored_credentials
-from margod.protocols.token.deployment_status import status_request, write_status
+from margod.protocols.token.deployment_status import NOTES, status_request, write_status
 from margod.protocols.token.origins import NotUsable, read_place
 
 REPORT: Final = "report.json"
@@ -51,6 +52,7 @@ class Token:
     name = "token"
     enrols = True
     desired_state = "git"
+    children = False
     readable: tuple[str, ...] = ()
     """None: what there is to read at this WFM holds tokens."""
 
@@ -86,11 +88,11 @@ class Token:
         )
 
     def notes(self, context: Context) -> list[str]:
-        """Return what this generation cannot say of the device, for `margod capabilities`."""
-        return manifests.notes(context.capabilities)
+        """Return what this generation cannot say of the device and of deployments, for `margod capabilities`."""
+        return [*manifests.notes(context.capabilities), *NOTES]
 
     def parts(self, context: Context, client_id: str) -> tuple[Part, ...]:
-        """Return nothing: this generation knows no devices behind a gateway (`notes` says so)."""
+        """Return nothing: this generation knows no devices behind a gateway (`children`)."""
         return ()
 
     def part_outcome(self, part: Part, result: Answer | TransportFailure) -> Outcome:
@@ -156,7 +158,13 @@ class Token:
     def report_request(self, form: str, context: Context, deployment_id: str, body: bytes) -> Request | None:
         """Build the report of a deployment; None where there is no word for its status (deployment_status.py)."""
         written, _ = write_status(read_status(deployment_id, body))
-        return None if written is None else status_request(self._device_id(context), deployment_id, written)
+        # The id that the WFM has: of another one, set since, it is told by the next report of the device.
+        known = _stored(context.records).device_id or self._device_id(context)
+        return None if written is None else status_request(known, deployment_id, written)
+
+    def report_notes(self, status: DeploymentStatus) -> list[str]:
+        """Return what there is no word for in it (deployment_status.py)."""
+        return write_status(status)[1]
 
     def report_reply(self, deployment_id: str, body: bytes, result: Answer | TransportFailure) -> Reply:
         """Say what came of it."""
