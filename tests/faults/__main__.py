@@ -34,6 +34,7 @@ from tests.faults.campaign import Impossible, Run, Suite, carry_out
 SUITES: dict[str, tuple[Suite, int, int]] = {
     "crash-points": (crash_points.crash_points, 4, 120),
     "killed-onboardings": (onboardings.onboardings, 1, 900),
+    "killed-token-onboardings": (onboardings.token_onboardings, 1, 600),
     "power-cuts": (power_cuts.power_cuts, 1, 300),
     "token-cuts": (token_cuts.token_cuts, 1, 600),
     "mirror-cuts": (mirror_cuts.mirror_cuts, 1, 120),

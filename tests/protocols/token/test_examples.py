@@ -25,9 +25,9 @@ from margod.model.capabilities import (
 )
 from margod.model.deployment import Component, DeploymentState, DeploymentStatus, Fault, overall
 from margod.model.outcome import Step
+from margod.protocols import ENROLMENT
 from margod.protocols.signed import deployment_status as kept
 from margod.protocols.token import Token
-from margod.protocols.token.credentials import ENROLMENT
 from margod.protocols.token.deployment_status import WORDS
 from tests.protocols.test_bodies import context
 
