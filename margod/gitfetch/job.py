@@ -39,8 +39,8 @@ class Limits:
     """Bytes of one path."""
     seconds: float = 120.0
     """For all of it."""
-    memory: int = 192 << 20
-    """What the process may have for its data."""
+    memory: int = 144 << 20
+    """What the process may have for its data: beside the daemon it has to fit into the unit's MemoryMax."""
 
 
 @dataclass(frozen=True, slots=True)

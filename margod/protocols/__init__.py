@@ -6,7 +6,7 @@ is asked for is not in it: it is a manifest over HTTP in one generation and a Gi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -59,6 +59,16 @@ class Part:
     digest: str
     request: Request
     other: Request | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unregistering:
+    """The request that has a WFM remove this device, which it calls `device_id`."""
+
+    device_id: str
+    request: Request
+    is_done: Callable[[Answer], bool]
+    """Whether an answer says that the WFM does not have the device any more."""
 
 
 class Generation(Protocol):
@@ -149,6 +159,9 @@ class Generation(Protocol):
 
     def report_reply(self, deployment_id: str, body: bytes, result: Answer | TransportFailure) -> Reply:
         """Say what came of a report of this deployment, and what the answer is about."""
+
+    def unregistering(self, context: Context, client_id: str) -> Unregistering | None:
+        """Return how this device, known there by `client_id`, is removed at the WFM; None where nothing does that."""
 
     def forwarded(self, method: str, path: str, headers: Mapping[str, str], body: bytes, limit: int) -> Request:
         """Build the request that another program on the device makes in its name; `limit` as in Request."""

@@ -111,6 +111,9 @@ class TokenLike:
         """Take everything for acceptance."""
         return Reply(About.TAKEN, Outcome(Kind.ACCEPTED, reasons.ENROLLED))
 
+    def unregistering(self, context: Context, client_id: str) -> None:
+        """There is no way."""
+
     def forwarded(self, method: str, path: str, headers: Mapping[str, str], body: bytes, limit: int) -> Request:
         """Send what another program asks for as it is."""
         return Request(method, path, Auth.NONE, headers, body, limit)

@@ -24,15 +24,16 @@ from margod.model.capabilities import Capabilities
 from margod.model.deployment import DeploymentStatus
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.report import Reply
+from margod.model.text import clean
 from margod.model.wire import Answer, Auth, PayloadSigner, Request, SignedRequest, Signer, TransportFailure
 from margod.protocols import CA_ANSWER, Context, LastReport, Part, classify
-from margod.protocols.answers import read_object
+from margod.protocols.answers import error_text, page_title, read_object
 from margod.protocols.signed import bodies
 from margod.protocols.signed.deployment_status import read_status
 from margod.protocols.signed.reporting import status_reply
 from margod.protocols.token import device as manifests
 from margod.protocols.token import payload
-from margod.protocols.token.credentials import GitAccess, enrolment, read_access, stored_credentials
+from margod.protocols.token.credentials import GitAccess, enrolment, read_access, stored_credentials, unusable
 from margod.protocols.token.deployment_status import NOTES, status_request, write_status
 from margod.protocols.token.origins import NotUsable, read_place
 
@@ -145,8 +146,7 @@ class Token:
             records = self._accepted(step, form, context, result)
             if records is not None:
                 return Outcome(Kind.ACCEPTED, reasons.ENROLLED, records=records)
-            result = _unsaid(step, result)
-        outcome = classify.refusal(step, result)
+        outcome = _refusal(step, result)
         if step is Step.REPORT and form == SPEC and isinstance(result, Answer) and result.status == 409:
             return Outcome(outcome.kind, outcome.reason, outcome.detail, other_form=UPDATE)
         return outcome
@@ -168,7 +168,13 @@ class Token:
 
     def report_reply(self, deployment_id: str, body: bytes, result: Answer | TransportFailure) -> Reply:
         """Say what came of it."""
-        return status_reply(deployment_id, body, result)
+        reply = status_reply(deployment_id, body, result)
+        if isinstance(result, Answer) and reply.outcome.kind is Kind.UNAUTHORIZED and result.status == 401:
+            return replace(reply, outcome=_refusal(Step.CONFIRM, result))
+        return reply
+
+    def unregistering(self, context: Context, client_id: str) -> None:
+        """Return None: the drafts have no route for it."""
 
     def forwarded(self, method: str, path: str, headers: Mapping[str, str], body: bytes, limit: int) -> Request:
         """Build the request of another program on the device."""
@@ -256,6 +262,28 @@ def _unsaid(step: Step, answer: Answer) -> Answer:
     if step in (Step.ENROL, Step.CONFIRM) and 200 <= answer.status < 300 and b"<title" not in answer.body.lower():
         return replace(answer, body=b"")
     return answer
+
+
+def _refusal(step: Step, result: Answer | TransportFailure) -> Outcome:
+    """Return what a refusal means here: no clock has a part in a proof, and a success may hold a secret."""
+    if not isinstance(result, Answer):
+        return classify.refusal(step, result)
+    outcome = classify.refusal(step, _unsaid(step, result))
+    said = f"HTTP {result.status}"
+    if outcome.reason is reasons.ANSWER_INVALID and step in (Step.ENROL, Step.CONFIRM):
+        reason, why = unusable(result) if step is Step.ENROL else (reasons.ANSWER_UNEXPECTED, page_title(result))
+        return replace(outcome, reason=reason, detail=clean(f"{said}: {why}" if why else said))
+    if step is Step.CONFIRM and result.status == 400 and outcome.kind is Kind.UNAUTHORIZED:
+        outcome = replace(outcome, kind=Kind.BAD_ANSWER, reason=reasons.ANSWER_UNEXPECTED)  # no word on a signature
+    if outcome.kind is Kind.UNAUTHORIZED:
+        reason = outcome.reason
+        if result.status == 401:
+            reason = reasons.PAYLOAD_SIGNATURE_REFUSED if step is Step.ENROL else reasons.BEARER_TOKEN_REFUSED
+        text = error_text(result)
+        return replace(outcome, reason=reason, detail=clean(f"{said}: {text}" if text else said), by_clock=False)
+    if step is Step.CONFIRM and outcome.kind is Kind.WRONG_ADDRESS:  # margod's own route: a WFM may well lack it
+        return replace(outcome, reason=reasons.NO_CONFIRM_ROUTE)
+    return outcome
 
 
 def _digest(document: Mapping[str, object]) -> str:

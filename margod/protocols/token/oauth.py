@@ -15,7 +15,7 @@ from margod.model.redact import without
 from margod.model.text import clean
 from margod.model.wire import Answer, SignedRequest, TransportFailure
 from margod.protocols import classify
-from margod.protocols.answers import error_text, read_object, retry_after
+from margod.protocols.answers import error_text, page_title, read_object, retry_after
 from margod.protocols.token.credentials import TOKEN, Credentials
 from margod.protocols.token.origins import Place
 
@@ -67,19 +67,30 @@ def _grant(body: dict[str, object]) -> Grant | None:
 
 def _refusal(body: dict[str, object], result: Answer) -> Outcome:
     if 200 <= result.status < 300:
-        text = "no Bearer token in it" if body else error_text(result)  # an answer with a token is never repeated
-        return Outcome(Kind.BAD_ANSWER, reasons.ANSWER_UNEXPECTED, clean(f"HTTP {result.status}: {text}"))
-    if 300 <= result.status < 400 or result.status >= 500:
-        return classify.refusal(Step.CONFIRM, result)
+        text = _unusable(body) if body else page_title(result)  # an answer with a token is never repeated
+        said = clean(f"HTTP {result.status}: {text or 'no JSON object'}")
+        return Outcome(Kind.BAD_ANSWER, reasons.TOKEN_ANSWER_INVALID, said)
+    if 300 <= result.status < 400:
+        to = result.headers.get("location", "nowhere")
+        said = clean(f"HTTP {result.status}, to {to}")
+        return Outcome(Kind.BAD_ANSWER, reasons.TOKEN_ANSWER_INVALID, said, retry_after=retry_after(result))
     error = body.get("error")
     said = error if isinstance(error, str) else ""
-    if said in _BUSY or result.status in (408, 425, 429):
-        return _outcome(Kind.BUSY, reasons.WFM_BUSY, result)
+    if said in _BUSY or result.status in (408, 425, 429) or result.status >= 500:
+        return _outcome(Kind.BUSY, reasons.TOKEN_ENDPOINT_BUSY, result)
     if said in _REFUSED or result.status in (401, 403):
-        return _outcome(Kind.FORBIDDEN, reasons.CLIENT_REFUSED, result)
-    if result.status in (404, 405, 410):
-        return _outcome(Kind.WRONG_ADDRESS, reasons.ANSWER_UNEXPECTED, result)
-    return _outcome(Kind.INVALID, reasons.ANSWER_UNEXPECTED, result)
+        return _outcome(Kind.FORBIDDEN, reasons.CLIENT_SECRET_REFUSED, result)
+    return _outcome(Kind.WRONG_ADDRESS, reasons.TOKEN_ANSWER_INVALID, result)
+
+
+def _unusable(body: dict[str, object]) -> str:
+    """Return which member keeps a success from being one."""
+    value, kind = body.get("access_token"), body.get("token_type", "Bearer")
+    if not isinstance(kind, str) or kind.lower() != "bearer":
+        return "token_type is not Bearer"
+    if not isinstance(value, str) or not value:
+        return "access_token is missing or no text"
+    return "access_token has blanks or other characters that no header takes, or more than 8192 of them"
 
 
 def _seconds(value: object) -> float | None:
