@@ -23,7 +23,8 @@ from margod.model.state import Condition, LastError, State
 from margod.model.text import clean, duration, timestamp
 from margod.shell.disk import Disk
 from margod.shell.ground import Ground
-from margod.shell.mirroring import ACCEPTED_FOR, SECURITY, Found, Mirroring
+from margod.shell.mirrored import ACCEPTED_FOR, SECURITY, Found, Mirrored
+from margod.shell.mirroring import Mirroring
 from margod.shell.situation import Situation
 from margod.shell.work import Work
 
