@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Final
 
+from margod.config import url
 from margod.config.refusal import Refusal
 from margod.config.values import Kind, Raw, path, refuse_type
 from margod.model.text import clean
@@ -70,6 +71,16 @@ def paths() -> Kind:
         return ", ".join(map(str, value))
 
     return Kind(expected, _schema(MOST_PATHS), read, write)
+
+
+def authorities() -> Kind:
+    """Hosts, each with its port if it has one, in their normal form (`url.authority` has the rules)."""
+    expected = "a host such as git.example:8443, or a list of them"
+
+    def read(raw: Raw) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(url.authority(text) for text in _texts(raw, expected, MOST)))
+
+    return Kind(expected, _schema(MOST), read, ", ".join)
 
 
 def _texts(raw: Raw, expected: str, most: int) -> tuple[str, ...]:

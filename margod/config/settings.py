@@ -22,6 +22,7 @@ from margod.config.setting import setting as _setting
 from margod.config.settings_capabilities import CapabilitiesSettings
 from margod.config.settings_desired import DesiredStateSettings
 from margod.config.settings_schedule import Schedule
+from margod.config.settings_token import TokenSettings
 from margod.config.settings_wfm import Discovery, Tls, Trust, Wfm
 from margod.model.capabilities import DEVICE_ID_IN_PATH
 
@@ -226,6 +227,7 @@ class Config:
     """The whole configuration, every value checked. `Config()` is that of a device without any file."""
 
     wfm: Wfm = _section(Wfm)
+    token: TokenSettings = _section(TokenSettings)
     trust: Trust = _section(Trust)
     discovery: Discovery = _section(Discovery)
     tls: Tls = _section(Tls)

@@ -140,6 +140,13 @@ class Trust:
         "For how long the WFM has to offer another root CA before it can become a trust anchor beside the old one. "
         "Never with ca_file or pin.",
     )
+    token_endpoint_ca_file: Path | None = _setting(
+        values.path(),
+        None,
+        "CA of the hosts of token.allowed_hosts, PEM or DER; absolute path. Without it the WFM's root CA has to verify "
+        "them as well.",
+        example="/etc/margod/token-ca.pem",
+    )
     on_change: str = _setting(
         values.choice("hold", "ask"),
         "hold",

@@ -1,8 +1,11 @@
-"""A bearer token as it was granted (RFC 6749, 5.1)."""
+"""A bearer token as it was granted (RFC 6749, 5.1), and a call that was not made for want of one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+
+from margod.model.outcome import Outcome
+from margod.model.wire import TransportFailure
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,3 +17,10 @@ class Grant:
 
     value: str = field(repr=False)
     lifetime: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NoToken(TransportFailure):
+    """A request was not sent, because there is no bearer token for it; `outcome` says why."""
+
+    outcome: Outcome

@@ -392,4 +392,5 @@ from margod.model.reasons_downtime import *  # noqa: E402, F403 - as above
 from margod.model.reasons_git import *  # noqa: E402, F403 - as above
 from margod.model.reasons_hardware import *  # noqa: E402, F403 - as above
 from margod.model.reasons_outbox import *  # noqa: E402, F403 - as above
+from margod.model.reasons_token import *  # noqa: E402, F403 - as above
 from margod.model.reasons_work import *  # noqa: E402, F403 - at the end of the table

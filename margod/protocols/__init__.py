@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from margod.model.capabilities import Capabilities
 from margod.model.outcome import Outcome, Step
 from margod.model.report import Reply
 from margod.model.wire import Answer, Request, SignedRequest, Signer, TransportFailure
+
+ENROLMENT: Final = "enrolment.json"
+"""The vault's record of an enrolment; its members are each generation's own, and no other reads them as its own."""
+CA_ANSWER: Final = "certificate.json"
+"""The Certificate API's body as it came: the trust room reads it before anything is kept."""
 
 
 @dataclass(frozen=True, slots=True)

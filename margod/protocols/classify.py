@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from margod.model import reasons
+from margod.model.bearer import NoToken
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.reasons import Reason
 from margod.model.text import clean, duration
@@ -83,6 +84,8 @@ forgotten may be onboarded anew, and one that was revoked must not."""
 
 def refusal(step: Step, result: Answer | TransportFailure) -> Outcome:
     """Return the meaning of whatever is not acceptance. Never returns ACCEPTED."""
+    if isinstance(result, NoToken):
+        return result.outcome
     if isinstance(result, TransportFailure):
         kind = Kind.UNTRUSTED if result.reason in _UNTRUSTED else Kind.UNREACHABLE
         return Outcome(kind, result.reason, result.detail, sent=result.sent, lost=result.sent)

@@ -173,8 +173,7 @@ def signature(path: Path | None) -> object:
 
 
 def _from(records: Mapping[str, bytes], source: str) -> bytes:
-    known = json_object(records.get(WFM, b""))
-    return record(known, str(known.get("protocol") or "signed"), source)
+    return json.dumps({**json_object(records.get(WFM, b"")), "anchors": source}, sort_keys=True).encode()
 
 
 class _Kept:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from margod.identity import CERTIFICATE_RECORD, KEY_RECORD, META_RECORD
-from margod.protocols.signed.generation import ENROLMENT
+from margod.protocols import ENROLMENT
 from margod.shell.place import name_of
 from margod.shell.records import ANCHORS, CHOSEN, HARDWARE, RETIRED, WFM, json_object
 from margod.vault import RECORD_LIMIT

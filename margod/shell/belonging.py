@@ -14,7 +14,7 @@ import structlog
 from margod.identity import hardware
 from margod.identity.hardware import Judged, Seen, Verdict
 from margod.model import reasons
-from margod.protocols.signed.generation import ENROLMENT
+from margod.protocols import ENROLMENT
 from margod.shell import archive
 from margod.shell.records import ANCHORS, CHOSEN, HARDWARE, RETIRED, STAGED, WFM
 from margod.shell.situation import Situation, Warned, blocked_by

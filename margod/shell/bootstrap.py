@@ -18,9 +18,8 @@ from margod.engine.timekeeping import AGREES
 from margod.model.errors import TrustError
 from margod.model.outcome import Step
 from margod.model.wire import Answer, TransportFailure
-from margod.protocols import Context, Generation
+from margod.protocols import CA_ANSWER, Context, Generation
 from margod.protocols.answers import clock_offset
-from margod.protocols.signed.generation import CA_ANSWER
 from margod.shell import anchoring, first_contact
 from margod.shell.situation import NOBODY, Situation
 from margod.wfm import WfmClient, at, fetch_timeless

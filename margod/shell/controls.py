@@ -73,6 +73,7 @@ class Controls:
             (*warnings, *renewing.warnings(), *self._actions.reporting.warnings(), *self._reports.warnings()),
             self._started_at,
             self._actions.offered,
+            protocol=self._ground.config.wfm.protocol,
             presented=renewing.presented,
             adopt_after=self._ground.config.trust.adopt_after,
         )

@@ -152,7 +152,15 @@ class Courier:
             if self._exchange.silent:
                 return _unsent(reasons.DOWNTIME)
             log.debug("request", lane=self._lane, method=signed.method, url=signed.url)
-            result = await client.send(signed, seconds=seconds, into=into)
+            result = await self._exchange.bearing.send(
+                client,
+                signed,
+                lane=self._lane,
+                base=url,
+                records=situation.context.records if situation.context else {},
+                seconds=seconds,
+                into=into,
+            )
             ground.keeper.take(result)
             if isinstance(result, Answer):
                 log.debug("answer", lane=self._lane, status=result.status, bytes=len(result.body))

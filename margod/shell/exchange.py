@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import Final
 
 import structlog
@@ -20,6 +21,7 @@ from margod.model.text import timestamp
 from margod.model.wire import Answer, SignedRequest, TransportFailure
 from margod.shell import bootstrap, first_contact, presenting, renewal
 from margod.shell.attention import Attention
+from margod.shell.bearing import Bearing
 from margod.shell.disk import Disk
 from margod.shell.ground import Ground
 from margod.shell.place import Names, Place
@@ -31,6 +33,10 @@ from margod.shell.situation import Situation
 from margod.wfm import WfmClient, at
 
 log: Final = structlog.get_logger()
+
+ENROLMENT: Final = "enrolment"
+"""The lane of the enrolment's own requests."""
+EMPTY: Final[Mapping[str, bytes]] = MappingProxyType({})
 
 
 class Exchange:
@@ -62,6 +68,7 @@ class Exchange:
         self._names = Names()
         self.renewing = Renewing(self._wall)
         self.reporting = Reporting()
+        self.bearing = Bearing(self, disk)
         self._attention = Attention()
 
     @property
@@ -71,6 +78,7 @@ class Exchange:
 
     async def close(self) -> None:
         """Close the connection to the WFM."""
+        self.bearing.close()
         if self._client is not None:
             await self._client.close()
 
@@ -147,18 +155,28 @@ class Exchange:
         return situation
 
     async def _ask_in_time(
-        self, client: WfmClient, place: Place, step: Step, build: Callable[[str], SignedRequest]
+        self,
+        client: WfmClient,
+        place: Place,
+        step: Step,
+        build: Callable[[str], SignedRequest],
+        records: Mapping[str, bytes] = EMPTY,
     ) -> Answer | TransportFailure:
         """Ask; once more, signed in the WFM's time, where it was a refusal that told it."""
         used = self.ground.keeper.correction()
-        result = await self._ask(client, place, step, build)
+        result = await self._ask(client, place, step, build, records)
         refused = isinstance(result, Answer) and result.status in (400, 401)
         if refused and abs(self.ground.keeper.correction() - used) > OFFSET_FROM:
-            result = await self._ask(client, place, step, build)
+            result = await self._ask(client, place, step, build, records)
         return result
 
     async def _ask(
-        self, client: WfmClient, place: Place, step: Step, build: Callable[[str], SignedRequest]
+        self,
+        client: WfmClient,
+        place: Place,
+        step: Step,
+        build: Callable[[str], SignedRequest],
+        records: Mapping[str, bytes] = EMPTY,
     ) -> Answer | TransportFailure:
         """Send what `build` makes of a URL; a discovered WFM may bear any of several configured names."""
         result: Answer | TransportFailure = TransportFailure(reasons.TLS_WRONG_HOST, "", sent=False)
@@ -167,7 +185,7 @@ class Exchange:
             if self.silent:
                 return TransportFailure(reasons.DOWNTIME, "", sent=False)
             log.debug("request", step=step.value, method=request.method, url=request.url)
-            result = await client.send(request)
+            result = await self.bearing.send(client, request, lane=ENROLMENT, base=url, records=records)
             self.ground.keeper.take(result)
             log_result(step, result)
             if not self._names.wrong(url, result):

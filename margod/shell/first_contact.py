@@ -14,8 +14,7 @@ from margod.model.errors import TrustError
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.text import clean, timestamp
 from margod.model.wire import Answer, TransportFailure
-from margod.protocols import Context, Generation
-from margod.protocols.signed.generation import CA_ANSWER
+from margod.protocols import CA_ANSWER, Context, Generation
 from margod.shell import vouching
 from margod.shell.anchoring import FIRST_USE, record, tls_settings
 from margod.shell.records import ANCHORS, WFM
@@ -60,12 +59,19 @@ async def fetch(
 
 
 async def judge(
-    policy: trust.UnverifiedPolicy, outcome: Outcome, situation: Situation, url: str, now: float, *, ask: bool
+    policy: trust.UnverifiedPolicy,
+    outcome: Outcome,
+    situation: Situation,
+    url: str,
+    now: float,
+    *,
+    protocol: str,
+    ask: bool,
 ) -> Asked:
     """Return the outcome with nothing left of the answer but the certificates that `policy` lets pass.
 
-    `ask`: where there are no pins, they are shown to a person; otherwise the one that vouches for who answers at the
-    place of `situation` is taken unseen.
+    `protocol` is wfm.protocol. `ask`: where there are no pins, they are shown to a person; otherwise the one that
+    vouches for who answers at the place of `situation` is taken unseen.
     """
     if outcome.kind is not Kind.ACCEPTED:
         # The words are a stranger's: its status and our system's errors remain, its text and long waits do not.
@@ -92,7 +98,7 @@ async def judge(
             log.warning("root-ca-taken-unseen", fingerprint=root.fingerprint, subject=root.subject, wfm=url)
         else:
             log.info("root-ca-taken", fingerprint=root.fingerprint, subject=root.subject)
-    records = {ANCHORS: trust.to_pem(roots), WFM: record({"url": url}, "signed", policy.source)}
+    records = {ANCHORS: trust.to_pem(roots), WFM: record({"url": url}, protocol, policy.source)}
     return Asked(Outcome(Kind.ACCEPTED, reasons.ENROLLED, records=records))
 
 

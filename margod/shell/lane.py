@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 import structlog
 
 from margod.engine.enrolment import Enrolment
-from margod.engine.messages import Cause, Command, Due, Event, Examine, Keep, Now, Reread, Send, Woken
+from margod.engine.messages import Cause, Command, Due, Event, Examine, Keep, Now, Reread, Send, Slept, Woken
 from margod.engine.policy import Policy
 from margod.model.outcome import Step
 from margod.model.state import Condition, State
@@ -99,6 +99,10 @@ class Lane:
         """Give the engine an event, start what it asks for."""
         if self._ended:
             return
+        if isinstance(event, Slept):
+            self.actions.bearing.slept(event.seconds)
+        elif isinstance(event, Woken) and event.cause is Cause.OPERATOR:
+            self.actions.bearing.retry()
         try:
             commands = self.engine.handle(event, self.now())
         except Exception as error:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from margod.identity import KEY_RECORD
-from margod.protocols.signed.generation import ENROLMENT
+from margod.protocols import ENROLMENT
 from margod.shell import archive
 from margod.shell.archive import Changes, Former
 from margod.shell.place import name_of, spoken_at
@@ -66,9 +66,12 @@ def reset(records: Mapping[str, bytes], *, begun: bool, new_identity: bool, at: 
 
 
 def claim(records: Mapping[str, bytes]) -> Former | None:
-    """Return the enrolment of another place that may hold here too, if this device has none of its own here."""
+    """Return the enrolment of another place that may hold here too, if this device has none of its own here.
+
+    One with a secret never does: what was told to one WFM in confidence is not tried at another.
+    """
     left = json_object(records.get(WFM, b"")).get(FROM)
-    if ENROLMENT in records or not isinstance(left, str):
+    if ENROLMENT in records or not isinstance(left, str) or spoken_at(left) == "token":
         return None
     former = archive.find(records, left)
     return former if former is not None and former.enrolled else None

@@ -17,7 +17,7 @@ from margod.model import reasons
 from margod.model.errors import TrustError
 from margod.model.outcome import Kind, Outcome
 from margod.model.text import clean
-from margod.protocols.signed.generation import CA_ANSWER
+from margod.protocols import CA_ANSWER
 from margod.shell import presenting, renewal
 from margod.shell.anchoring import FIRST_USE, PIN
 from margod.shell.situation import Situation, Warned

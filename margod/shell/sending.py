@@ -13,8 +13,7 @@ from margod.model import reasons
 from margod.model.errors import MargodError, TrustError
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.wire import Answer, Request, SignedRequest, TransportFailure
-from margod.protocols import Context
-from margod.protocols.signed.generation import CA_ANSWER
+from margod.protocols import CA_ANSWER, Context
 from margod.shell import anchoring, first_contact, vouching
 from margod.shell.exchange import Exchange, log_result, unsent
 from margod.shell.place import Place, placed
@@ -62,7 +61,7 @@ class Sending(Exchange):
         build = signed(lambda: generation.request(step, form, context))
 
         def ask(request: Callable[[], Request]) -> Awaitable[Answer | TransportFailure]:
-            return self._ask_in_time(self._opened(situation), place, step, signed(request))
+            return self._ask_in_time(self._opened(situation), place, step, signed(request), context.records)
 
         try:
             outcome = await self._outcome(step, form, context, ask)
@@ -111,7 +110,9 @@ class Sending(Exchange):
         log_result(Step.FETCH_TRUST, result)
         outcome = generation.outcome(Step.FETCH_TRUST, "spec", context, result)
         ask = config.trust.first_use == "ask"
-        asked = await first_contact.judge(policy, outcome, situation, url, self._wall(), ask=ask)
+        asked = await first_contact.judge(
+            policy, outcome, situation, url, self._wall(), protocol=generation.name, ask=ask
+        )
         if asked.outcome.sent:
             self.offered = asked.offered
         return asked.outcome

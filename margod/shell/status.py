@@ -26,12 +26,14 @@ def document(
     started_at: float,
     offered: tuple[Anchor, ...] = (),
     *,
+    protocol: str,
     presented: Presented | None = None,
     adopt_after: float = 0.0,
 ) -> Document:
     """Return the status document (local/openapi.yaml, `Status`). `offered`: roots that a person may accept.
 
-    `presented`: who answers in the WFM's place. `adopt_after`: how long a staged root has to be vouched for, seconds.
+    `protocol` is wfm.protocol. `presented`: who answers in the WFM's place. `adopt_after`: how long a staged root has
+    to be vouched for, seconds.
     """
     error = condition.last_error
     known = situation or None
@@ -61,7 +63,7 @@ def document(
         "connection_since": timestamp(condition.connection_since),
         "wfm": {
             "url": known.url if known else None,
-            "protocol": "signed",
+            "protocol": protocol,
             "proxy": known.proxy.address if known and known.proxy else None,
         },
         "client_id": known.client_id if known else None,

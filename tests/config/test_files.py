@@ -52,7 +52,7 @@ def test_missing_where_it_was_named(tmp_path: Path) -> None:
     sources = write(tmp_path, None, site="x: 1")
     assert problems(sources) == [
         "margod.yaml: cannot be read: no such file or directory (named by test)",
-        "conf.d/site.yaml:1: x: is not a section (there are wfm, trust, discovery, tls, clock, identity, "
+        "conf.d/site.yaml:1: x: is not a section (there are wfm, token, trust, discovery, tls, clock, identity, "
         "device, capabilities, onboarding, schedule, state, outbox, local, door, log)",
     ]
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from margod.protocols.signed.generation import ENROLMENT, REPORT
+from margod.protocols import ENROLMENT
+from margod.protocols.signed.generation import REPORT
 from margod.shell.records import HARDWARE
 from margod.vault import Vault, peek
 from tests.e2e.test_moving import asked, here, no_deletes

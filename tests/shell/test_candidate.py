@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 
 from margod import config, trust
 from margod import identity as identities
-from margod.protocols.signed.generation import ENROLMENT, REPORT
+from margod.protocols import ENROLMENT
+from margod.protocols.signed.generation import REPORT
 from margod.shell import archive, renewal
 from margod.shell.actions import Actions
 from margod.shell.candidate import NEXT, About, NotRotated, Succession, wish

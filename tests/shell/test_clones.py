@@ -10,7 +10,7 @@ import pytest
 
 from margod import capabilities, config
 from margod.model import reasons
-from margod.protocols.signed.generation import ENROLMENT
+from margod.protocols import ENROLMENT
 from margod.shell.ground import Ground
 from margod.shell.records import HARDWARE, WFM
 from margod.shell.situation import Situation

@@ -16,7 +16,7 @@ from margod import config
 from margod.engine.messages import RecordIntent
 from margod.model.errors import MargodError, StateNotWritable
 from margod.model.reasons import NOT_RESET, STATE_NOT_WRITABLE
-from margod.protocols.signed.generation import ENROLMENT
+from margod.protocols import ENROLMENT
 from margod.shell import archive, moving
 from margod.shell.ground import Ground
 from margod.shell.records import WFM

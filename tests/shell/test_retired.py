@@ -16,7 +16,7 @@ from margod.model import reasons
 from margod.model.errors import StateNotWritable
 from margod.model.outcome import Kind, Outcome
 from margod.model.state import State
-from margod.protocols.signed.generation import CA_ANSWER
+from margod.protocols import CA_ANSWER
 from margod.shell import archive, first_contact, renewal, retired
 from margod.shell.anchoring import FIRST_USE, record, tls_settings
 from margod.shell.candidate import Succession
@@ -424,7 +424,9 @@ async def test_first_use_takes_no_retired_root(tmp_path: Path) -> None:
     async def judged(*roots: trust.Anchor, ask: bool) -> first_contact.Asked:
         document = json.dumps({"certificate": trust.to_pem(roots).decode()}).encode()
         outcome = Outcome(Kind.ACCEPTED, reasons.ENROLLED, records={CA_ANSWER: document})
-        return await first_contact.judge(policy, outcome, situation, "https://wfm.example", NOW, ask=ask)
+        return await first_contact.judge(
+            policy, outcome, situation, "https://wfm.example", NOW, protocol="signed", ask=ask
+        )
 
     refused = await judged(OLD, ask=False)
     assert (refused.outcome.kind, refused.outcome.reason) == (Kind.UNTRUSTED, reasons.ROOT_CA_RETIRED)

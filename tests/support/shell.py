@@ -74,7 +74,9 @@ class Shell:
         """Return the status document."""
         offered = self.actions.offered
         condition, renewing = self._engine.condition(self._now()), self.actions.renewing
-        return status.document(condition, self.actions.situation, (), 0.0, offered, presented=renewing.presented)
+        return status.document(
+            condition, self.actions.situation, (), 0.0, offered, protocol="signed", presented=renewing.presented
+        )
 
     def wait(self) -> float:
         """Return the seconds until the next attempt."""

@@ -15,17 +15,14 @@ from margod.model.capabilities import Capabilities
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.report import Reply
 from margod.model.wire import Answer, Auth, Request, SignedRequest, Signer, TransportFailure
-from margod.protocols import Context, LastReport, Part, classify
+from margod.protocols import CA_ANSWER, ENROLMENT, Context, LastReport, Part, classify
 from margod.protocols.answers import CLIENT_ID, error_text, read_client_id, read_object
 from margod.protocols.signed import bodies, capabilities, device_manifest, signature
 from margod.protocols.signed.desired import manifest_request
 from margod.protocols.signed.forwarding import READABLE, forwarded
 from margod.protocols.signed.reporting import FORMS, status_reply, status_request
 
-ENROLMENT: Final = "enrolment.json"
 REPORT: Final = capabilities.REPORT
-CA_ANSWER: Final = "certificate.json"
-"""The Certificate API's body as it came: the trust room reads it before anything is kept."""
 
 DEVICE_ROUTE, CLIENT_ROUTE = "device", "client"
 UPDATE: Final = "-update"

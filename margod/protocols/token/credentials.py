@@ -2,6 +2,7 @@
 
 Id and secret make an enrolment. What an answer says of places is kept as it was said and judged when it is used: a
 WFM that has registered this device will not do so again, so that a wrong URL beside a right secret must not lose both.
+The record's members are `id`, `secret`, `tokenEndpoint`.
 """
 
 from __future__ import annotations
@@ -14,11 +15,10 @@ from datetime import UTC, datetime
 from typing import Final
 
 from margod.model.wire import Answer
+from margod.protocols import ENROLMENT
 from margod.protocols.answers import read_client_id, read_object
 from margod.protocols.token.origins import LONGEST, NotUsable, Origins, Place, read_place
 
-ENROLMENT: Final = "enrolment.json"
-"""Members `id`, `secret`, `tokenEndpoint`: not another generation's names, which would read them as its own."""
 GIT: Final = "git.json"
 """Members `url`, `accessToken` and, where it is known, `expiresAt` in Unix seconds."""
 

@@ -23,7 +23,7 @@ from margod.model.capabilities import Capabilities
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.report import Reply
 from margod.model.wire import Answer, Auth, PayloadSigner, Request, SignedRequest, Signer, TransportFailure
-from margod.protocols import Context, LastReport, Part, classify
+from margod.protocols import CA_ANSWER, Context, LastReport, Part, classify
 from margod.protocols.answers import read_object
 from margod.protocols.signed import bodies
 from margod.protocols.signed.deployment_status import read_status
@@ -35,8 +35,6 @@ from margod.protocols.token.deployment_status import status_request, write_statu
 from margod.protocols.token.origins import NotUsable, read_place
 
 REPORT: Final = "report.json"
-CA_ANSWER: Final = "certificate.json"
-"""The Certificate API's body as it came: the trust room reads it before anything is kept."""
 SPEC, UPDATE = "spec", "update"
 """Forms of a report: by what is known here, or by PUT although no report is known to be accepted."""
 

@@ -9,9 +9,9 @@ import pytest
 
 from margod.model.outcome import Kind, Step
 from margod.model.wire import Answer
+from margod.protocols import ENROLMENT
 from margod.protocols.token import Token
 from margod.protocols.token.credentials import (
-    ENROLMENT,
     GIT,
     Credentials,
     GitAccess,

@@ -15,9 +15,8 @@ from margod.model.bearer import Grant
 from margod.model.capabilities import Capabilities, Child, Cpu, Peripheral
 from margod.model.outcome import Kind, Step
 from margod.model.wire import Answer, Auth, TransportFailure
-from margod.protocols import LastReport
+from margod.protocols import ENROLMENT, LastReport
 from margod.protocols.token import Token, device
-from margod.protocols.token.credentials import ENROLMENT
 from margod.protocols.token.generation import REPORT, bearing, git_request, read_git_answer
 from margod.protocols.token.origins import NotUsable
 from margod.protocols.token.payload import HEADER

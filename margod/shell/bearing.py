@@ -1,0 +1,221 @@
+"""Puts bearer tokens on requests: has one asked for where there is none, for all callers together (engine/bearer.py).
+
+The client secret goes to the token endpoint alone, over a connection of its own, and only where `protocols/token`
+lets it go: to the WFM's own host, or to one that the owner has listed. Nothing of it outlives the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from margod import trust
+from margod.model import reasons
+from margod.model.bearer import Grant, NoToken
+from margod.model.errors import MargodError
+from margod.model.outcome import Kind, Outcome
+from margod.model.wire import Answer, SignedRequest, Sink, TransportFailure
+from margod.service.imports import late
+from margod.shell import proxy as proxies
+from margod.shell.disk import Disk
+from margod.shell.situation import Situation
+from margod.wfm import Proxy, WfmClient
+
+if TYPE_CHECKING:
+    from margod.engine import bearer as b
+    from margod.protocols import token as t
+    from margod.shell.exchange import Exchange
+else:  # what only a device of the `token` generation needs
+    b = late("margod.engine.bearer")
+    t = late("margod.protocols.token")
+
+log: Final = structlog.get_logger()
+
+_UNTRUSTED: Final = Outcome(Kind.BAD_ANSWER, reasons.TOKEN_ENDPOINT_UNTRUSTED, sent=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where a token is asked for and with what; `name` tells it apart from every other."""
+
+    name: str
+    credentials: t.Credentials = field(repr=False)
+    endpoint: t.Place
+    own: bool
+    """Whether the endpoint is the WFM's own host."""
+
+
+class Bearing:
+    """The bearer token of one exchange's device."""
+
+    def __init__(self, exchange: Exchange, disk: Disk) -> None:
+        """Nothing is asked for before a request needs a token."""
+        self._exchange, self._disk = exchange, disk
+        self._machine: b.Bearer | None = None
+        self._target: _Target | None = None
+        self._waiting: dict[int, asyncio.Future[b.Give | b.TurnAway]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._callers = 0
+
+    async def send(
+        self,
+        client: WfmClient,
+        request: SignedRequest,
+        *,
+        lane: str,
+        base: str,
+        records: Mapping[str, bytes],
+        seconds: float | None = None,
+        into: Sink | None = None,
+    ) -> Answer | TransportFailure:
+        """Send `request` as `client` does, with a bearer token on it if it bears one.
+
+        `records` are the enrolment's that the token is for, `base` the WFM's root URL. A 401 is answered with another
+        token, once. NoToken: there is none, and nothing was sent.
+        """
+        send = partial(client.send, seconds=seconds, into=into)
+        if not request.bears:
+            return await send(request)
+        if isinstance(target := self._target_of(records, base), NoToken):
+            return target
+        self._target, self._callers = target, self._callers + 1
+        caller, machine = self._callers, self._opened()
+        given = await self._token(caller, machine.wanted(caller, lane, target.name, time.monotonic()))
+        result: Answer | TransportFailure | None = None
+        while isinstance(given, b.Give):
+            if self._exchange.silent:
+                return TransportFailure(reasons.DOWNTIME, "", sent=False)
+            result = await send(t.bearing(request, given.grant, base))
+            if not isinstance(result, Answer) or result.status != 401:
+                if isinstance(result, Answer):
+                    machine.borne(lane, given.serial)
+                return result
+            self._target = target
+            spurned = machine.spurned(caller, lane, given.serial, given.place, time.monotonic())
+            given = await self._token(caller, spurned)
+        if result is not None:
+            return result
+        return NoToken(given.outcome.reason, given.outcome.detail, sent=False, outcome=_unsent(given.outcome))
+
+    def slept(self, seconds: float) -> None:
+        """Count a suspend."""
+        if self._machine is not None:
+            self._machine.slept(seconds, time.monotonic())
+
+    def retry(self) -> None:
+        """A person asks: end the waits that this device has laid on itself."""
+        if self._machine is not None:
+            self._machine.retry(time.monotonic())
+
+    def close(self) -> None:
+        """End a renewal under way."""
+        for task in self._tasks:
+            task.cancel()
+
+    def _opened(self) -> b.Bearer:
+        if self._machine is None:
+            self._machine = b.Bearer(random.Random())  # noqa: S311 - jitter, no secret
+        return self._machine
+
+    def _target_of(self, records: Mapping[str, bytes], base: str) -> _Target | NoToken:
+        credentials = t.stored_credentials(records)
+        if credentials is None:
+            return _no_token(Outcome(Kind.UNREACHABLE, reasons.NOT_ENROLLED, sent=False))
+        situation, listed = self._exchange.situation, self._exchange.ground.config.token.allowed_hosts or ()
+        places = situation.place.urls if situation and situation.place else (base,)
+        own = {t.read_place(url).authority for url in places}
+        try:
+            endpoint = credentials.endpoint(t.Origins.of(base, (*own, *listed)))
+        except t.NotUsable as error:
+            return _no_token(Outcome(Kind.BAD_ANSWER, reasons.TOKEN_ENDPOINT_UNUSABLE, str(error), sent=False))
+        secret = hashlib.sha256(credentials.secret.encode()).hexdigest()
+        name = "\n".join((base, endpoint.url, credentials.client_id, secret))
+        return _Target(name, credentials, endpoint, endpoint.authority in own)
+
+    async def _token(self, caller: int, commands: list[b.Command]) -> b.Give | b.TurnAway:
+        """Wait until `caller` is given a token or turned away."""
+        given: asyncio.Future[b.Give | b.TurnAway] = asyncio.get_running_loop().create_future()
+        self._waiting[caller] = given
+        try:
+            self._carry_out(commands)
+            return await given
+        finally:
+            del self._waiting[caller]
+            self._opened().gone(caller)
+
+    def _carry_out(self, commands: list[b.Command]) -> None:
+        for command in commands:
+            if isinstance(command, b.Ask):
+                assert self._target is not None
+                task = asyncio.ensure_future(self._ask(command, self._target))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            elif (waits := self._waiting.get(command.caller)) is not None and not waits.done():
+                waits.set_result(command)
+
+    async def _ask(self, ask: b.Ask, target: _Target) -> None:
+        """Ask for a token, and tell whoever waits for it."""
+        try:
+            found = await self._asked(target)
+        except MargodError as error:
+            found = Outcome(Kind.UNREACHABLE, error.reason, error.message, sent=False)
+        except Exception as error:  # who waits is told, whatever it is
+            log.error("internal-error", lane="token", exc_info=error)
+            found = Outcome(Kind.BUSY, reasons.INTERNAL_ERROR, type(error).__name__, sent=False)
+        machine = self._opened()
+        if isinstance(found, Grant):
+            log.debug("bearer-token", endpoint=target.endpoint.url, lifetime=found.lifetime)
+            self._carry_out(machine.granted(ask.number, found))
+        else:
+            log.debug("no-bearer-token", code=found.reason.code, detail=found.detail)
+            self._carry_out(machine.denied(ask.number, found, time.monotonic()))
+
+    async def _asked(self, target: _Target) -> Grant | Outcome:
+        """Make the one request that has the secret in it. Raises MargodError."""
+        situation = self._exchange.situation
+        if situation is None or self._exchange.silent:
+            return Outcome(Kind.UNREACHABLE, reasons.DOWNTIME, sent=False)
+        if not target.own:
+            situation = await self._disk.run(partial(self._elsewhere, situation, target.endpoint))
+        client = self._exchange.connect(situation)
+        try:
+            log.debug("request", lane="token", method="POST", url=target.endpoint.url)
+            result = await client.send(t.token_request(target.endpoint, target.credentials))
+        finally:
+            await client.close()
+        found = t.read_grant(target.credentials, result)
+        if isinstance(found, Outcome) and not target.own and found.kind is Kind.UNTRUSTED:
+            return replace(
+                _UNTRUSTED, detail=f"{target.endpoint.authority}: {found.reason.says} {found.detail}".strip()
+            )
+        return found
+
+    def _elsewhere(self, situation: Situation, endpoint: t.Place) -> Situation:
+        """Return the situation for a host that is not the WFM's: its trust, its proxy. In the disk thread."""
+        ground, policy, place = self._exchange.ground, situation.policy, situation.place
+        assert policy is not None
+        assert place is not None
+        file = ground.config.trust.token_endpoint_ca_file
+        if file is not None:
+            anchors = trust.read_ca_file(file, ground.clock(), setting="trust.token_endpoint_ca_file")
+            policy = replace(policy, anchors=anchors)
+        proxy: Proxy | None = proxies.choose(ground.config, ground.env, endpoint.url)
+        there = replace(place, urls=(endpoint.origin,), addresses=())
+        return replace(situation, policy=replace(policy, any_name=False), place=there, proxy=proxy)
+
+
+def _unsent(outcome: Outcome) -> Outcome:
+    """Return what the token endpoint's answer means for a request that was never made."""
+    return replace(outcome, sent=False, lost=False, records={})
+
+
+def _no_token(outcome: Outcome) -> NoToken:
+    return NoToken(outcome.reason, outcome.detail, sent=False, outcome=outcome)
