@@ -1,4 +1,4 @@
-"""A connection to the one host of a job: TLS by the owner's rules, through his proxy, at the addresses that are known."""
+"""A connection to the one host of a job: TLS by the owner's rules, through his proxy, at the known addresses."""
 
 from __future__ import annotations
 

@@ -94,9 +94,9 @@ class Job:
         """Return what `encode` made."""
         value = json.loads(data)
         proxy = value.pop("proxy")
-        made = {"limits": Limits(**value.pop("limits")), "tls": Tls(**value.pop("tls"))}
-        lists = {name: tuple(value.pop(name)) for name in ("system", "addresses")}
-        return cls(**value, **made, **lists, proxy=None if proxy is None else ProxyAt(**proxy))
+        value["limits"], value["tls"] = Limits(**value["limits"]), Tls(**value["tls"])
+        value["system"], value["addresses"] = tuple(value["system"]), tuple(value["addresses"])
+        return cls(**value, proxy=None if proxy is None else ProxyAt(**proxy))
 
 
 @dataclass(frozen=True, slots=True)

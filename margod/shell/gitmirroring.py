@@ -7,8 +7,7 @@ follows its first fetch, so that a kill leaves the old one or the new one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -72,12 +71,19 @@ class GitMirroring(Mirrored):
         self._why: Outcome | None = None
         """Why the last access that was tried in this poll is no good."""
         self._handed: asyncio.Future[bool] | None = None
+        self._handed_seen = True
+        """Whether a poll has begun since."""
         self._file = gitplace.TokenFile()
 
     @property
     def commit(self) -> str | None:
         """The commit that is mirrored."""
         return self.held.etag or None if self.held else None
+
+    @property
+    def wants_poll(self) -> bool:
+        """Whether a token was handed over since the last poll began."""
+        return self._handed is not None and not self._handed.done() and not self._handed_seen
 
     async def hand(self, url: str, token: str, expires_at: float | None) -> asyncio.Future[bool]:
         """Keep a token that a person hands over, to be proven by the next poll; `url` "": for the known repository.
@@ -98,7 +104,7 @@ class GitMirroring(Mirrored):
         log.info("git-token-handed-over")
         if self._handed is not None and not self._handed.done():
             self._handed.cancel()
-        self._handed = asyncio.get_running_loop().create_future()
+        self._handed, self._handed_seen = asyncio.get_running_loop().create_future(), False
         return self._handed
 
     def retry(self) -> None:
@@ -135,11 +141,12 @@ class GitMirroring(Mirrored):
             token = self._file.read(file)
             self._accesses.begin(self._records(), token, self._ground.keeper.wall())
 
+        self._handed_seen = True
         await self._in_mirror(lambda _mirror: None)
         await self._disk.run(begin)
 
     async def _poll(self, context: Context) -> bool:
-        """Fetch by one access after the other; return whether something else is mirrored. Raises Failed, MargodError."""
+        """Fetch by one access after the other; return whether anything was taken. Raises Failed, MargodError."""
         while True:
             match self._accesses.next():
                 case Ask():
@@ -175,7 +182,7 @@ class GitMirroring(Mirrored):
         self._accesses.given(access)
 
     async def _fetched(self, trying: Try) -> Fetched | None:
-        """Return what a fetch brings; None where the access is no good. Raises Failed where no other would be better."""
+        """Return what a fetch brings; None where the access is no good. Raises Failed where no other helps."""
         held, whole = self.held, self.whole
         known = held.etag if held else ""
         try:

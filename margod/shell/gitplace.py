@@ -71,9 +71,7 @@ def job(ground: Ground, situation: Situation, access: GitAccess, known: str) -> 
     )
 
 
-def handed(
-    ground: Ground, situation: Situation | None, records: Mapping[str, bytes], access: GitAccess
-) -> GitAccess:
+def handed(ground: Ground, situation: Situation | None, records: Mapping[str, bytes], access: GitAccess) -> GitAccess:
     """Return what a person hands over, at the known repository where it names none. Raises MargodError."""
     url = access.url or stored_url(records)
     if not url:
@@ -108,7 +106,10 @@ class TokenFile:
             text = read_regular(file, FILE_LIMIT, follow=True).decode("ascii").strip()
             problem = "" if TOKEN.fullmatch(text) else "not one token of 1 to 8192 printable characters"
         except (OSError, ValueError) as error:  # ValueError: no ASCII, or a NUL in the path
-            text, problem = "", (isinstance(error, OSError) and error.strerror) or "not one token of printable characters"
+            text, problem = (
+                "",
+                (isinstance(error, OSError) and error.strerror) or "not one token of printable characters",
+            )
         if problem and problem != self._said:
             about = reasons.GIT_TOKEN_FILE_UNUSABLE
             log.warning("git-token-file", code=about.code, file=clean(str(file)), message=about.says, detail=problem)

@@ -145,6 +145,11 @@ class Mirrored:
         """The commit that is mirrored, where it comes from Git."""
         return None
 
+    @property
+    def wants_poll(self) -> bool:
+        """Whether something has come during a poll that another one is to look at."""
+        return False
+
     def interrupt(self) -> None:
         """The enrolment is another one: what is under way is of no use any more."""
 

@@ -171,6 +171,7 @@ class Mirroring(Mirrored):
             return TransportFailure(reasons.NOT_ENROLLED, "", sent=False)
         return await self._courier.call(request, seconds=seconds, into=pieces)
 
+
 def polled(result: Answer | TransportFailure, *, asked: str) -> Outcome:
     """Return what an answer to a poll says of this device; ACCEPTED: it is known, and here is what it asked for."""
     if isinstance(result, Answer) and (result.status == 200 or (result.status == 304 and asked)):

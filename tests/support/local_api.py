@@ -147,6 +147,7 @@ class SteeredController:
         self.failure: Exception | None = None
         self.retries = 0
         self.resets: list[dict[str, bool]] = []
+        self.git_tokens: list[tuple[str, str, float | None]] = []
         self.reported: list[tuple[str, bytes]] = []
         self.reporters: list[int] = []
         self.downtimes: list[float] = []
@@ -281,6 +282,12 @@ class SteeredController:
         if isinstance(self.failure, MargodError):
             raise self.failure
         return {"message": "Any version."}
+
+    async def hand_git_token(self, url: str, token: str, expires_at: float | None) -> dict[str, object]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        self.git_tokens.append((url, token, expires_at))
+        return {"taken": True, "message": "Taken."}
 
     async def adopt_deployments(self, version: int) -> dict[str, object]:
         if isinstance(self.failure, MargodError):

@@ -90,7 +90,7 @@ class Accesses:
         self._file_token = ""
         self._spurned = ""
         self._file_done = ""
-        """The mark of the file's token that was tried, or is the stored one: it is not tried again while it is there."""
+        """The mark of the file's token that was tried, or is the stored one: it is not tried again."""
         self._offers: dict[Source, GitAccess] = {}
         self._tried: set[Source] = set()
         self._absent: set[Source] = set()
@@ -98,7 +98,7 @@ class Accesses:
         self._trying: Try | None = None
 
     def begin(self, records: Mapping[str, bytes], file_token: str, now: float) -> None:
-        """A poll begins. `records` are the vault's, `file_token` what is in the file ("" for none), `now` Unix seconds."""
+        """A poll begins. `records` are the vault's, `file_token` is the file's ("" for none), `now` Unix seconds."""
         stored = _read(records, GIT)
         if stored != self._stored:
             self._stored, self._since = stored, now
@@ -143,10 +143,8 @@ class Accesses:
     def worked(self) -> list[Deed]:
         """The last one tried has fetched. Offers that could not see what it sees are no good."""
         trying = self._ended()
-        deeds: list[Deed] = []
-        for source in sorted(self._absent - {trying.source, Source.STORED}, key=lambda one: one.value):
-            if source in self._offers and self._offers[source].url == trying.access.url:
-                deeds.append(self._drop(source))
+        blind = [one for one in Source if one in self._absent and one is not trying.source and one in self._offers]
+        deeds: list[Deed] = [self._drop(one) for one in blind if self._offers[one].url == trying.access.url]
         if trying.source is Source.STORED:
             return deeds
         deeds.append(self._keep(trying))
