@@ -31,6 +31,7 @@ IDENTITY: dict[str, object] = {
 DIGEST = f"sha256:{'ef' * 32}"
 DEPLOYMENTS: dict[str, object] = {
     "manifestVersion": 7,
+    "commit": None,
     "fetched_at": "2026-11-21T18:00:00Z",
     "adopted": None,
     "complete": True,
@@ -92,6 +93,7 @@ STATUS: dict[str, object] = {
     "capabilities": {"accepted": False, "settling": False, "children": 0},
     "desired_state": {
         "manifest_version": 7,
+        "commit": None,
         "deployments": 1,
         "adopted": None,
         "complete": True,
