@@ -55,8 +55,16 @@ def lasting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run what boots a system last, so that a plain mistake shows early."""
-    items.sort(key=lambda item: item.get_closest_marker("system") is not None)
+    """Have several processes (`pytest -n`) share the tests by file; those that wait begin, the others fill in."""
+    items.sort(key=_rank)
+    for item in items:
+        booted = "installed_box" in getattr(item, "fixturenames", ())
+        group = "installed_box" if booted else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _rank(item: pytest.Item) -> int:
+    return 0 if item.get_closest_marker("system") else 1 if item.get_closest_marker("e2e") else 2
 
 
 @pytest.hookimpl(wrapper=True)

@@ -17,7 +17,10 @@ if [ -x /usr/bin/python3 ] && ! /usr/bin/python3 -c 'import ensurepip' 2>/dev/nu
 if [ ${#missing[@]} -gt 0 ]; then
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "test: installing ${missing[*]}"
-    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}"; } >/dev/null
+    mkdir -p .cache
+    exec 9>.cache/apt && flock 9  # tools/venv.sh may be at it too
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}"; } >/dev/null 9>&-
+    exec 9>&-
   else
     echo "test: not installed, so what needs them is skipped: ${missing[*]}"
   fi
@@ -26,4 +29,10 @@ fi
 # Another implementation of HTTP message signatures, in another language.
 if command -v npm >/dev/null && ! cmp -s tests/interop/package-lock.json tests/interop/node_modules/.margod-lock; then
   (cd tests/interop && npm ci --silent --no-audit --no-fund --ignore-scripts && cp package-lock.json node_modules/.margod-lock)
+fi
+
+# The environment that the system tests put into their boxes: half a minute, here beside the checkers.
+if [ "$(id -u)" = 0 ] && [ -x /usr/bin/python3 ]; then
+  /usr/bin/python3 -c 'from tests.system import installation; installation.dependencies()' ||
+    echo "test: the environment of the system tests is not made yet; they try it again and say why"
 fi

@@ -9,7 +9,10 @@ if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
   version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "make: installing python$version-venv, which Debian keeps apart" >&2
-    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y "python$version-venv"; } >/dev/null
+    mkdir -p .cache
+    exec 9>.cache/apt && flock 9  # tools/test-prepare.sh may be at it too
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y "python$version-venv"; } >/dev/null 9>&-
+    exec 9>&-
   else
     echo "make: Debian keeps venv apart; install it once with: apt-get install python$version-venv" >&2
     exit 1

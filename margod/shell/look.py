@@ -23,7 +23,7 @@ from margod.model.errors import IdentityError, MargodError, StateNotWritable, Tr
 from margod.model.outcome import Step
 from margod.model.reasons import Reason
 from margod.model.state import State
-from margod.protocols import Context
+from margod.protocols import ENROLMENT, Context
 from margod.shell import anchoring, archive, belonging, claiming, moving, renewal
 from margod.shell.device import Device, device_of
 from margod.shell.place import Nowhere, Place, locate, name_of
@@ -144,11 +144,12 @@ class Look:
         if not known and not archive.formers(self.records):
             return  # the first WFM of all: there is nothing to leave and nothing to come back to
         history, settings = self.history, self.config
+        asked = ENROLMENT in self.records or history.settled or history.unanswered  # in whatever generation it was
         changes = moving.move(
             {**self.records, ledger.LEDGER: ledger.fold(history)},
             self.found.name,
             url=settings.wfm.url,
-            begun=bool(known) and (self.enrolled or history.settled or history.unanswered or settings.identity.per_wfm),
+            begun=bool(known) and (asked or settings.identity.per_wfm),
             per_wfm=settings.identity.per_wfm,
             at=self.now,
         )

@@ -34,7 +34,7 @@ exec "$@"
 
 def install(target: Path) -> None:
     """Fill the empty folder `target` with what belongs into /opt/margod. Takes seconds, the first time a minute."""
-    subprocess.run(["cp", "-a", "--reflink=auto", f"{_dependencies()}/.", str(target)], check=True, timeout=60)
+    subprocess.run(["cp", "-a", "--reflink=auto", f"{dependencies()}/.", str(target)], check=True, timeout=60)
     with tempfile.TemporaryDirectory(prefix="margod-wheel-") as scratch:
         wheel = _wheel(Path(scratch))
         _run(_at_prefix(target, f"{PREFIX}/bin/python", *_PIP_INSTALL, "--no-deps", "--no-index", str(wheel)))
@@ -51,7 +51,7 @@ _PIP_INSTALL: Final = (
 )
 
 
-def _dependencies() -> Path:
+def dependencies() -> Path:
     """Return the folder with an environment that holds the locked dependencies, made when it is not there."""
     version = subprocess.run([SYSTEM_PYTHON, "-VV"], capture_output=True, check=True, timeout=10).stdout
     ready = _CACHE / hashlib.sha256(version + _LOCK.read_bytes()).hexdigest()[:16]
