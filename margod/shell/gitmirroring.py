@@ -130,6 +130,9 @@ class GitMirroring(Mirrored):
             return Found(failed.outcome, self._said)
         except MargodError as error:
             return Found(Outcome(Kind.UNREACHABLE, error.reason, error.message, sent=False), self._said)
+        finally:
+            if self._handed is not None and self._handed_seen:
+                self._handed.cancel()  # it was not proven, and whoever waits for it need not any longer
 
     async def _begin(self) -> None:
         """Take in which tokens there are. Raises MargodError."""

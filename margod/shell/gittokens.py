@@ -32,5 +32,6 @@ async def hand(
         if not handed.result():
             raise MargodError(reasons.GIT_TOKEN_NOT_TAKEN)
         return {"taken": True, "message": "The token works, and has taken the place of the one before."}
+    await asyncio.sleep(0)  # the poll that did not prove it says when the next one is
     words = desired.words() or "the desired state is not asked for at present"
     return {"taken": False, "message": f"The token is kept and is tried with the next fetch; {words}."}

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 import structlog
@@ -34,6 +35,8 @@ _NEW: Final = frozenset({State.ONBOARDING, State.PENDING_APPROVAL, State.REJECTE
 """A device that was this and is enrolled now has just become so; one that starts enrolled comes with its fleet."""
 _NOT_ASKED: Final = frozenset({reasons.DOWNTIME, reasons.NOT_ENROLLED})
 """What was not asked is nobody's failure."""
+_CALM: Final = frozenset({reasons.GIT_NOT_GIVEN})
+"""What is said, and nobody's failure: it is asked again at the rate."""
 PATIENCE: Final = 0.5
 """Seconds that the disk is given at a stop."""
 
@@ -231,7 +234,8 @@ class DesiredState:
             except Exception as error:  # it goes on, whatever it is
                 log.error("internal-error", lane="polling", exc_info=error)
                 found = Found(Outcome(Kind.BUSY, reasons.INTERNAL_ERROR, repr(error)))
-        self._tell(Polled(found.outcome))
+        calm = found.outcome.reason in _CALM
+        self._tell(Polled(replace(found.outcome, kind=Kind.ACCEPTED) if calm else found.outcome))
         if mirroring.wants_poll:
             self._tell(Woken(Cause.OPERATOR))
         wait = max(0.0, (self._machine.due or time.monotonic()) - time.monotonic())

@@ -88,6 +88,16 @@ async def names(wfm: DevWfm, git: GitServer, token: str, **members: Any) -> None
     await wfm.fault("answer", route="git-access", times=0, status=200, body=body)
 
 
+def answers(status: int, body: bytes = b"", **headers: str) -> Callable[[Any], bool]:
+    """Return what has the Git server answer so, whatever is asked."""
+
+    def answer(handler: Any) -> bool:
+        handler.answer(status, body, headers)
+        return True
+
+    return answer
+
+
 async def test_what_is_in_git_is_mirrored(tmp_path: Path) -> None:
     """Onboarding, first fetch, list and YAML on the agent socket; a change; a removal; shown over a restart."""
     async with enrolled(tmp_path) as (wfm, device):
@@ -127,7 +137,7 @@ async def test_nothing_new_writes_nothing(tmp_path: Path) -> None:
 
 
 async def test_a_repository_that_comes_later(tmp_path: Path) -> None:
-    """Without one at the onboarding the WFM is asked at the polling rate; that is said, and no failure of the device."""
+    """Without one at the onboarding the WFM is asked at the polling rate; that is said, and no failure."""
     async with DevWfm(tmp_path / "wfm", "--protocol", "token", "--git-later") as wfm:
         await wfm.deploy("pump", TEXT)
         await wfm.fault("answer", route="git-access", times=0, status=204)
@@ -161,7 +171,7 @@ async def test_a_token_that_ends_soon(tmp_path: Path) -> None:
 
 
 async def test_a_token_in_a_file(tmp_path: Path) -> None:
-    """The file's token is tried and takes the stored one's place; one that is refused is said once and changes nothing."""
+    """The file's token takes the stored one's place once it has fetched; a refused one is said and changes nothing."""
     file = tmp_path / "token"
     async with elsewhere(tmp_path, yaml=f"desired_state: {{git: {{token_file: {file}, user: robot}}}}") as (
         _,
@@ -229,13 +239,15 @@ async def test_a_token_that_is_handed_over_and_no_good(tmp_path: Path) -> None:
 async def test_a_rewritten_history(tmp_path: Path) -> None:
     """It is a security event and held; `margod deployments accept` takes it; the version goes on upwards."""
     async with enrolled(tmp_path) as (wfm, device):
-        first = await device.version(1)
+        await device.version(1)
+        await wfm.deploy("fan", OTHER)
+        first = await device.version(2)
         await wfm.control("POST", "/v1/tokens/rewind")
         held = await device.error("git-rewound")
         assert (held["commit"], held["complete"]) == (first["commit"], True)
         assert "security=yes" in await device.journal_line("desired-state-refused", having="git-rewound")
         assert (await device.command("deployments", "accept"))[0] == 0
-        taken = await device.version(2)
+        taken = await device.version(3)
         assert (taken["error"], taken["commit"] != first["commit"]) == (None, True)
         await device.journal_line("desired-state-accepted")
 
@@ -245,23 +257,26 @@ async def test_a_rewritten_history_where_that_is_allowed(tmp_path: Path) -> None
     yaml = f"{POLLS}\ndesired_state: {{git: {{allow_rewind: true}}}}"
     async with enrolled(tmp_path, yaml=yaml) as (wfm, device):
         await device.version(1)
-        await wfm.control("POST", "/v1/tokens/rewind")
+        await wfm.deploy("fan", OTHER)
         await device.version(2)
+        await wfm.control("POST", "/v1/tokens/rewind")
+        await device.version(3)
         assert "security=yes" in await device.journal_line("desired-state-accepted")
 
 
 async def test_what_a_git_server_can_do_wrong(tmp_path: Path) -> None:
-    """Each is an explained error of the desired state alone; the mirror stays and the device is enrolled; then it ends."""
-    async with elsewhere(tmp_path) as (wfm, git, device):
+    """Each is an explained error of the desired state alone; the mirror stays, and the device is enrolled."""
+    async with elsewhere(tmp_path) as (_, git, device):
         await device.version(1)
         good = git.git("rev-parse", "main")
 
-        def answers(status: int, body: bytes = b"", **headers: str) -> Callable[[Any], bool]:
-            def answer(handler: Any) -> bool:
-                handler.answer(status, body, headers)
-                return True
-
-            return answer
+        async def again(code: str) -> None:
+            await device.stop()
+            await device.restart()  # a retry is made at once then
+            await device.retry()
+            seen = await device.error(code)
+            assert (seen["manifest_version"], seen["complete"]) == (1, True)
+            assert seen["error"]["hint"] or code == "git-busy"
 
         for wrong, code in (
             (answers(401), "git-token-refused"),
@@ -272,27 +287,23 @@ async def test_what_a_git_server_can_do_wrong(tmp_path: Path) -> None:
             (answers(200, b"<html>", **{"Content-Type": "text/html"}), "git-malformed"),
         ):
             git.before = wrong
-            await device.retry()
-            seen = await device.error(code)
-            assert (seen["manifest_version"], seen["complete"]) == (1, True)
-            assert seen["error"]["hint"] or code == "git-busy"
+            await again(code)
         git.before = None
-        trees = {
-            "git-tree-invalid": {"a/pump.yaml": b"1", "b/pump.yml": b"2"},
-            "git-too-large": {"big.yaml": b"x" * (9 << 20)},
-        }
-        for code, files in trees.items():
-            git.commit(files, parent=good)
-            await device.error(code)
+        git.commit({"a/pump.yaml": b"1", "b/pump.yml": b"2"}, parent=good)
+        await again("git-tree-invalid")
+        git.commit({"big.yaml": b"x" * (9 << 20)}, parent=good)
+        await again("git-too-large")
         git.commit_tree(git.tree([("100644", b"..", git.blob(b"x"))]), parent=good)
-        await device.error("git-hostile")
+        await again("git-hostile")
         git.git("update-ref", "-d", "refs/heads/main")
-        await device.error("git-branch-missing")
+        await again("git-branch-missing")
         git.commit({"fan.yaml": OTHER.encode(), ".ci/x.yaml": b"-", "README.md": b"-"}, parent=good)
+        await device.stop()
+        await device.restart()
+        await device.retry()
         await device.version(2)
-        await device.fine()
         assert "README.md" in await device.journal_line("desired-state-left-out")
-        assert (await device.status())["state"] == "enrolled"
+        assert (await device.fine())["error"] is None
 
 
 @pytest.mark.parametrize(("wrong", "code"), [("host", "git-place-refused"), ("ca", "git-untrusted")])
