@@ -193,27 +193,27 @@ class GitMirroring(Mirrored):
             if isinstance(result, Fetched) and known and not whole and result.commit != known:
                 result = await self._fetch(trying.access, known)  # whether it leads back to what was here
         except NotUsable as error:
-            result = NotFetched(codes.UNAUTHORIZED, "")
-            self._why = refused(reasons.GIT_PLACE_REFUSED, str(error))
+            return await self._refused(refused(reasons.GIT_PLACE_REFUSED, str(error)))
         except (Failed, MargodError):
             self._accesses.failed()
             raise
         if isinstance(result, Fetched):
             return result
-        place = f"{trying.access.url}: " if result.code != codes.UNAUTHORIZED or trying.source is Source.STORED else ""
         kind, reason = _REASONS.get(result.code, (Kind.BAD_ANSWER, reasons.GIT_MALFORMED))
-        why = Outcome(kind, reason, clean(f"{place}{result.detail}"), retry_after=result.retry_after)
+        why = Outcome(kind, reason, clean(f"{trying.access.url}: {result.detail}"), retry_after=result.retry_after)
         if result.code == codes.UNAUTHORIZED:
-            said = self._why.detail if self._why and self._why.reason is reasons.GIT_PLACE_REFUSED else result.detail
-            self._why = self._why if said != result.detail else why
-            await self._carry_out(self._accesses.refused(), said)
-        elif result.code == codes.NOT_FOUND:
+            return await self._refused(why)
+        if result.code == codes.NOT_FOUND:
             self._why = why
             self._accesses.absent()
-        else:
-            self._accesses.failed()
-            raise Failed(why)
-        return None
+            return None
+        self._accesses.failed()
+        raise Failed(why)
+
+    async def _refused(self, why: Outcome) -> None:
+        """The access is no good, and why; another one may be."""
+        self._why = why
+        await self._carry_out(self._accesses.refused(), why.detail)
 
     async def _fetch(self, access: GitAccess, known: str) -> Fetched | NotFetched:
         """Fetch in a child process, which `interrupt` ends. Raises NotUsable, Failed, MargodError."""
@@ -253,7 +253,7 @@ class GitMirroring(Mirrored):
                 log.info("git-token-taken", source=deed.source.value)
             else:
                 code = reasons.GIT_TOKEN_NOT_TAKEN.code
-                log.warning("git-token-refused", source=deed.source.value, code=code, detail=detail)
+                log.warning("git-token-not-taken", source=deed.source.value, code=code, detail=detail)
             if deed.source is Source.HANDED and self._handed is not None and not self._handed.done():
                 self._handed.set_result(not isinstance(deed, Drop))
 

@@ -51,6 +51,7 @@ class DesiredState:
         self._work, self._disk, self._ground = work, disk, ground
         self._courier = work.courier("polling")
         self._kind, self._mirroring, self._retired = "manifest", self._made("manifest"), list[Mirrored]()
+        self._ways = ways_to_git(ground.config)
         self._machine = Polling(rules(ground.config), random.Random())  # noqa: S311 - jitter, no secret
         self._failures = FailureLog()
         self._timer: asyncio.TimerHandle | None = None
@@ -69,6 +70,9 @@ class DesiredState:
         wanted = rules(self._ground.config)
         if wanted != self._machine.rules:
             self._tell(Ruled(wanted))
+        if (ways := ways_to_git(self._ground.config)) != self._ways:
+            self._ways = ways
+            self.wake(Cause.OPERATOR)
         binding = self._courier.binding if condition.state is State.ENROLLED else ""
         if binding != self._binding:
             is_new = before in _NEW or bool(self._binding and binding)
@@ -295,6 +299,11 @@ class DesiredState:
 
     def _now(self) -> Now:
         return Now(time.monotonic(), self._ground.keeper.wall())
+
+
+def ways_to_git(config: Config) -> object:
+    """Return the settings by which a repository is reached; another one is worth asking at once."""
+    return config.desired_state.git, config.token.allowed_hosts, config.trust.token_endpoint_ca_file
 
 
 def rules(config: Config) -> Rules:

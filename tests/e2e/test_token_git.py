@@ -186,7 +186,7 @@ async def test_a_token_in_a_file(tmp_path: Path) -> None:
         await device.journal_line("git-token-taken", having="desired_state.git.token_file")
         assert device.token() == "token-2"
         file.write_text("token-bad")
-        await device.journal_line("git-token-refused", having="git-token-not-taken")
+        await device.journal_line("git-token-not-taken", having="token_file")
         await device.fine()
         assert device.token() == "token-2"
         file.write_text("two\nlines")
@@ -308,17 +308,21 @@ async def test_what_a_git_server_can_do_wrong(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("wrong", "code"), [("host", "git-place-refused"), ("ca", "git-untrusted")])
 async def test_a_place_that_gets_no_token(wrong: str, code: str, tmp_path: Path) -> None:
-    """A host that is not listed, or whose CA nobody vouches for, is never sent the token."""
+    """A host that is not listed, or whose CA nobody vouches for, is never sent the token; once it is, at a reload."""
     with GitServer(tmp_path) as git:
         git.commit({"pump.yaml": TEXT.encode()})
         async with DevWfm(tmp_path / "wfm", "--protocol", "token", "--git-later") as wfm:
             await names(wfm, git, "token-1")
-            listed = f'token: {{allowed_hosts: "localhost:{git.port}"}}' if wrong == "ca" else ""
-            yaml = f"{POLLS}\n{listed}"
-            async with Device(tmp_path / "d", url=wfm.url, wfm=TOKEN, ca_file=wfm.ca_file, yaml=yaml) as device:
+            listed, trust = f'token: {{allowed_hosts: "localhost:{git.port}"}}', f"ca_file: {wfm.ca_file}"
+            yaml = f"{POLLS}\ntrust: {{{trust}}}\n{listed if wrong == 'ca' else ''}"
+            async with Device(tmp_path / "d", url=wfm.url, wfm=TOKEN, yaml=yaml) as device:
                 device.secrets = ("token-1",)
                 await device.error(code)
                 assert git.requests == []
+                mended = f"{POLLS}\ntrust: {{{trust}, token_endpoint_ca_file: {git.ca_file}}}\n{listed}"
+                device.configure(yaml=f'wfm: {{url: "{wfm.url}", {TOKEN}}}\n{mended}')
+                await device.reload()
+                await device.version(1)
 
 
 async def test_no_token_where_there_is_no_git(tmp_path: Path) -> None:
