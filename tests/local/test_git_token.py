@@ -1,4 +1,4 @@
-"""`PUT /v1/git-token` against openapi.yaml, and `margod git-token set`: what they take, and that the token is nowhere."""
+"""`PUT /v1/git-token` against openapi.yaml, and `margod git-token set`: what they take; the token is nowhere."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def put(body: str) -> bytes:
 
 
 async def test_what_is_taken(directory: Path, controller: SteeredController) -> None:
-    """Both spellings, with and without URL and end; the answer is in its schema; the other sockets have no such route."""
+    """Both spellings, with and without URL and end; the answer is in its schema; on the admin socket alone."""
     bodies = {
         '{"accessToken": "t"}': ("", "t", None),
         '{"access_token": "t", "expires_at": 12.5}': ("", "t", 12.5),
