@@ -97,4 +97,4 @@ def test_one_place_alone_deletes_at_the_wfm() -> None:
     }
     assert holders == {"protocols/signed/unregister.py"}
     users = {str(path.relative_to(ROOT)) for path in FILES if "unregister_request(" in path.read_text()}
-    assert users == {"protocols/signed/unregister.py", "protocols/signed/capabilities.py", "shell/resetting.py"}
+    assert users == {f"protocols/signed/{name}.py" for name in ("unregister", "capabilities", "generation")}

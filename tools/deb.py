@@ -40,6 +40,8 @@ raise SystemExit(main())
 """
 _LISTS: Final = {"RECORD", "REQUESTED", "direct_url.json"}
 """What pip notes of an installation, which dpkg knows better."""
+_UNUSED: Final = ("urllib3", "urllib3-*.dist-info")
+"""What dulwich asks for and margod never imports (docs/decisions/0023-git.md): nobody has to keep it up to date."""
 
 
 @dataclass(frozen=True)
@@ -255,6 +257,9 @@ def _install(debian: Debian, root: Path) -> None:
     if done.returncode:
         raise SystemExit("make deb: the dependencies could not be installed")
     shutil.rmtree(site / "bin", ignore_errors=True)  # commands of theirs, for other interpreters
+    for pattern in _UNUSED:
+        for folder in site.glob(pattern):
+            shutil.rmtree(folder)
     for path in list(_walk(site)):
         if path.parent.suffix == ".dist-info" and path.name in _LISTS:
             path.unlink()

@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from margod import trust
-from margod.check import judge, network, report
+from margod.check import judge, network, report, secrets
 from margod.check.device import Device, look_at, look_at_wfm, looks_around
 from margod.check.report import NAMES, Line, Verdict
 from margod.check.silence import downtime_until
@@ -104,10 +104,17 @@ class _Online:
 
     async def look(self, why_not: tuple[str, str] | None) -> None:
         """Look as far as it goes; what is then left is skipped because of what stood in the way."""
+        if self._by_records:
+            self.lines.append(secrets.places(self._device))
         because, says = (await self._go_on(), "") if why_not is None else why_not
         done = {line.name for line in self.lines}
         names = ("dns", "tcp", "proxy", "tls", "certificate-api", "signed-request")
         self.lines += [report.skipped(name, because, says) for name in names if name not in done]
+
+    @property
+    def _by_records(self) -> bool:
+        """Whether a request that proves who asks would have a secret in it: that is not tried out."""
+        return self._device.loaded is not None and self._device.generation.desired_state == "git"
 
     async def _go_on(self) -> str:
         """Return what stood in the way, "" if nothing did."""
@@ -202,6 +209,8 @@ class _Online:
         self.lines.append(self._certificate_api(request, result, context))
         if not isinstance(result, Answer):
             return "certificate-api"
+        if self._by_records:
+            return ""
         if device.records is None:
             return "state-directory"
         if device.client_id is None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from margod.cli.options import add_socket_options, client
 from margod.cli.words import shown
+from margod.cli.wrapping import wrapped
 
 if TYPE_CHECKING:
     from margod.cli.options import Subparsers
@@ -64,15 +65,15 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({**found, "differences": changes} if args.diff else found, indent=2, ensure_ascii=False))
     elif args.diff:
         for change in changes:
-            print(shown(change))
+            print(wrapped(shown(change)))
         if changes and not args.here:
-            print(_when(found))
+            print(wrapped(_when(found)))
         elif not changes and not found["problems"]:
             print("The WFM has all of it as it is.")
     else:
         _show(found)
     for problem in found["problems"] if not args.json else ():
-        print(f"{'Problem':18}{shown(problem)}")
+        _row("Problem", problem)
     if found["problems"]:
         return INVALID
     return DIFFERS if args.diff and changes else 0
@@ -110,17 +111,25 @@ def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
 def _show(found: CapabilitiesDocument) -> None:
     if not found["values"] and found["manifest"] is not None:
         for path, text in _leaves(found["manifest"], ""):
-            print(shown(f"{path:18}{text:33} file"))
+            _row(path, f"{text:33} file", 52)
     before = ""
     for value in found["values"]:
         name = "" if value["name"] == before else value["name"]
         before = value["name"]
         by = f" ({', '.join(value['by'])})" if value["by"] else ""
-        print(shown(f"{name:18}{_text(value):33} {value['source']}{by}"))
+        _row(name, f"{_text(value):33} {value['source']}{by}", 52)
     for child in found["children"]:
-        print(shown(f"{'Behind it':18}{child['device_id']:33} {_STATES[child['state']]}"))
+        _row("Behind it", f"{child['device_id']:33} {_STATES[child['state']]}", 52)
+    for note in found["notes"]:
+        _row("Not said", note)
     if found["settling"]:
-        print(f"A change is not reported yet. {_when(found)}")
+        print(wrapped(f"A change is not reported yet. {_when(found)}"))
+
+
+def _row(name: str, text: str, further: int = 18) -> None:
+    """Print a row; what does not fit goes on in the column `further`."""
+    line = shown(f"{name:18}{text}")
+    print(wrapped(line, further - (len(line) - len(line.lstrip(" ")))))
 
 
 def _text(found: CapabilityDocument) -> str:

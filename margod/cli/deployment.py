@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from margod.cli.options import add_socket_options, agent_client, client
-from margod.cli.words import shown
+from margod.cli.words import shown, waits
+from margod.cli.wrapping import wrapped
+from margod.client import RequestRefused
+from margod.model.deployment import DeploymentState, overall
 
 if TYPE_CHECKING:
     from margod.cli.options import Subparsers
@@ -83,8 +87,40 @@ def _report(args: argparse.Namespace) -> int:
     body = _made(args) if args.file is None else _read(args.file)
     if body is None:
         return 1
-    print(f"Taken as report {agent_client(args).report(args.id, body)['number']}; the WFM is told in its turn.")
+    try:
+        taken = agent_client(args).report(args.id, body)
+    except RequestRefused as error:
+        if args.file is not None or error.reason.code != "report-invalid":
+            raise
+        said = _in_options(error.message, args)
+        raise RequestRefused(error.status, error.reason, said, "See `margod deployment report --help`.") from None
+    notes = taken.get("notes", [])
+    told = "; the WFM is told in its turn" if not notes else "; not all of it is told to the WFM"
+    print(f"Taken as report {taken['number']}{told}.")
+    for note in [*notes, *_contradicted(args)]:
+        print(wrapped(shown(f"note: {note}"), 6))
     return 0
+
+
+def _contradicted(args: argparse.Namespace) -> list[str]:
+    """Return a sentence where the components make another state than the one that was given."""
+    worst = overall([DeploymentState(state) for _, state in args.component])
+    if worst is None or worst.value == args.state:
+        return []
+    named = ", ".join(f"{name}={state}" for name, state in args.component if state == worst.value)
+    return [f"reported as {worst.value}, not {args.state}: the state follows from the components ({named})"]
+
+
+def _in_options(message: str, args: argparse.Namespace) -> str:
+    """Return the daemon's words about a body that was made here with the options instead of its fields."""
+
+    def component(found: re.Match[str]) -> str:
+        at = int(found[1])
+        return f"--component {'='.join(args.component[at])}:" if at < len(args.component) else "--component:"
+
+    for field, option in (("deploymentId", "ID"), ("status.error.message", "--message"), ("components", "--component")):
+        message = message.replace(f"{field}:", f"{option}:")
+    return re.sub(r"components\[(\d{1,6})\][a-z.]*:", component, message)
 
 
 def _made(args: argparse.Namespace) -> bytes:
@@ -123,7 +159,10 @@ def _list(args: argparse.Namespace) -> int:
         if report["parked"]:
             said = f"parked, {report['parked']}: {report['detail']}".removesuffix(": ")
             overtaken = " (overtaken by a later report)" if report["overtaken"] else ""
-            print(f"        {shown(said)}{overtaken}")
+            print(wrapped(f"        {shown(said)}{overtaken}", 0))
+    if not all(report["parked"] for report in found):
+        for line in waits(agent_client(args).status()):
+            print(wrapped(shown(line)))
     return 0
 
 

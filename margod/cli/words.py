@@ -110,6 +110,18 @@ def downtime(found: DowntimeDocument) -> str:
     return f"until {until}; " + ("`margod downtime stop` ends it" if by_hand else "schedule.downtime says so")
 
 
+def waits(status: StatusDocument) -> list[str]:
+    """Return why reports of deployments wait at the moment, and when they go out; nothing if they are on their way."""
+    error, at = status["outbox"]["last_error"], status["outbox"]["next_attempt_at"]
+    if status["downtime"]["active"]:
+        return [f"They wait for the end of the downtime: {downtime(status['downtime'])}."]
+    if status["state"] != "enrolled":
+        return [f"They wait until this device is enrolled; it is {status['state']}: {status['message']}"]
+    said = f' "{error["detail"]}"' if error and error["detail"] else ""
+    found = [f"They wait because of {error['code']}: {error['message']}{said}"] if error else []
+    return [*found, f"The next attempt is at {_time(at, None)}; `margod retry` tries now."] if at else found
+
+
 def shown(text: str) -> str:
     """Return `text` with nothing in it that steers a terminal."""
     return "".join(c if c.isprintable() else " " for c in text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 
 class LastErrorDocument(TypedDict):
@@ -220,6 +220,7 @@ class CapabilitiesDocument(TypedDict):
     values: list[CapabilityDocument]
     children: list[ChildDocument]
     problems: list[str]
+    notes: list[str]
     accepted: dict[str, object] | None
     settling: bool
     due_at: str | None
@@ -295,9 +296,10 @@ class GitTokenDocument(TypedDict):
 
 
 class ReportedDocument(TypedDict):
-    """A report of a deployment was taken: its number in the outbox."""
+    """A report of a deployment was taken: its number in the outbox, and what of it the WFM cannot be told, if any."""
 
     number: int
+    notes: NotRequired[list[str]]
 
 
 class ReportDocument(TypedDict):

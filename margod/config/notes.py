@@ -11,6 +11,19 @@ from margod.config.settings import Config
 from margod.model.door import named
 from margod.model.windows import LONGEST, Window, ends
 
+_SIGNED_ALONE: Final = (
+    "wfm.dialect",
+    "wfm.certificate_field",
+    "wfm.certificate_encoding",
+    "wfm.capabilities_route",
+    "wfm.signed_authority",
+    "wfm.signed_scheme",
+    "capabilities.children",
+)
+"""Settings that say nothing to a WFM of the `token` generation."""
+_TOKEN_ALONE: Final = ("token.", "trust.token_endpoint_ca_file", "desired_state.git.")
+"""Settings, or how they begin, that say nothing to a WFM of any other."""
+
 _REPLACED: Final = ("interfaces", "peripherals", "runtimes", "deployment_types", "otel_collector", "withhold")
 """Settings of capabilities.* that a complete manifest takes the place of."""
 
@@ -22,12 +35,21 @@ def notes(loaded: Loaded, now: float, *, is_user: Callable[[str], bool], exists:
     """
     config = loaded.config
     return [
+        *_of_the_generation(loaded),
         *_of_the_wfm(config),
         *_of_windows("schedule.downtime", config.schedule.downtime or (), now, "nothing ever leaves this device"),
         *_of_windows("schedule.polling.period", config.schedule.polling.period or (), now, ""),
         *_of_capabilities(loaded, exists),
         *_of_the_door(config, is_user),
     ]
+
+
+def _of_the_generation(loaded: Loaded) -> Iterator[str]:
+    """Yield which settings are another generation's."""
+    protocol = loaded.config.wfm.protocol
+    foreign = _SIGNED_ALONE if protocol == "token" else _TOKEN_ALONE
+    if said := sorted(key for key in loaded.given if key.startswith(foreign)):
+        yield f"with wfm.protocol: {protocol} these say nothing: {', '.join(said)}"
 
 
 def _of_the_wfm(config: Config) -> Iterator[str]:
@@ -63,9 +85,10 @@ def _is_ahead(window: Window, now: float) -> bool:
 
 def _of_capabilities(loaded: Loaded, exists: Callable[[Path], bool]) -> Iterator[str]:
     said = loaded.config.capabilities
-    if said.children is not None and loaded.config.device.id is None and said.file is None:
+    tellable = loaded.config.wfm.protocol != "token"
+    if tellable and said.children is not None and loaded.config.device.id is None and said.file is None:
         yield "capabilities.children without device.id, with which their ids begin: none of them is reported"
-    for path in said.children or ():
+    for path in said.children or () if tellable else ():
         if not exists(path):
             yield f"capabilities.children: there is no {path}, or this user may not see it"
     if said.file is None:

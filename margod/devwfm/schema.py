@@ -23,53 +23,62 @@ class SchemaError(Exception):
 
 def check_capabilities(document: object) -> None:
     """Raise `SchemaError` for the first field of `document` (parsed JSON) that breaks the schema."""
-    manifest = _object(document, "")
+    manifest = check_object(document, "")
     for key, value in manifest.items():
         if _EXTENSION.fullmatch(key):
-            _object(value, key)
+            check_object(value, key)
         elif key not in _MANIFEST:
             raise SchemaError(f"{key}: unknown member")
-    _members(manifest, _MANIFEST, "", required=("apiVersion", "kind", "properties"))
+    check_members(manifest, _MANIFEST, "", required=("apiVersion", "kind", "properties"))
 
 
 def check_status(document: object) -> None:
     """Raise `SchemaError` for the first field of a deployment status (parsed JSON) that breaks the schema."""
     required = ("apiVersion", "kind", "deploymentId", "status", "components")
-    _members(_object(document, ""), _STATUS_MANIFEST, "", required=required)
+    check_members(check_object(document, ""), _STATUS_MANIFEST, "", required=required)
 
 
 def _properties(value: object, path: str) -> None:
-    _members(_object(value, path), _PROPERTIES, path, required=("id", "vendor", "modelNumber", "serialNumber"))
+    check_members(
+        check_object(value, path), _PROPERTIES, path, required=("id", "vendor", "modelNumber", "serialNumber")
+    )
 
 
 def _cpu(value: object, path: str) -> None:
-    _members(_object(value, path), {"cores": _number, "architecture": _CPU_KIND}, path, required=("cores",))
+    check_members(
+        check_object(value, path), {"cores": check_number, "architecture": _CPU_KIND}, path, required=("cores",)
+    )
 
 
 def _peripheral(value: object, path: str) -> None:
-    members = {"type": _PERIPHERAL_KIND, "manufacturer": _string, "model": _string}
-    _members(_object(value, path), members, path, required=("type",))
+    members = {"type": _PERIPHERAL_KIND, "manufacturer": check_string, "model": check_string}
+    check_members(check_object(value, path), members, path, required=("type",))
 
 
 def _interface(value: object, path: str) -> None:
-    _members(_object(value, path), {"type": _INTERFACE_KIND}, path, required=("type",))
+    check_members(check_object(value, path), {"type": _INTERFACE_KIND}, path, required=("type",))
 
 
 def _status(value: object, path: str) -> None:
-    _members(_object(value, path), {"state": _STATE, "error": _error}, path, required=("state",))
+    check_members(check_object(value, path), {"state": _STATE, "error": _error}, path, required=("state",))
 
 
 def _component(value: object, path: str) -> None:
-    _members(
-        _object(value, path), {"name": _string, "state": _STATE, "error": _error}, path, required=("name", "state")
+    check_members(
+        check_object(value, path),
+        {"name": check_string, "state": _STATE, "error": _error},
+        path,
+        required=("name", "state"),
     )
 
 
 def _error(value: object, path: str) -> None:
-    _members(_object(value, path), dict.fromkeys(("code", "source", "message"), _string), path, required=())
+    check_members(
+        check_object(value, path), dict.fromkeys(("code", "source", "message"), check_string), path, required=()
+    )
 
 
-def _members(found: dict[str, object], checks: dict[str, Check], path: str, *, required: tuple[str, ...]) -> None:
+def check_members(found: dict[str, object], checks: dict[str, Check], path: str, *, required: tuple[str, ...]) -> None:
     for key in required:
         if key not in found:
             raise SchemaError(f"{_join(path, key)}: missing")
@@ -78,18 +87,18 @@ def _members(found: dict[str, object], checks: dict[str, Check], path: str, *, r
             check(found[key], _join(path, key))
 
 
-def _object(value: object, path: str) -> dict[str, object]:
+def check_object(value: object, path: str) -> dict[str, object]:
     if not isinstance(value, dict):
         raise SchemaError(f"{path or 'body'}: not an object")
     return value
 
 
-def _string(value: object, path: str) -> None:
+def check_string(value: object, path: str) -> None:
     if not isinstance(value, str):
         raise SchemaError(f"{path}: not a string")
 
 
-def _number(value: object, path: str) -> None:
+def check_number(value: object, path: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise SchemaError(f"{path}: not a number")
 
@@ -104,7 +113,7 @@ def _device_id(value: object, path: str) -> None:
         raise SchemaError(f"{path}: not a device id")
 
 
-def _one_of(*words: str) -> Check:
+def check_word(*words: str) -> Check:
     def check(value: object, path: str) -> None:
         if value not in words or not isinstance(value, str):
             raise SchemaError(f"{path}: not one of {', '.join(words)}")
@@ -112,7 +121,7 @@ def _one_of(*words: str) -> Check:
     return check
 
 
-def _list_of(item: Check, *, minimum: int = 0) -> Check:
+def check_list(item: Check, *, minimum: int = 0) -> Check:
     def check(value: object, path: str) -> None:
         if not isinstance(value, list):
             raise SchemaError(f"{path}: not a list")
@@ -128,38 +137,38 @@ def _join(path: str, key: str) -> str:
     return f"{path}.{key}" if path else key
 
 
-_CPU_KIND: Final = _one_of("amd64", "arm64", "arm")
-_PERIPHERAL_KIND: Final = _one_of("gpu", "display", "camera", "microphone", "speaker")
-_INTERFACE_KIND: Final = _one_of("ethernet", "wifi", "cellular", "bluetooth", "usb", "canbus", "rs232")
+_CPU_KIND: Final = check_word("amd64", "arm64", "arm")
+_PERIPHERAL_KIND: Final = check_word("gpu", "display", "camera", "microphone", "speaker")
+_INTERFACE_KIND: Final = check_word("ethernet", "wifi", "cellular", "bluetooth", "usb", "canbus", "rs232")
 
-_STATE: Final = _one_of("pending", "installing", "installed", "failed", "removing", "removed")
+_STATE: Final = check_word("pending", "installing", "installed", "failed", "removing", "removed")
 
 _PROPERTIES: Final[dict[str, Check]] = {
     "id": _device_id,
-    "vendor": _string,
-    "modelNumber": _string,
-    "serialNumber": _string,
-    "cpu": _list_of(_cpu),
-    "memory": _string,
-    "storage": _string,
-    "peripherals": _list_of(_peripheral),
-    "interfaces": _list_of(_interface),
+    "vendor": check_string,
+    "modelNumber": check_string,
+    "serialNumber": check_string,
+    "cpu": check_list(_cpu),
+    "memory": check_string,
+    "storage": check_string,
+    "peripherals": check_list(_peripheral),
+    "interfaces": check_list(_interface),
     "otelCollector": _boolean,
-    "supportedRuntimes": _list_of(_one_of("oci"), minimum=1),
-    "supportedDeploymentTypes": _list_of(_one_of("helm", "compose"), minimum=1),
+    "supportedRuntimes": check_list(check_word("oci"), minimum=1),
+    "supportedDeploymentTypes": check_list(check_word("helm", "compose"), minimum=1),
 }
 
 _MANIFEST: Final[dict[str, Check]] = {
-    "apiVersion": _string,
-    "kind": _one_of("DeviceCapabilitiesManifest"),
+    "apiVersion": check_string,
+    "kind": check_word("DeviceCapabilitiesManifest"),
     "properties": _properties,
 }
 
 _STATUS_MANIFEST: Final[dict[str, Check]] = {
-    "apiVersion": _string,
-    "kind": _one_of("DeploymentStatusManifest"),
-    "deploymentId": _string,
+    "apiVersion": check_string,
+    "kind": check_word("DeploymentStatusManifest"),
+    "deploymentId": check_string,
     "deviceId": _device_id,
     "status": _status,
-    "components": _list_of(_component),
+    "components": check_list(_component),
 }

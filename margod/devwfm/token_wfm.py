@@ -22,9 +22,12 @@ from margod.devwfm.decisions import Decision, Route, Wfm, _Denied, _json_object
 from margod.devwfm.dialects import DIALECTS
 from margod.devwfm.keys import PublicKey
 from margod.devwfm.registry import Client, Registry
+from margod.devwfm.schema import SchemaError
+from margod.devwfm.statuses import BACK
 from margod.devwfm.token_git import TokenRepository
 from margod.devwfm.token_payload import PayloadRefused, verify_payload
 from margod.devwfm.token_routes import REPOSITORY, Lifetimes
+from margod.devwfm.token_schema import check_device, check_report
 from margod.devwfm.token_store import BEARER, GIT, TokenStore
 from margod.devwfm.verifier import Message, field_value
 
@@ -37,7 +40,6 @@ _METHODS: Final = {
     "status": ("POST",),
     "repository": ("GET", "POST"),
 }
-_STATES: Final = ("Pending", "Installing", "Installed", "Failed")
 
 
 class TokenWfm(Wfm):
@@ -165,30 +167,32 @@ class TokenWfm(Wfm):
     def _device(self, route: Route, message: Message, body: bytes, now: float) -> Decision:
         client = self._bearer(message, body, now)
         document, device_id = _json_object(body), route.device_id or ""
-        properties = document.get("properties")
-        if document.get("kind") != "DeviceCapability" or not isinstance(properties, dict):
-            raise _Denied(422, "not a DeviceCapability")
-        for name in ("vendor", "modelNumber", "serialNumber"):
-            if not isinstance(properties.get(name), str):
-                raise _Denied(422, f"properties.{name}: missing")
-        for name, kind in (("roles", list), ("resources", dict)):
-            if not isinstance(properties.get(name), kind):
-                raise _Denied(422, f"properties.{name}: missing")
-        if properties.get("id") != device_id:
+        try:
+            check_device(document)
+        except SchemaError as error:
+            raise _Denied(422, str(error)) from None
+        properties = document["properties"]
+        if not isinstance(properties, dict) or properties["id"] != device_id:
             raise _Denied(422, "properties.id: not the device id in the path")
         self._registry.report(client.client_id or "", device_id, json.dumps(document))
         return Decision(201, f"{device_id} reported", None, {}, client.fingerprint, client.client_id)
 
     def _report(self, route: Route, message: Message, body: bytes, now: float) -> Decision:
         client = self._bearer(message, body, now)
-        document = _json_object(body)
-        status, components = document.get("status"), document.get("components")
-        if document.get("kind") != "DeploymentStatus" or document.get("deploymentId") != route.deployment_id:
-            raise _Denied(422, "not a DeploymentStatus of the deployment in the path")
-        for entry in (status, *(components if isinstance(components, list) else (None,))):
-            if not isinstance(entry, dict) or entry.get("state") not in _STATES:
-                raise _Denied(422, f"state: not one of {', '.join(_STATES)}")
-        said = f"{route.deployment_id} is {status['state'] if isinstance(status, dict) else ''}"
+        document, client_id = _json_object(body), client.client_id or ""
+        try:
+            check_report(document)
+        except SchemaError as error:
+            raise _Denied(422, str(error)) from None
+        if document["deploymentId"] != route.deployment_id:
+            raise _Denied(422, "deploymentId: not the one in the path")
+        if not self._registry.knows_device(client_id, route.device_id or ""):
+            raise _Denied(404, f"the device {route.device_id} is not known")
+        status = document["status"]
+        assert isinstance(status, dict), "checked above"
+        state = str(status["state"])
+        came = self._registry.statuses.take(client_id, route.deployment_id, state.lower(), document)
+        said = f"{route.deployment_id} is {state}" + (" (went back)" if came == BACK else "")
         return Decision(201, said, None, {}, client.fingerprint, client.client_id)
 
     def _git(self, route: Route, message: Message, body: bytes, now: float) -> Decision:

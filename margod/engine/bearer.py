@@ -12,7 +12,7 @@ told by `slept`. `place` names whom a token is for (WFM, token endpoint, client)
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Final, TypeAlias
 
@@ -62,7 +62,7 @@ class TurnAway:
 Command: TypeAlias = Ask | Give | TurnAway
 
 _MOVED: Final = Outcome(Kind.UNREACHABLE, reasons.WFM_CHANGED, sent=False)
-_SPURNED: Final = Outcome(Kind.UNAUTHORIZED, reasons.CLIENT_REFUSED, "HTTP 401 with a fresh bearer token")
+_SPURNED: Final = Outcome(Kind.UNAUTHORIZED, reasons.BEARER_TOKEN_REFUSED)
 
 
 @dataclass(slots=True)
@@ -72,6 +72,7 @@ class _Lane:
     count: int = 0
     serial: int = 0
     not_before: float = 0.0
+    said: str = ""
 
 
 @dataclass(slots=True)
@@ -114,7 +115,7 @@ class Bearer:
         commands = self._move(place)
         known = self._lanes.get(lane)
         if known is not None and mono < known.not_before:
-            return [*commands, TurnAway(caller, _SPURNED, known.not_before)]
+            return [*commands, TurnAway(caller, replace(_SPURNED, detail=known.said), known.not_before)]
         held = self._usable(lane, mono)
         if held is not None:
             commands.append(Give(caller, held.grant, held.serial, self._place))
@@ -145,6 +146,8 @@ class Bearer:
         schedule = REPORT[outcome.kind]
         schedule = CALLS if schedule is TRYING else schedule
         wait, floor = schedule.delay(self._streak, self._rng), policy.floor(outcome.retry_after)
+        if outcome.reason is reasons.DOWNTIME:  # nobody was asked
+            wait = 0.0
         if floor > 0:
             wait = max(wait, policy.after_floor(floor, schedule.window(self._streak), self._rng))
         self._asking, self._refused = None, outcome
@@ -152,13 +155,18 @@ class Bearer:
         waiting, self._waiting = self._waiting, []
         return [TurnAway(one.caller, outcome, self._not_before) for one in waiting]
 
-    def spurned(self, caller: int, lane: str, serial: int, place: str, mono: float) -> list[Command]:
-        """The WFM answered 401 to this token. The caller gets another one, unless its lane has had that before."""
+    def spurned(
+        self, caller: int, lane: str, serial: int, place: str, mono: float, *, said: str = "HTTP 401"
+    ) -> list[Command]:
+        """The WFM answered 401 to this token, with these words. The caller gets another one, unless its lane had that.
+
+        What it said is shown, so it must hold no token.
+        """
         if place != self._place:
             return self.wanted(caller, lane, place, mono)
         known = self._lanes.setdefault(lane, _Lane())
         if serial > known.serial:  # of one token a lane's calls say it once
-            known.count, known.serial = known.count + 1, serial
+            known.count, known.serial, known.said = known.count + 1, serial, said
             if known.count > 1:
                 known.not_before = mono + REJECTED.delay(known.count - 2, self._rng)
         return self.wanted(caller, lane, place, mono)

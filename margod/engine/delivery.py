@@ -2,7 +2,7 @@
 
     Load ──> Loaded ──> waited long? ─yes─> Supersede ──> Load
                             │ no
-                            └─> Deliver ─> Answered ─ taken ──> the next; Forget before one of the same deployment
+                            └─> Deliver ─> Answered ─ taken, unsaid ─> Forget before the next of the same deployment
                                                     ├ report ─> Park, if the WFM said so (refusals.py)
                                                     ├ unsure ─> the other form, or Confirm ─ known ─> the same
                                                     └ device, moment, not known ─> wait, then Load again
@@ -123,7 +123,7 @@ class Delivery:
         self._queue: deque[Waiting] = deque()
         self._current: Waiting | None = None
         self._accepted: dict[str, int] = {}
-        """By deployment, what the WFM has and the outbox still holds: no other of it leaves before it is forgotten."""
+        """By deployment, what is done with and the outbox still holds: no other of it leaves before it is forgotten."""
         self._forgetting = False
         self._unsynced = 0
         self._form, self._under = "", ""
@@ -257,8 +257,7 @@ class Delivery:
         if reply.about is About.TAKEN:
             self._forms.sort(key=lambda form: form != self._form)  # what was just accepted is tried first from now on
             self._refusals.accepted(self._form, self._under)
-            self._accepted[current.deployment_id] = current.number
-            self._more = True
+            self._accepted[current.deployment_id], self._more = current.number, True
             well = self._well(now) if self._under == self._binding else []  # else it speaks for an enrolment of before
             return [*well, *self._proceed(now)]
         if self._under != self._binding:
@@ -266,6 +265,9 @@ class Delivery:
         if reply.about in (About.REPORT, About.UNSURE):
             self._refusals.refused(reply, self._form, self._under)
         match reply.about:
+            case About.UNSAID:  # nothing was heard of the WFM, and the route is not known to work
+                self._accepted[current.deployment_id], self._more = current.number, True
+                return self._proceed(now)
             case About.REPORT:
                 return self._set_aside(now)
             case About.UNSURE if self._untried:

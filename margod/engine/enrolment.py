@@ -268,6 +268,8 @@ class Enrolment(Standing):
             return self._proceed(now)
         if step is Step.REFRESH_TRUST and outcome.kind not in _NO_ANSWER:
             return self._upkept(step, now)
+        if outcome.reason is reasons.NO_CONFIRM_ROUTE and not self._doubt.last:
+            return self._upkept(step, now)  # nothing to be learnt there, for the device or against it
         return self._wait_after(step, outcome, now)
 
     def _former_is_refused(self, outcome: Outcome) -> bool:

@@ -48,7 +48,8 @@ class Interception:
     def judge(self, step: Step, outcome: Outcome, trust: str, mono: float) -> Outcome:
         """Return the outcome, as interception where it is one. `trust` names what the WFM is verified by now."""
         if outcome.kind not in (Kind.UNREACHABLE, Kind.UNTRUSTED):
-            if step is not Step.FETCH_TRUST:  # that one may have gone to anybody
+            # A root CA may have come from anybody, and what was not sent has met nobody.
+            if step is not Step.FETCH_TRUST and outcome.sent:
                 self._proven, self._since = trust, None
             return outcome
         if outcome.reason is not reasons.TLS_UNKNOWN_ISSUER:

@@ -6,17 +6,20 @@ import os
 import resource
 import signal
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from margod.gitfetch.job import TOO_LARGE, Failed, Fetched, Job, Limits, Refusal, encode_failed, encode_fetched
 
 JOB_LIMIT: Final = 4 << 20
+OOM_SCORE: Final = Path("/proc/self/oom_score_adj")
 
 
 def main() -> None:
     """Do one job."""
     job = Job.decode(sys.stdin.buffer.read(JOB_LIMIT))
-    _bound(job.limits)
+    bound(job.limits)
     try:
         pieces = encode_fetched(_fetch(job))
     except Refusal as refusal:
@@ -51,8 +54,10 @@ def _fetch(job: Job) -> Fetched:
     return Fetched(commit, files, rewound, notes)
 
 
-def _bound(limits: Limits) -> None:
+def bound(limits: Limits) -> None:
     """Take away what the fetch does not need: time, memory, files, a core that would hold the token."""
+    with suppress(OSError):
+        OOM_SCORE.write_text("1000")  # if memory runs out all the same, this process is to go, and not the daemon
     seconds = max(1, int(limits.seconds))
     for what, most in (
         (resource.RLIMIT_CORE, 0),

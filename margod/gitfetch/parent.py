@@ -39,7 +39,7 @@ async def fetch(job: Job) -> Fetched | Failed:
         return Failed(TOO_LARGE, "the answer is longer than the files may be")
     try:
         return decode(answer)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return Failed(MALFORMED, "the fetch ended without an answer")
 
 

@@ -29,6 +29,7 @@ from margod.gitfetch.job import (
     Job,
     Refusal,
 )
+from margod.model.redact import hide
 from margod.model.text import clean
 
 _ID: Final = re.compile(rb"[0-9a-f]{40}")
@@ -171,9 +172,8 @@ class _Client(AbstractHttpGitClient):
             raise
         if not (answer.content_type or "").startswith("application/x-git-"):
             answer.close()
-            raise Refusal(
-                MALFORMED, f"no Git repository answers there, but {clean(answer.content_type or 'nothing', 60)}"
-            )
+            said = clean(_shown(answer.content_type or "nothing", self._job), 60)
+            raise Refusal(MALFORMED, f"no Git repository answers there, but {said}")
         limits = self._job.limits
         if body is None or b"command=ls-refs" in body[:64]:
             return answer, self._counted(response.read, limits.refs)
@@ -212,9 +212,7 @@ def _check(status: int, headers: Message, job: Job) -> None:
 
 def _shown(text: str, job: Job) -> str:
     """Return what a server says, fit to be shown: without the token, which it may say back."""
-    for secret in (job.token, _basic(job)):
-        text = text.replace(secret, "(token)") if secret else text
-    return clean(text)
+    return clean(hide(text, job.token))
 
 
 def _basic(job: Job) -> str:

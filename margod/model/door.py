@@ -146,10 +146,11 @@ def read_rule(text: str) -> Rule:
     return Rule(found[1], found[2], users)
 
 
-def judge(asked: Asked, client_id: str, rules: Iterable[Rule], uids: Mapping[str, int]) -> Opened:
+def judge(asked: Asked, client_id: str, rules: Iterable[Rule], uids: Mapping[str, int], note: str = "") -> Opened:
     """Return what goes to the WFM, or raise DoorClosed.
 
-    `uids`: the numbers of the users whom the rules name; a name that is missing is nobody's.
+    `uids`: the numbers of the users whom the rules name; a name that is missing is nobody's. `note` is a sentence for
+    whom no rule is open.
     """
     try:
         segments = _segments(asked.path, pattern=False)
@@ -161,7 +162,7 @@ def judge(asked: Asked, client_id: str, rules: Iterable[Rule], uids: Mapping[str
     for rule in rules:
         if rule.method == asked.method and _fits(rule, segments, client_id) and _is_for(rule, asked.uid, uids):
             return Opened("/" + "/".join(filled), rule.route)
-    raise DoorClosed("No rule of the door opens this method and path for this user.")
+    raise DoorClosed(f"No rule of the door opens this method and path for this user. {note}".rstrip())
 
 
 def named(rules: Iterable[Rule]) -> tuple[str, ...]:

@@ -54,7 +54,7 @@ class Outcome:
     kind: Kind
     reason: Reason
     detail: str = ""
-    records: Mapping[str, bytes] = field(default_factory=dict)
+    records: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     retry_after: float | None = None
     other_form: str | None = None
     sent: bool = True

@@ -13,6 +13,8 @@ class About(Enum):
 
     TAKEN = "taken"
     """The report was accepted."""
+    UNSAID = "unsaid"
+    """Nobody was asked: the WFM's generation has no word for it, and the report is done with."""
     REPORT = "report"
     """This report and no other is refused, for what it says."""
     UNSURE = "unsure"

@@ -49,8 +49,8 @@ class SignedRequest:
 
     method: str
     url: str
-    headers: Mapping[str, str]
-    body: bytes
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
     limit: int
     bears: bool = False
 
@@ -63,8 +63,8 @@ class Answer:
     """
 
     status: int
-    headers: Mapping[str, str]
-    body: bytes
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
     at: float
     """Unix seconds when it was complete, by the local clock."""
     valid: tuple[float, float] | None = None

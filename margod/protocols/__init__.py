@@ -6,11 +6,12 @@ is asked for is not in it: it is a manifest over HTTP in one generation and a Gi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from margod.model.capabilities import Capabilities
+from margod.model.deployment import DeploymentStatus
 from margod.model.outcome import Outcome, Step
 from margod.model.report import Reply
 from margod.model.wire import Answer, Request, SignedRequest, Signer, TransportFailure
@@ -60,6 +61,16 @@ class Part:
     other: Request | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Unregistering:
+    """The request that has a WFM remove this device, which it calls `device_id`."""
+
+    device_id: str
+    request: Request
+    is_done: Callable[[Answer], bool]
+    """Whether an answer says that the WFM does not have the device any more."""
+
+
 class Generation(Protocol):
     """One generation of the specification, as far as an engine and a shell need to know it."""
 
@@ -74,6 +85,10 @@ class Generation(Protocol):
     @property
     def desired_state(self) -> str:
         """What desired state is: "manifest" (signed/desired.py) or "git" (a repository, gitfetch/)."""
+
+    @property
+    def children(self) -> bool:
+        """Whether a WFM can be told of devices behind this one; where it cannot, nobody reads their manifests."""
 
     @property
     def readable(self) -> tuple[str, ...]:
@@ -136,11 +151,17 @@ class Generation(Protocol):
         None: this generation has no word for that status, and nothing is to be sent.
         """
 
+    def report_notes(self, status: DeploymentStatus) -> list[str]:
+        """Return what of this report cannot be said, a line each, the deployment or the component first."""
+
     def notes(self, context: Context) -> list[str]:
-        """Return what this generation cannot say of the device and of deployments, a line each."""
+        """Return what this generation cannot say of the device and of deployments, a line each, the thing first."""
 
     def report_reply(self, deployment_id: str, body: bytes, result: Answer | TransportFailure) -> Reply:
         """Say what came of a report of this deployment, and what the answer is about."""
+
+    def unregistering(self, context: Context, client_id: str) -> Unregistering | None:
+        """Return how this device, known there by `client_id`, is removed at the WFM; None where nothing does that."""
 
     def forwarded(self, method: str, path: str, headers: Mapping[str, str], body: bytes, limit: int) -> Request:
         """Build the request that another program on the device makes in its name; `limit` as in Request."""

@@ -54,9 +54,8 @@ def error_text(answer: Answer) -> str:
     """
     body = read_object(answer)
     if not body:
-        title = _TITLE.search(answer.body)
-        if title:
-            return clean(b"an HTML page: " + title.group(1))
+        if title := page_title(answer):
+            return title
         return "" if answer.body[:1] in (b"{", b"[") else clean(answer.body)
     found: list[str] = []
     for name in ("error", "Error", "message", "message ", "error_description", "title", "detail"):
@@ -71,6 +70,12 @@ def error_text(answer: Answer) -> str:
             parts = [str(entry[name])[:200] for name in ("field", "message") if isinstance(entry.get(name), str)]
             found.append(": ".join(parts))
     return clean("; ".join(part for part in found if part))
+
+
+def page_title(answer: Answer) -> str:
+    """Return what an HTML page calls itself, at most 200 characters; "" for anything else."""
+    title = _TITLE.search(answer.body)
+    return clean(b"an HTML page: " + title.group(1)) if title else ""
 
 
 def retry_after(answer: Answer) -> float | None:

@@ -22,7 +22,10 @@ from margod.model import reasons
 from margod.model.bearer import Grant, NoToken
 from margod.model.errors import MargodError
 from margod.model.outcome import Kind, Outcome
+from margod.model.redact import without
+from margod.model.text import clean
 from margod.model.wire import Answer, SignedRequest, Sink, TransportFailure
+from margod.protocols.answers import error_text
 from margod.service.imports import late
 from margod.shell import proxy as proxies
 from margod.shell.disk import Disk
@@ -39,7 +42,8 @@ else:  # what only a device of the `token` generation needs
 
 log: Final = structlog.get_logger()
 
-_UNTRUSTED: Final = Outcome(Kind.BAD_ANSWER, reasons.TOKEN_ENDPOINT_UNTRUSTED, sent=False)
+_PROXY: Final = "proxy-"
+"""How the codes of what a proxy does begin: they say whose doing it is, whatever the host that is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,8 @@ class _Target:
     endpoint: t.Place
     own: bool
     """Whether the endpoint is the WFM's own host."""
+    situation: Situation = field(repr=False)
+    """Under which it was judged: whoever is asked is verified by this and reached by this, not by a later one."""
 
 
 class Bearing:
@@ -84,6 +90,8 @@ class Bearing:
         send = partial(client.send, seconds=seconds, into=into)
         if not request.bears:
             return await send(request)
+        if self._silent():
+            return TransportFailure(reasons.DOWNTIME, "", sent=False)
         if isinstance(target := self._target_of(records, base), NoToken):
             return target
         self._target, self._callers = target, self._callers + 1
@@ -91,19 +99,21 @@ class Bearing:
         given = await self._token(caller, machine.wanted(caller, lane, target.name, time.monotonic()))
         result: Answer | TransportFailure | None = None
         while isinstance(given, b.Give):
-            if self._exchange.silent:
+            if self._silent():
                 return TransportFailure(reasons.DOWNTIME, "", sent=False)
-            result = await send(t.bearing(request, given.grant, base))
+            result = _said(await send(t.bearing(request, given.grant, base)), given.grant.value, target)
             if not isinstance(result, Answer) or result.status != 401:
                 if isinstance(result, Answer):
                     machine.borne(lane, given.serial)
                 return result
-            self._target = target
-            spurned = machine.spurned(caller, lane, given.serial, given.place, time.monotonic())
+            if self._is_past(target):
+                return result  # the device is at another WFM by now: no token is asked for the old one's sake
+            said = clean(f"HTTP 401: {text}" if (text := error_text(result)) else "HTTP 401")
+            spurned = machine.spurned(caller, lane, given.serial, given.place, time.monotonic(), said=said)
             given = await self._token(caller, spurned)
         if result is not None:
             return result
-        return NoToken(given.outcome.reason, given.outcome.detail, sent=False, outcome=_unsent(given.outcome))
+        return _no_token(_unsent(given))
 
     def slept(self, seconds: float) -> None:
         """Count a suspend."""
@@ -120,6 +130,12 @@ class Bearing:
         for task in self._tasks:
             task.cancel()
 
+    def _silent(self) -> bool:
+        return self._exchange.silent
+
+    def _is_past(self, target: _Target) -> bool:
+        return self._target is None or self._target.name != target.name
+
     def _opened(self) -> b.Bearer:
         if self._machine is None:
             self._machine = b.Bearer(random.Random())  # noqa: S311 - jitter, no secret
@@ -130,15 +146,21 @@ class Bearing:
         if credentials is None:
             return _no_token(Outcome(Kind.UNREACHABLE, reasons.NOT_ENROLLED, sent=False))
         situation, listed = self._exchange.situation, self._exchange.ground.config.token.allowed_hosts or ()
-        places = situation.place.urls if situation and situation.place else (base,)
-        own = {t.read_place(url).authority for url in places}
+        place = situation.place if situation else None
+        if situation is None or place is None or base not in place.urls:
+            return _no_token(Outcome(Kind.UNREACHABLE, reasons.WFM_CHANGED, sent=False))
         try:
-            endpoint = credentials.endpoint(t.Origins.of(base, (*own, *listed)))
+            own = {t.read_place(url).authority for url in place.urls}
+            endpoint = t.read_place(credentials.token_endpoint, query=True)
         except t.NotUsable as error:
             return _no_token(Outcome(Kind.BAD_ANSWER, reasons.TOKEN_ENDPOINT_UNUSABLE, str(error), sent=False))
+        try:
+            t.Origins.of(base, (*own, *listed)).check(endpoint)
+        except t.NotUsable as error:
+            return _no_token(Outcome(Kind.BAD_ANSWER, reasons.TOKEN_ENDPOINT_NOT_ALLOWED, str(error), sent=False))
         secret = hashlib.sha256(credentials.secret.encode()).hexdigest()
-        name = "\n".join((base, endpoint.url, credentials.client_id, secret))
-        return _Target(name, credentials, endpoint, endpoint.authority in own)
+        name = "\n".join((*sorted(place.urls), endpoint.url, credentials.client_id, secret))
+        return _Target(name, credentials, endpoint, endpoint.authority in own, situation)
 
     async def _token(self, caller: int, commands: list[b.Command]) -> b.Give | b.TurnAway:
         """Wait until `caller` is given a token or turned away."""
@@ -180,9 +202,9 @@ class Bearing:
 
     async def _asked(self, target: _Target) -> Grant | Outcome:
         """Make the one request that has the secret in it. Raises MargodError."""
-        situation = self._exchange.situation
-        if situation is None or self._exchange.silent:
+        if self._exchange.silent:
             return Outcome(Kind.UNREACHABLE, reasons.DOWNTIME, sent=False)
+        situation, keeper = target.situation, self._exchange.ground.keeper
         if not target.own:
             situation = await self._disk.run(partial(self._elsewhere, situation, target.endpoint))
         client = self._exchange.connect(situation)
@@ -191,12 +213,12 @@ class Bearing:
             result = await client.send(t.token_request(target.endpoint, target.credentials))
         finally:
             await client.close()
+        if target.own:
+            keeper.take(result)  # another host's time is not the WFM's
         found = t.read_grant(target.credentials, result)
-        if isinstance(found, Outcome) and not target.own and found.kind is Kind.UNTRUSTED:
-            return replace(
-                _UNTRUSTED, detail=f"{target.endpoint.authority}: {found.reason.says} {found.detail}".strip()
-            )
-        return found
+        if isinstance(found, Grant) or target.own or not isinstance(result, TransportFailure):
+            return found
+        return _of_another_host(target.endpoint.authority, keeper.explain(found))
 
     def _elsewhere(self, situation: Situation, endpoint: t.Place) -> Situation:
         """Return the situation for a host that is not the WFM's: its trust, its proxy. In the disk thread."""
@@ -212,9 +234,27 @@ class Bearing:
         return replace(situation, policy=replace(policy, any_name=False), place=there, proxy=proxy)
 
 
-def _unsent(outcome: Outcome) -> Outcome:
+def _said(result: Answer | TransportFailure, token: str, target: _Target) -> Answer | TransportFailure:
+    """Return what came back; a refusal without what it may repeat, because it is shown."""
+    accepted = isinstance(result, Answer) and 200 <= result.status < 300
+    return result if accepted else without(result, token, target.credentials.secret)
+
+
+def _of_another_host(host: str, outcome: Outcome) -> Outcome:
+    """Return the outcome with the words for a host that is not the WFM's: what is said of the WFM would be wrong."""
+    if outcome.kind is Kind.CLOCK or outcome.reason.code.startswith(_PROXY):
+        return outcome
+    detail = clean(f"{host}: {outcome.reason.code}: {outcome.detail}".removesuffix(": "))
+    if outcome.kind is Kind.UNTRUSTED:
+        return replace(outcome, kind=Kind.BAD_ANSWER, reason=reasons.TOKEN_ENDPOINT_UNTRUSTED, detail=detail)
+    return replace(outcome, reason=reasons.TOKEN_ENDPOINT_UNREACHABLE, detail=detail)
+
+
+def _unsent(given: b.TurnAway) -> Outcome:
     """Return what the token endpoint's answer means for a request that was never made."""
-    return replace(outcome, sent=False, lost=False, records={})
+    outcome = given.outcome
+    left = None if outcome.retry_after is None else max(0.0, given.until - time.monotonic())
+    return replace(outcome, sent=False, lost=False, records={}, retry_after=left)
 
 
 def _no_token(outcome: Outcome) -> NoToken:

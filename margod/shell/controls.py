@@ -151,6 +151,7 @@ class Controls:
     async def retry(self) -> dict[str, object]:
         """End the engine's wait early, as far as the WFM allows; with the root CA that is in its file by now."""
         candidate, lane = self._rotation.lane, self._lane
+        self._actions.bearing.retry()  # before those whose requests need a token
         self._work.wake(Cause.OPERATOR)
         mended = await self._disk.run(self._ground.ca_file_changed)
         if candidate is not None:

@@ -44,6 +44,7 @@ def document(
         "values": [] if capabilities.manifest is not None or capabilities.invalid else list(_values(device)),
         "children": list(_children(context, generation))[:LISTED],
         "problems": list(device.problems),
+        "notes": [*device.notes, *generation.notes(context)],
         "accepted": dict(last.manifest) or None,
         "settling": settling,
         "due_at": None if due is None else timestamp(due),

@@ -27,6 +27,8 @@ class Device:
     capabilities: Capabilities
     probed: Probed
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What a setting names and this generation has no place for."""
 
     @property
     def says(self) -> tuple[Capabilities, tuple[str, ...]]:
@@ -39,9 +41,12 @@ def device_of(config: Config, directory: Path, generation: Generation, root: Pat
     probed = look(root=root, state_directory=directory, overrides=overrides(config))
     capabilities = replace(probed.capabilities, said=_said(config))
     problems: list[str] = []
+    notes: tuple[str, ...] = ()
     if config.capabilities.file is not None:
         capabilities = _of_file(config.capabilities.file, capabilities, generation, problems)
-    if config.capabilities.children is not None:
+    if config.capabilities.children is not None and not generation.children:
+        notes = ("children: this generation knows no devices behind a gateway; none of them is reported",)
+    elif config.capabilities.children is not None:
         from margod.capabilities.manifests import family  # for gateways only
 
         below = capabilities.device_id
@@ -49,7 +54,7 @@ def device_of(config: Config, directory: Path, generation: Generation, root: Pat
         capabilities = replace(capabilities, children=found.children)
         problems += found.problems
     # Half of a change must not be taken for the whole: nobody is removed while anything cannot be used.
-    return Device(replace(capabilities, held=bool(problems)), probed, tuple(problems))
+    return Device(replace(capabilities, held=bool(problems)), probed, tuple(problems), notes)
 
 
 def overrides(config: Config) -> Overrides:

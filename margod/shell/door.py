@@ -99,7 +99,7 @@ class Door:
     async def _opened(self, asked: Asked) -> tuple[Opened, dict[str, str]]:
         """Return what goes to the WFM, and put it into the journal; or put there that it does not, and raise."""
         try:
-            opened = judge(asked, self._client_id(), self._rules(), await self._uids())
+            opened = judge(asked, self._client_id(), self._rules(), await self._uids(), self._why())
             headers = inwards(asked.headers)
         except DoorClosed as error:
             self._note("door-refused", asked, clean(asked.path), why=error.message)
@@ -131,6 +131,12 @@ class Door:
     def _rules(self) -> list[Rule]:
         own = [Rule("GET", route) for route in self._ground.generation.readable]
         return [*own, *(self._ground.config.door.allow or ())]
+
+    def _why(self) -> str:
+        generation = self._ground.generation
+        if generation.readable:
+            return ""
+        return f"Without one nothing is open in the generation `{generation.name}`: what there is to read holds tokens."
 
     async def _uids(self) -> dict[str, int]:
         names = named(self._rules())

@@ -113,6 +113,7 @@ class Exchange:
         if moved:
             self.renewing.forget()
             self.reporting.forget()
+            self.bearing.retry()  # what kept a token endpoint from being believed may be mended
         known = self.situation.identity if self.situation else None
         identity = situation.identity
         if identity is not None and (known is None or known.fingerprint != identity.fingerprint):
@@ -233,7 +234,8 @@ class Exchange:
             if may_ask(situation, config):
                 await self._offer(situation)
             return await self.renewing.refused(situation, outcome)
-        if outcome.kind not in (Kind.UNREACHABLE, Kind.UNTRUSTED):  # verified: whoever it was is gone with his offer
+        met = outcome.sent and outcome.kind not in (Kind.UNREACHABLE, Kind.UNTRUSTED)
+        if met:  # verified: whoever it was is gone with his offer
             self.renewing.presented, self.offered = None, ()
         if step is Step.REFRESH_TRUST and outcome.kind is Kind.ACCEPTED:
             return await self.renewing.heard(situation, outcome, config.trust.adopt_after, config.trust.pin or ())

@@ -178,7 +178,9 @@ class Reports:
             return number
 
         # Once begun it ends, whether or not the caller waits for it: what is durable is to be sent.
-        return {"number": await asyncio.shield(asyncio.ensure_future(taken()))}
+        number = await asyncio.shield(asyncio.ensure_future(taken()))
+        notes = self._ground.generation.report_notes(status)
+        return {"number": number, **({"notes": notes} if notes else {})}
 
     async def listed(self, after: int = 0) -> dict[str, object]:
         """Return a page of the reports behind the number `after`, and how many there are."""
@@ -319,7 +321,7 @@ class Reports:
         request, following = self._request(item, command.form, context), self._items.get(command.number + 1)
         if request is None:
             log.info("report-not-said", deployment_id=item.deployment_id, state=item.state, number=item.number)
-            return Reply(About.TAKEN, Outcome(Kind.ACCEPTED, reasons.ENROLLED, sent=False))
+            return Reply(About.UNSAID, Outcome(Kind.ACCEPTED, reasons.ENROLLED, sent=False))
         if following is not None and (ahead := self._request(following, command.form, context)) is not None:
             # Signed while this one is under way: a long queue does not wait for its signatures.
             self._next = (following, command.form, context, ahead)

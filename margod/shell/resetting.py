@@ -17,8 +17,6 @@ from margod.model.errors import MargodError
 from margod.model.wire import Answer, TransportFailure
 from margod.protocols import Generation
 from margod.protocols.answers import error_text
-from margod.protocols.signed.generation import CLIENT_ROUTE
-from margod.protocols.signed.unregister import is_unregistered, unregister_request
 from margod.shell.disk import Disk
 from margod.shell.ground import Ground
 from margod.shell.place import Names
@@ -130,15 +128,17 @@ async def unregister(
     place, identity, context = situation.place, situation.identity, situation.context
     if place is None or identity is None or context is None:
         raise MargodError(reasons.NOT_UNREGISTERED)
-    by_client = generation.reported(context.records)[1].startswith(CLIENT_ROUTE)
-    device = situation.client_id if by_client else situation.device_id or situation.client_id
-    request = unregister_request(situation.client_id, device)
+    asking = generation.unregistering(context, situation.client_id)
+    if asking is None:
+        hint = "Remove this device in the WFM, and run `margod reset` without --unregister."
+        message = f"A WFM of the generation `{generation.name}` cannot be asked to remove a device; nothing was reset."
+        raise MargodError(reasons.NOT_UNREGISTERED, message, hint=hint)
     tried: list[Answer | TransportFailure] = []
     new = await leaving.begin()
     try:
         async with asyncio.timeout(UNREGISTER):
             for url in names.urls(place):
-                signed = generation.authenticate(request, url, identity.signer, leaving.created)
+                signed = generation.authenticate(asking.request, url, identity.signer, leaving.created)
                 tried.append(await client(situation).send(signed))
                 if not names.wrong(url, tried[-1]):
                     break
@@ -148,8 +148,8 @@ async def unregister(
         said = error.message
     else:
         result = tried[-1] if tried else None
-        if isinstance(result, Answer) and is_unregistered(result):
-            log.info("unregistered", client_id=situation.client_id, device_id=device, status=result.status)
+        if isinstance(result, Answer) and asking.is_done(result):
+            log.info("unregistered", client_id=situation.client_id, device_id=asking.device_id, status=result.status)
             return
         known = f"HTTP {result.status}: {error_text(result)}" if isinstance(result, Answer) else _failure(result)
         said = f"{reasons.NOT_UNREGISTERED.says} {known}"

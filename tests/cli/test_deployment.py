@@ -8,8 +8,16 @@ from pathlib import Path
 import pytest
 
 from margod.model.errors import MargodError, OutboxFull
-from margod.model.reasons import NO_SUCH_REPORT, OUTBOX_FULL
+from margod.model.reasons import NO_SUCH_REPORT, OUTBOX_FULL, REPORT_INVALID
 from tests.support.local_api import REPORT, SteeredController, run_margod
+
+ERROR = {
+    "code": "wfm-busy",
+    "message": "The WFM is busy.",
+    "hint": "",
+    "detail": "HTTP 503",
+    "at": "2026-11-21T18:00:00Z",
+}
 
 pytestmark = pytest.mark.usefixtures("server")
 
@@ -54,6 +62,73 @@ async def test_report_refused(controller: SteeredController, directory: Path, tm
         ("--state", "failed", "--component", "x"),
     ):
         assert (await run_margod("deployment", "report", "web", *words, *where))[0] == 2
+
+
+async def test_a_state_that_is_not_the_components(controller: SteeredController, directory: Path) -> None:
+    """Pins that the note says what was reported; a state that fits has none."""
+    where = ("--runtime-dir", str(directory))
+    words = ("--state", "installed", "--component", "db=installed", "--component", "web=failed")
+    code, out, _ = await run_margod("deployment", "report", "web", *words, *where)
+    said = "note: reported as failed, not installed: the state follows from the components (web=failed)"
+    assert (code, " ".join(" ".join(out.splitlines()[1:]).split())) == (0, said)
+    assert max(map(len, out.splitlines())) <= 80
+    _, out, _ = await run_margod("deployment", "report", "web", "--state", "failed", *words[2:], *where)
+    assert out == "Taken as report 2; the WFM is told in its turn.\n"
+    assert len(controller.reported) == 2
+
+
+@pytest.mark.parametrize(
+    ("says", "said"),
+    [
+        ("components: two of the same name", "--component: two of the same name"),
+        ("components[1].name: not a text", "--component web=failed: not a text"),
+        ("deploymentId: not an id that fits into a path", "ID: not an id that fits into a path"),
+        ("status.error.message: not a text", "--message: not a text"),
+    ],
+)
+async def test_errors_name_the_option(
+    controller: SteeredController, directory: Path, tmp_path: Path, says: str, said: str
+) -> None:
+    """Pins that somebody who wrote options is not told of fields; who wrote a file is."""
+    where = ("--runtime-dir", str(directory))
+    controller.failure = MargodError(REPORT_INVALID, says)
+    words = ("--state", "failed", "--component", "db=failed", "--component", "web=failed", "--message", "m")
+    code, _, err = await run_margod("deployment", "report", "web", *words, *where)
+    assert (code, err.splitlines()[0]) == (1, f"margod: {said}")
+    file = tmp_path / "report.json"
+    file.write_text("{}")
+    code, _, err = await run_margod("deployment", "report", "web", "--file", str(file), *where)
+    assert (code, err.splitlines()[0]) == (1, f"margod: {says}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"outbox": {"last_error": ERROR, "next_attempt_at": "2026-11-21T18:05:00Z"}},
+            'They wait because of wfm-busy: The WFM is busy. "HTTP 503" '
+            "The next attempt is at 2026-11-21 18:05:00 UTC; `margod retry` tries now.",
+        ),
+        ({"downtime": {"active": True}}, "They wait for the end of the downtime: until further notice;"),
+        (
+            {"state": "refused", "message": "The WFM says no."},
+            "They wait until this device is enrolled; it is refused:",
+        ),
+    ],
+)
+async def test_why_reports_wait(
+    controller: SteeredController, directory: Path, changes: dict[str, object], says: str
+) -> None:
+    """Pins that the list ends with what they wait for, within 80 columns."""
+    controller.reported = [("x", b"")]
+    before: dict[str, object] = {**controller.document, "state": "enrolled"}
+    for name, value in changes.items():
+        kept = before[name]
+        before[name] = {**kept, **value} if isinstance(kept, dict) and isinstance(value, dict) else value
+    await controller.set(**before)
+    code, out, _ = await run_margod("deployment", "list", "--runtime-dir", str(directory))
+    assert (code, " ".join(out.split("\n", 2)[2].split()).startswith(says)) == (0, True), out
+    assert max(map(len, out.splitlines())) <= 80
 
 
 async def test_list(controller: SteeredController, directory: Path) -> None:

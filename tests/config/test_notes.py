@@ -12,12 +12,12 @@ from margod.config.notes import notes
 from tests.config.support import write
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
-URL = "wfm: {url: 'https://wfm.test'}\n"
+URL = {"MARGOD_WFM_URL": "https://wfm.test"}
 
 
 def noted(directory: Path, text: str) -> list[str]:
     """Return the notes on a configuration with a URL, on a device with one user and one file."""
-    loaded = load(write(directory, URL + text), {}, {})
+    loaded = load(write(directory, text), URL, {})
     return notes(loaded, NOW, is_user=lambda name: name == "collector", exists=lambda path: path == Path("/etc/there"))
 
 
@@ -46,6 +46,12 @@ def noted(directory: Path, text: str) -> list[str]:
             ["capabilities.file takes the place of capabilities.interfaces, device.vendor"],
         ),
         ("door: {allow: 'GET /x for collector nobody-here 1001'}", ["door.allow: there is no user nobody-here"]),
+        (
+            "wfm: {protocol: token, dialect: spec, signed_scheme: http, capabilities_route: client}\n"
+            "capabilities: {children: /etc/gone}",
+            ["token these say nothing: capabilities.children, wfm.capabilities_route, wfm.dialect, wfm.signed_scheme"],
+        ),
+        ("wfm: {protocol: token, timeout: 9s}\ndevice: {vendor: a}", []),
         ("schedule: {downtime: ['22:00-06:00', '2026-12-01 to 2027-01-01'], polling: {period: '00:00-24:00'}}", []),
         ("device: {id: a}\ncapabilities: {children: /etc/there, interfaces: usb}\ndoor: {allow: GET /x}", []),
     ],

@@ -144,6 +144,20 @@ async def test_the_whole_sequence(tmp_path: Path) -> None:
         client_id = Token().client_id(device.records) or ""
         sent = await device.send(device.ready(status_request(client_id, "d-1", body), grant))
         assert sent.status == 201
+        earlier, _ = write_status(DeploymentStatus("d-1", DeploymentState.INSTALLING, None, ()))
+        assert earlier is not None
+        for said in (body, earlier):
+            assert (await device.send(device.ready(status_request(client_id, "d-1", said), grant))).status == 201
+        wrong = [(client_id, "d-1", b"{}", 422), (client_id, "d-2", body, 422), ("another", "d-1", body, 404)]
+        for device_id, name, said, status in wrong:
+            assert (await device.send(device.ready(status_request(device_id, name, said), grant))).status == status
+        from margod.devwfm.control import call
+
+        taken: Any = await asyncio.to_thread(call, tmp_path, "GET", "/v1/statuses", None)
+        came = [(one["client_id"], one["deployment_id"], one["state"], one["came"]) for one in taken["statuses"]]
+        states = [("installed", "first"), ("installed", "again"), ("installing", "back")]
+        assert came == [(client_id, "d-1", state, how) for state, how in states]
+        assert taken["statuses"][0]["manifest"] == json.loads(body)
 
 
 async def test_rewritten_history_is_seen(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from margod.model import reasons
 from margod.model.capabilities import Capabilities
+from margod.model.deployment import DeploymentStatus
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.report import About, Reply
 from margod.model.wire import Answer, Auth, Request, SignedRequest, Signer, TransportFailure
@@ -20,6 +21,7 @@ class TokenLike:
     name = "token-like"
     enrols = True
     desired_state = "git"
+    children = False
     readable: tuple[str, ...] = ()
 
     def forms(self, step: Step) -> tuple[str, ...]:
@@ -97,6 +99,10 @@ class TokenLike:
         """Return a request."""
         return Request("POST", f"/{deployment_id}", Auth.NONE, body=body)
 
+    def report_notes(self, status: DeploymentStatus) -> list[str]:
+        """Return nothing."""
+        return []
+
     def notes(self, context: Context) -> list[str]:
         """Return nothing."""
         return []
@@ -104,6 +110,9 @@ class TokenLike:
     def report_reply(self, deployment_id: str, body: bytes, result: Answer | TransportFailure) -> Reply:
         """Take everything for acceptance."""
         return Reply(About.TAKEN, Outcome(Kind.ACCEPTED, reasons.ENROLLED))
+
+    def unregistering(self, context: Context, client_id: str) -> None:
+        """There is no way."""
 
     def forwarded(self, method: str, path: str, headers: Mapping[str, str], body: bytes, limit: int) -> Request:
         """Send what another program asks for as it is."""

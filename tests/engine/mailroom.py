@@ -13,6 +13,7 @@ from margod.model.outcome import Kind, Outcome
 from margod.model.report import About, Reply
 
 TAKEN = Reply(About.TAKEN, Outcome(Kind.ACCEPTED, reasons.ENROLLED))
+UNSAID = Reply(About.UNSAID, Outcome(Kind.ACCEPTED, reasons.ENROLLED, sent=False))
 REFUSED = Reply(About.REPORT, Outcome(Kind.INVALID, reasons.REPORT_REFUSED, "HTTP 422: no"))
 UNSURE = Reply(About.UNSURE, Outcome(Kind.WRONG_ADDRESS, reasons.REPORT_REFUSED, "HTTP 404"))
 STRANGER = Reply(About.DEVICE, Outcome(Kind.UNKNOWN, reasons.CLIENT_UNKNOWN, "HTTP 404: no such client"))

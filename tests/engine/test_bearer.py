@@ -143,7 +143,7 @@ def test_a_401_renews_once_and_then_is_refused() -> None:
     assert given(machine.granted(2, Grant("t-2"))) == ["t-2"]
     (second,) = machine.spurned(1, "poll", 2, HOME, 12.0)
     assert isinstance(second, TurnAway)
-    assert (second.outcome.kind, second.outcome.reason) == (Kind.UNAUTHORIZED, reasons.CLIENT_REFUSED)
+    assert (second.outcome.kind, second.outcome.reason) == (Kind.UNAUTHORIZED, reasons.BEARER_TOKEN_REFUSED)
     assert 12.0 < second.until <= 12.0 + REJECTED.first
     assert machine.wanted(2, "poll", HOME, 12.5) == [TurnAway(2, second.outcome, second.until)]
     later = machine.wanted(3, "poll", HOME, second.until)

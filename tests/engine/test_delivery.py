@@ -12,7 +12,7 @@ from margod.engine import messages as m
 from margod.model import reasons
 from margod.model.outcome import Kind, Outcome
 from margod.model.report import About, Reply
-from tests.engine.mailroom import AWAY, BUSY, KNOWN, REFUSED, STRANGER, TAKEN, UNSURE, Mailroom, busy_for
+from tests.engine.mailroom import AWAY, BUSY, KNOWN, PAGE, REFUSED, STRANGER, TAKEN, UNSAID, UNSURE, Mailroom, busy_for
 
 UNKNOWN = Outcome(Kind.UNKNOWN, reasons.CLIENT_UNKNOWN)
 UNREACHABLE = Outcome(Kind.UNREACHABLE, reasons.CONNECT_FAILED)
@@ -281,6 +281,28 @@ def test_what_was_said_to_another_enrolment_is_not_told() -> None:
     room.settle()
     assert (room.told, room.machine.trouble) == ([], None)
     assert room.machine.due is not None
+
+
+def test_what_has_no_word_is_taken_without_a_word_of_the_wfm() -> None:
+    """It leaves the outbox in its turn, and says nothing of WFM or route: a page is not taken for the WFM's refusal."""
+    room = Mailroom(server=lambda report, form: UNSAID)
+    room.put("d")
+    room.put("e")
+    room.settle()
+    assert (room.held, room.record, room.told, room.machine.trouble) == ([], [], [], None)
+    replies = {3: AWAY, 4: UNSAID, 5: PAGE}
+    room.server = lambda report, form: replies[report.number]
+    room.put("d")
+    room.put("d")
+    room.put("d")
+    room.settle()
+    assert room.waiting() == [3, 4, 5], "nothing overtakes what waits"
+    replies[3] = UNSAID
+    room.tell(m.Woken(m.Cause.OPERATOR))
+    room.settle()
+    assert room.waiting() == [5]
+    assert not any(report.parked for report in room.held)
+    assert all(outcome.kind is not Kind.ACCEPTED for outcome in room.told)
 
 
 class Outboxes(RuleBasedStateMachine):

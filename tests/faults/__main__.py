@@ -26,6 +26,7 @@ from tests.faults import (
     real_disks,
     reports,
     storm,
+    token_cuts,
 )
 from tests.faults.campaign import Impossible, Run, Suite, carry_out
 
@@ -33,6 +34,7 @@ SUITES: dict[str, tuple[Suite, int, int]] = {
     "crash-points": (crash_points.crash_points, 4, 120),
     "killed-onboardings": (onboardings.onboardings, 1, 900),
     "power-cuts": (power_cuts.power_cuts, 1, 300),
+    "token-cuts": (token_cuts.token_cuts, 1, 600),
     "mirror-cuts": (mirror_cuts.mirror_cuts, 1, 120),
     "syncs-removed": (power_cuts.syncs_removed, 1, 120),
     "real-power-cuts": (real_disks.real_power_cuts, 1, 180),

@@ -6,6 +6,7 @@ entered and before it is carried out. The log of each run has to end in the call
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -17,7 +18,11 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from margod.protocols.token.credentials import GIT
+from margod.shell import moving
+from margod.shell.records import WFM
 from margod.store import write_file
 from margod.vault import Vault
 from margod.vault.answerlog import encode
@@ -30,6 +35,8 @@ TRACED = "%file,%desc"
 
 _CALL = re.compile(r"(\w+)\(.*")
 _OTHERS = ("runtime.json", "config.last-good")
+_THERE = "https://wfm.example"
+_MOVING: dict[str, Any] = {"begun": True, "per_wfm": False, "at": 1.0}
 _MEMORY = {"mmap"}
 """Takes a descriptor and is also how memory is asked for: that is not the same each time and leaves nothing behind."""
 
@@ -83,6 +90,23 @@ def _with_copies(directory: Path) -> None:
         write_file(directory, name, b"old: 1\n")
 
 
+def _with_token(directory: Path) -> None:
+    """Leave what an onboarding in the `token` generation leaves, with a Git token that is not proven yet."""
+    enrolled(directory)
+    with opened(directory) as vault:
+        record = json.dumps({"url": _THERE, "protocol": "token"}).encode()
+        vault.commit({WFM: record, GIT: b"git-1", "git-next.json": b"git-2"}, "a")
+
+
+def _moved(directory: Path) -> None:
+    """Leave the same device as one of another generation at the same URL."""
+    _with_token(directory)
+    with opened(directory) as vault:
+        vault.commit(moving.move(dict(vault.records), _THERE, url=_THERE, **_MOVING), "b")
+        record = json.dumps({"url": _THERE, "protocol": "signed"}).encode()
+        vault.commit({WFM: record, "enrolment.json": b"client-2"}, "b")
+
+
 def _on(act: Callable[[Vault], None]) -> Callable[[Path, object], object]:
     def on(_directory: Path, vault: object) -> None:
         assert isinstance(vault, Vault)
@@ -101,6 +125,21 @@ ACTIONS: dict[str, Action] = {
     "append": Action(enrolled, Vault.open, _on(lambda vault: vault.append(answer("client-2")))),
     "commit": Action(
         enrolled, Vault.open, _on(lambda vault: vault.commit({"identity.key": b"key-2", "enrolment.json": None}, "b"))
+    ),
+    "another Git token": Action(
+        _with_token, Vault.open, _on(lambda vault: vault.commit({GIT: b"git-2", "git-next.json": None}, "a"))
+    ),
+    "another generation": Action(
+        _with_token,
+        Vault.open,
+        _on(lambda vault: vault.commit(moving.move(dict(vault.records), _THERE, url=_THERE, **_MOVING), "b")),
+    ),
+    "back to token": Action(
+        _moved,
+        Vault.open,
+        _on(
+            lambda vault: vault.commit(moving.move(dict(vault.records), f"token {_THERE}", url=_THERE, **_MOVING), "a")
+        ),
     ),
     "load": Action(enrolled, _nothing, lambda directory, _state: Vault.open(directory)),
     "load and mend": Action(

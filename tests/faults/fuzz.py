@@ -20,9 +20,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
+from tests.faults import fuzz_targets, fuzz_token
 from tests.faults.campaign import Run, promise
-from tests.faults.fuzz_targets import TARGETS
 
+TARGETS: Final = {**fuzz_targets.TARGETS, **fuzz_token.TARGETS}
 CORPUS: Final = Path(__file__).with_name("corpus")
 LONGEST: Final = 4_096
 """Bytes of most inputs; one in fifty is blown up to what the limits of the parsers let in."""
@@ -185,6 +186,7 @@ SHARES: Final = {
     "memory": 180_000,
     "txt": 300_000,
     "yaml": 10_000,
+    **fuzz_token.SHARES,
 }
 """Inputs of each target in the long campaign."""
 PART: Final = 20_000

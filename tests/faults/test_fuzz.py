@@ -9,7 +9,8 @@ import pytest
 
 from tests.faults import fuzz
 from tests.faults.campaign import Broken, carry_out
-from tests.faults.fuzz_targets import TARGETS, Target
+from tests.faults.fuzz import TARGETS
+from tests.faults.fuzz_targets import Target
 
 
 @pytest.mark.parametrize("name", fuzz.SHARES)

@@ -40,8 +40,18 @@ class Reply:
 class Daemon:
     """One margod in `directory`: `m.yaml`, `state/`, `run/`, and what it wrote in `journal`."""
 
-    def __init__(self, directory: Path, *, url: str | None = None, ca_file: Path | None = None, yaml: str = "") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        url: str | None = None,
+        ca_file: Path | None = None,
+        yaml: str = "",
+        protocol: str = "signed",
+    ) -> None:
         """Write the configuration; nothing is started before `start`. `yaml` is added to it as it is."""
+        self.protocol = protocol
+        """What `configure` writes as wfm.protocol."""
         self.directory = directory
         self.state = directory / "state"
         self.runtime = directory / "run"
@@ -61,7 +71,7 @@ class Daemon:
         lines += [] if "state:" in yaml else ["state: {allow_volatile: true}"]  # wherever the tests' files are
         # Nobody asks for the desired state unless a test wants it: what the server sees is the enrolment alone.
         lines += [] if "schedule:" in yaml else ["schedule: {polling: {rate: off}}"]
-        lines += [f'wfm: {{url: "{url}", timeout: 5s}}'] if url else []
+        lines += [f'wfm: {{url: "{url}", protocol: {self.protocol}, timeout: 5s}}'] if url else []
         lines += [f"trust: {{ca_file: {ca_file}}}"] if ca_file else []
         self.config.write_text("\n".join([*lines, yaml, ""]))
 

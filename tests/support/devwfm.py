@@ -58,6 +58,7 @@ class DevWfm:
         self.directory = directory
         self.url = ""
         self.ca_file = directory / "ca.pem"
+        self.protocol = options[options.index("--protocol") + 1] if "--protocol" in options else "signed"
         self._options = [*options, "--prefix", prefix] if prefix else list(options)
         self._listen = "127.0.0.1:0"
         self._process: asyncio.subprocess.Process | None = None

@@ -189,6 +189,7 @@ class SteeredController:
             "values": [{"name": "vendor", "value": "V", "source": "dmi", "by": []}],
             "children": [{"device_id": "gw/a", "state": "new"}],
             "problems": [],
+            "notes": ["runtimes: this generation has no word for them"],
             "accepted": None,
             "settling": False,
             "due_at": None,

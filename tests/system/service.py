@@ -109,8 +109,11 @@ class Service:
             "chgrp margod /etc/margod/conf.d/box.yaml; chmod 0640 /etc/margod/conf.d/box.yaml"
         )
 
-    def point_at(self, authority: str, *, trusted: bool = False) -> None:
-        """Configure a WFM at `authority` (host:port): the development one's CA if `trusted`, else some CA."""
+    def point_at(self, authority: str, *, trusted: bool = False, more: str = "") -> None:
+        """Configure a WFM at `authority` (host:port): the development one's CA if `trusted`, else some CA.
+
+        `more` are lines of the configuration below the URL, for the section `wfm` first.
+        """
         self.box.shell("install -d -m 0750 -g margod /etc/margod")
         if not trusted:
             self.box.shell(
@@ -118,7 +121,7 @@ class Service:
                 " -addext basicConstraints=critical,CA:TRUE -keyout /dev/null -out /etc/margod/ca.pem 2>/dev/null"
             )
         self.box.shell("chgrp margod /etc/margod/ca.pem; chmod 0640 /etc/margod/ca.pem")
-        self.configure(f"wfm:\n  url: https://{authority}\ntrust:\n  ca_file: /etc/margod/ca.pem\n")
+        self.configure(f"wfm:\n  url: https://{authority}\n{more}trust:\n  ca_file: /etc/margod/ca.pem\n")
 
     def drop_in(self, assignments: str) -> None:
         """Lay settings of the section [Service] over the unit."""
@@ -169,9 +172,9 @@ class Service:
             lambda: f"{remote}" in self.box.run("cat", "/proc/net/tcp").stdout, lambda: f"no connection to {port}"
         )
 
-    def start_wfm(self, approval: str) -> str:
+    def start_wfm(self, approval: str, *options: str) -> str:
         """Start a development WFM beside the daemon, put its CA into place, and return its authority."""
-        command = ("devwfm", "--directory", _WFM, "--listen", "127.0.0.1:8443", "--approval", approval)
+        command = ("devwfm", "--directory", _WFM, "--listen", "127.0.0.1:8443", "--approval", approval, *options)
         self.box.run("systemd-run", "--quiet", "--unit=devwfm.service", self.margod, *command)
         self.await_file(f"{_WFM}/ready.json")
         self.box.shell(f"install -m 0640 -g margod {_WFM}/ca.pem /etc/margod/ca.pem")
@@ -200,6 +203,10 @@ class Service:
     def decide(self, what: str) -> None:
         """Have the development WFM approve, reject or forget the only device that it knows."""
         self.box.run(self.margod, "devwfm", what, "--directory", _WFM, "1")
+
+    def deploy(self, deployment_id: str, text: str) -> None:
+        """Have the development WFM want a deployment on every device."""
+        self.box.run(self.margod, "devwfm", "deploy", "--directory", _WFM, "--id", deployment_id, "-", text=text)
 
     def _await(self, what: Callable[[], object], message: Callable[[], str]) -> None:
         await_true(what, _WAIT, lambda: f"{message()}\n{self.journal()}")

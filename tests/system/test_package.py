@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.box import Box, Result
+from tests.system.installation import PROJECT
 from tests.system.packages import OLDER, Packages, build, run
 from tests.system.service import Service
 
@@ -69,6 +71,15 @@ def test_the_development_wfm_is_in_a_package_of_its_own(packages: Packages) -> N
     theirs = [path.split("site-packages/margod/")[1] for path in side if "site-packages/margod/" in path]
     assert {path.split("/")[0] for path in theirs if path} == {"devwfm", "demo"}
     assert not {path for path in main if not path.endswith("/")} & {path for path in side if not path.endswith("/")}
+
+
+def test_git_is_inside_and_nothing_that_nobody_imports(packages: Packages) -> None:
+    """dulwich comes along; urllib3, which it names and margod goes without, does not."""
+    modules = {path.split("site-packages/")[1].split("/")[0] for path in contents(packages.margod) if "site-p" in path}
+    assert "dulwich" in modules
+    assert {module for module in modules if module.startswith("urllib3")} == set()
+    kib = int(run("dpkg-deb", "--field", packages.margod, "Installed-Size"))
+    assert kib < 55 << 10, "55 MiB: what a gateway's flash is asked for"
 
 
 def test_every_file_is_roots_and_compiled(packages: Packages) -> None:
@@ -168,6 +179,19 @@ def test_roots_commands_take_nothing_from_where_root_stands(device: Device, pack
     refused = device.box.run(MARGOD, "devwfm", check=False)
     assert refused.returncode == 1
     assert "margod-devwfm" in refused.stderr
+
+
+def test_the_package_speaks_token_and_fetches(device: Device, packages: Packages) -> None:
+    """Onboarded by the packaged WFM that speaks `token`, the packaged margod fetches what is to be deployed."""
+    service = device.service
+    device.install(packages.margod, packages.devwfm)
+    service.point_at(service.start_wfm("auto", "--protocol", "token"), trusted=True, more="  protocol: token\n")
+    service.deploy("pump", "kind: ApplicationDeployment\n")
+    service.start()
+    service.await_status(lambda status: status["state"] == "enrolled")
+    fetching = (PROJECT / "tests/system/fetching.py").read_text()
+    said = device.box.run("/usr/lib/margod/bin/python", "-IB", "-", text=fetching).stdout
+    assert json.loads(said)["files"] == {"pump.yaml": "kind: ApplicationDeployment\n"}, said
 
 
 def test_an_upgrade_loses_nothing(device: Device, packages: Packages) -> None:

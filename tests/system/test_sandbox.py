@@ -19,6 +19,8 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 _REPLACED: Final = ("Type", "NotifyAccess", "ExecStart", "ExecReload", "Restart", "RestartSec", "WatchdogSec")
 _PROBE: Final = "/opt/margod/bin/python -I /mnt/margod/tests/system/probe.py"
 
+_FETCHING: Final = "/opt/margod/bin/python -I /mnt/margod/tests/system/fetching.py"
+
 _REPORTED: Final = """
 import sqlite3
 print(sqlite3.connect("/srv/devwfm/registry.db").execute("SELECT manifest FROM devices").fetchone()[0])
@@ -201,3 +203,36 @@ def test_a_proxy_works_from_inside_and_no_secret_comes_out(service: Service) -> 
     }
     assert "proxy-refused" in shown["journal"]
     assert [(place, word) for place, text in shown.items() for word in secret if word in text] == []
+
+
+def test_git_is_fetched_inside(service: Service) -> None:
+    """The child process of a fetch starts, sets its own limits and brings the files, behind all of the unit's walls."""
+    authority = service.start_wfm("auto", "--protocol", "token")
+    service.deploy("pump", "kind: ApplicationDeployment\n")
+    service.point_at(authority, trusted=True, more="  protocol: token\nschedule: {polling: {rate: off}}\n")
+    service.start()
+    service.await_status(lambda status: status["state"] == "enrolled")
+    service.stop()
+    found = within_the_sandbox(service, _FETCHING)
+    assert found["files"] == {"pump.yaml": "kind: ApplicationDeployment\n"}, found["said"]
+    child = found["child"]
+    assert child["limits"] == {
+        "Max core file size": ["0", "0"],
+        "Max file size": ["0", "0"],
+        "Max open files": ["32", "32"],
+        "Max data size": [str(144 << 20)] * 2,
+        "Max cpu time": ["120", "120"],
+    }
+    assert (child["seccomp"], child["no_new_privileges"], int(child["capabilities"], 16)) == ("2", "1", 0)
+    assert "/probe.service" in child["cgroup"], "MemoryMax and TasksMax of the unit hold for it too"
+    assert child["oom_score_adj"] == "1000"
+    assert not child["arguments"], "the token is in its arguments or environment"
+    assert found["left"] == []
+    assert found["uid"] != 0
+
+
+def test_a_greedy_fetch_ends_by_its_own_limit(service: Service) -> None:
+    """Beside a daemon of the largest size the child meets its own bound, which explains itself, before the unit's."""
+    found = within_the_sandbox(service, "/opt/margod/bin/python -I /mnt/margod/tests/system/greedy.py")
+    assert (found["code"], found["said"]) == (0, "")
+    assert 100 < found["taken"] < 144

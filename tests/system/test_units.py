@@ -66,6 +66,7 @@ def test_what_the_daemon_needs_is_not_taken_away() -> None:
     assert "WatchdogSec=4min" in unit
     assert "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK" in unit
     assert "NotifyAccess=main" in unit
+    assert "OOMPolicy=continue" in unit
 
 
 def test_an_image_is_filled_without_asking_the_running_system(tmp_path: Path) -> None:

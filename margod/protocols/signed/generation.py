@@ -12,15 +12,17 @@ from urllib.parse import quote
 from margod import __version__
 from margod.model import reasons
 from margod.model.capabilities import Capabilities
+from margod.model.deployment import DeploymentStatus
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.report import Reply
 from margod.model.wire import Answer, Auth, Request, SignedRequest, Signer, TransportFailure
-from margod.protocols import CA_ANSWER, ENROLMENT, Context, LastReport, Part, classify
+from margod.protocols import CA_ANSWER, ENROLMENT, Context, LastReport, Part, Unregistering, classify
 from margod.protocols.answers import CLIENT_ID, error_text, read_client_id, read_object
 from margod.protocols.signed import bodies, capabilities, device_manifest, signature
 from margod.protocols.signed.desired import manifest_request
 from margod.protocols.signed.forwarding import READABLE, forwarded
 from margod.protocols.signed.reporting import FORMS, status_reply, status_request
+from margod.protocols.signed.unregister import is_unregistered, unregister_request
 
 REPORT: Final = capabilities.REPORT
 
@@ -58,6 +60,7 @@ class Signed:
     name = "signed"
     enrols = True
     desired_state = "manifest"
+    children = True
     readable = READABLE
 
     def __init__(self, dialect: Dialect, signed_as: signature.SignedAs = signature.AS_SENT) -> None:
@@ -171,6 +174,10 @@ class Signed:
         """Build the report of a deployment."""
         return status_request(self._id(context), deployment_id, form, body)
 
+    def report_notes(self, status: DeploymentStatus) -> list[str]:  # noqa: ARG002 - the boundary's
+        """Return nothing: the outbox speaks this generation's words."""
+        return []
+
     def notes(self, context: Context) -> list[str]:  # noqa: ARG002 - the boundary's
         """Return nothing: what margod knows is said in this generation's terms."""
         return []
@@ -178,6 +185,13 @@ class Signed:
     def report_reply(self, deployment_id: str, body: bytes, result: Answer | TransportFailure) -> Reply:
         """Say what came of it."""
         return status_reply(deployment_id, body, result)
+
+    def unregistering(self, context: Context, client_id: str) -> Unregistering:
+        """Return the DELETE of the device, by the route on which it was reported."""
+        by_client = self.reported(context.records)[1].startswith(CLIENT_ROUTE)
+        named = context.capabilities.device_id or self.last_report(context.records).device_id
+        device = client_id if by_client else named or client_id
+        return Unregistering(device, unregister_request(client_id, device), is_unregistered)
 
     def forwarded(self, method: str, path: str, headers: Mapping[str, str], body: bytes, limit: int) -> Request:
         """Build the request of another program."""

@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
+from margod.model import reasons
+from margod.model.reasons import Reason
 from margod.model.wire import Answer
 from margod.protocols import ENROLMENT
-from margod.protocols.answers import read_client_id, read_object
+from margod.protocols.answers import page_title, read_client_id, read_object
 from margod.protocols.token.origins import LONGEST, NotUsable, Origins, Place, read_place
 
 GIT: Final = "git.json"
@@ -77,6 +79,25 @@ def enrolment(answer: Answer) -> dict[str, bytes] | None:
     except NotUsable:
         return records
     return records if access is None else {**records, GIT: access.record()}
+
+
+def unusable(answer: Answer) -> tuple[Reason, str]:
+    """Return why a success holds no enrolment. The answer's own text is never repeated: it may hold a secret."""
+    body = read_object(answer)
+    if not body:
+        return reasons.ANSWER_INVALID, page_title(answer) or "no JSON object"
+    if read_client_id(answer) is None:
+        return reasons.ANSWER_INVALID, _wrong(body, "clientId", "client_id")
+    return reasons.CLIENT_SECRET_MISSING, _wrong(body, "clientSecret", "client_secret")
+
+
+def _wrong(body: Mapping[str, object], *names: str) -> str:
+    value = _first(body, *names)
+    if value is None or value == "":
+        return f"{names[0]}: missing"
+    if not isinstance(value, str):
+        return f"{names[0]}: no text"
+    return f"{names[0]}: too long, or with characters that it may not have"
 
 
 def read_access(value: object) -> GitAccess | None:

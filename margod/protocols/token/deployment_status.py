@@ -23,6 +23,11 @@ WORDS: Final = {
     DeploymentState.INSTALLED: "Installed",
     DeploymentState.FAILED: "Failed",
 }
+NOTES: Final = (
+    "deployments: removing and removed have no word here; such a report is taken from the outbox and not sent",
+    "deployments: components that are removing or removed are left out of a report, and so is each error's source",
+)
+"""What is never said of any deployment, for `margod capabilities`."""
 
 
 def write_status(status: DeploymentStatus) -> tuple[bytes | None, list[str]]:

@@ -6,7 +6,6 @@ optional in our reading, because nothing on the device says it reliably.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from margod.model.capabilities import Capabilities, Peripheral
@@ -32,10 +31,10 @@ _INTERFACES: Final = {
 
 def of(device: Capabilities, device_id: str) -> dict[str, object]:
     """Return the manifest of a device under this id; what is not known is left out, what has no word too."""
-    if _is_ours(device.manifest):
-        properties = device.manifest.get("properties") if device.manifest else None
+    if device.manifest is not None:
+        properties = device.manifest.get("properties")
         named = {**(properties if isinstance(properties, dict) else {}), "id": device_id}
-        return {**(device.manifest or {}), "properties": named}
+        return {**device.manifest, "properties": named}
     made: dict[str, object] = {
         "id": device_id,
         "vendor": device.vendor,
@@ -54,22 +53,15 @@ def of(device: Capabilities, device_id: str) -> dict[str, object]:
 
 def notes(device: Capabilities) -> list[str]:
     """Return what this generation cannot say of the device, a sentence each, for `margod capabilities`."""
+    if device.manifest is not None:
+        return []  # it is sent as it is
     said: list[str] = []
-    if device.manifest is not None and not _is_ours(device.manifest):
-        said.append(
-            f"capabilities.file: its kind is not {KIND}, the one of this generation; the probed values are sent"
-        )
-    if device.deployment_types and not _is_ours(device.manifest):
-        said.append(
-            "supportedDeploymentTypes: said by the role alone, which is that of a cluster where helm is among them"
-        )
+    if device.deployment_types:
+        said.append("deployment_types: said by the role alone, which is that of a cluster where helm is among them")
     if device.runtimes:
-        said.append("supportedRuntimes: this generation has no word for runtimes")
+        said.append("runtimes: this generation has no word for them")
     if device.otel_collector is not None:
-        said.append("otelCollector: this generation has no word for it")
-    if device.children:
-        count = len(device.children)
-        said.append(f"children: this generation knows no devices behind a gateway; {count} not reported")
+        said.append("otel_collector: this generation has no word for it")
     return said
 
 
@@ -120,7 +112,3 @@ def _peripheral(each: Peripheral) -> dict[str, object]:
     if each.manufacturer:
         made["properties"] = {"manufacturer": each.manufacturer}
     return made
-
-
-def _is_ours(manifest: Mapping[str, object] | None) -> bool:
-    return manifest is not None and manifest.get("kind") == KIND

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final, assert_never
 from urllib.parse import quote
 
@@ -20,18 +21,20 @@ from margod import __version__
 from margod.model import reasons
 from margod.model.bearer import Grant
 from margod.model.capabilities import Capabilities
+from margod.model.deployment import DeploymentStatus
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.report import Reply
+from margod.model.text import clean
 from margod.model.wire import Answer, Auth, PayloadSigner, Request, SignedRequest, Signer, TransportFailure
 from margod.protocols import CA_ANSWER, Context, LastReport, Part, classify
-from margod.protocols.answers import read_object
+from margod.protocols.answers import error_text, page_title, read_object
 from margod.protocols.signed import bodies
 from margod.protocols.signed.deployment_status import read_status
 from margod.protocols.signed.reporting import status_reply
 from margod.protocols.token import device as manifests
 from margod.protocols.token import payload
-from margod.protocols.token.credentials import GitAccess, enrolment, read_access, stored_credentials
-from margod.protocols.token.deployment_status import status_request, write_status
+from margod.protocols.token.credentials import GitAccess, enrolment, read_access, stored_credentials, unusable
+from margod.protocols.token.deployment_status import NOTES, status_request, write_status
 from margod.protocols.token.origins import NotUsable, read_place
 
 REPORT: Final = "report.json"
@@ -50,6 +53,7 @@ class Token:
     name = "token"
     enrols = True
     desired_state = "git"
+    children = False
     readable: tuple[str, ...] = ()
     """None: what there is to read at this WFM holds tokens."""
 
@@ -85,11 +89,11 @@ class Token:
         )
 
     def notes(self, context: Context) -> list[str]:
-        """Return what this generation cannot say of the device, for `margod capabilities`."""
-        return manifests.notes(context.capabilities)
+        """Return what this generation cannot say of the device and of deployments, for `margod capabilities`."""
+        return [*manifests.notes(context.capabilities), *NOTES]
 
     def parts(self, context: Context, client_id: str) -> tuple[Part, ...]:
-        """Return nothing: this generation knows no devices behind a gateway (`notes` says so)."""
+        """Return nothing: this generation knows no devices behind a gateway (`children`)."""
         return ()
 
     def part_outcome(self, part: Part, result: Answer | TransportFailure) -> Outcome:
@@ -142,7 +146,7 @@ class Token:
             records = self._accepted(step, form, context, result)
             if records is not None:
                 return Outcome(Kind.ACCEPTED, reasons.ENROLLED, records=records)
-        outcome = classify.refusal(step, result)
+        outcome = _refusal(step, result)
         if step is Step.REPORT and form == SPEC and isinstance(result, Answer) and result.status == 409:
             return Outcome(outcome.kind, outcome.reason, outcome.detail, other_form=UPDATE)
         return outcome
@@ -154,11 +158,23 @@ class Token:
     def report_request(self, form: str, context: Context, deployment_id: str, body: bytes) -> Request | None:
         """Build the report of a deployment; None where there is no word for its status (deployment_status.py)."""
         written, _ = write_status(read_status(deployment_id, body))
-        return None if written is None else status_request(self._device_id(context), deployment_id, written)
+        # The id that the WFM has: of another one, set since, it is told by the next report of the device.
+        known = _stored(context.records).device_id or self._device_id(context)
+        return None if written is None else status_request(known, deployment_id, written)
+
+    def report_notes(self, status: DeploymentStatus) -> list[str]:
+        """Return what there is no word for in it (deployment_status.py)."""
+        return write_status(status)[1]
 
     def report_reply(self, deployment_id: str, body: bytes, result: Answer | TransportFailure) -> Reply:
         """Say what came of it."""
-        return status_reply(deployment_id, body, result)
+        reply = status_reply(deployment_id, body, result)
+        if isinstance(result, Answer) and reply.outcome.kind is Kind.UNAUTHORIZED and result.status == 401:
+            return replace(reply, outcome=_refusal(Step.CONFIRM, result))
+        return reply
+
+    def unregistering(self, context: Context, client_id: str) -> None:
+        """Return None: the drafts have no route for it."""
 
     def forwarded(self, method: str, path: str, headers: Mapping[str, str], body: bytes, limit: int) -> Request:
         """Build the request of another program on the device."""
@@ -239,6 +255,35 @@ def bearing(request: SignedRequest, grant: Grant, base: str) -> SignedRequest:
     assert read_place(request.url, query=True).origin == read_place(base).origin, "a token goes to no other origin"
     headers = {**request.headers, "Authorization": f"Bearer {grant.value}"}
     return SignedRequest(request.method, request.url, headers, request.body, request.limit)
+
+
+def _unsaid(step: Step, answer: Answer) -> Answer:
+    """Return an answer that is no acceptance, without the text of one that was to bring secrets: it may hold them."""
+    if step in (Step.ENROL, Step.CONFIRM) and 200 <= answer.status < 300 and b"<title" not in answer.body.lower():
+        return replace(answer, body=b"")
+    return answer
+
+
+def _refusal(step: Step, result: Answer | TransportFailure) -> Outcome:
+    """Return what a refusal means here: no clock has a part in a proof, and a success may hold a secret."""
+    if not isinstance(result, Answer):
+        return classify.refusal(step, result)
+    outcome = classify.refusal(step, _unsaid(step, result))
+    said = f"HTTP {result.status}"
+    if outcome.reason is reasons.ANSWER_INVALID and step in (Step.ENROL, Step.CONFIRM):
+        reason, why = unusable(result) if step is Step.ENROL else (reasons.ANSWER_UNEXPECTED, page_title(result))
+        return replace(outcome, reason=reason, detail=clean(f"{said}: {why}" if why else said))
+    if step is Step.CONFIRM and result.status == 400 and outcome.kind is Kind.UNAUTHORIZED:
+        outcome = replace(outcome, kind=Kind.BAD_ANSWER, reason=reasons.ANSWER_UNEXPECTED)  # no word on a signature
+    if outcome.kind is Kind.UNAUTHORIZED:
+        reason = outcome.reason
+        if result.status == 401:
+            reason = reasons.PAYLOAD_SIGNATURE_REFUSED if step is Step.ENROL else reasons.BEARER_TOKEN_REFUSED
+        text = error_text(result)
+        return replace(outcome, reason=reason, detail=clean(f"{said}: {text}" if text else said), by_clock=False)
+    if step is Step.CONFIRM and outcome.kind is Kind.WRONG_ADDRESS:  # margod's own route: a WFM may well lack it
+        return replace(outcome, reason=reasons.NO_CONFIRM_ROUTE)
+    return outcome
 
 
 def _digest(document: Mapping[str, object]) -> str:

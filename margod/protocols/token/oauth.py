@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from dataclasses import replace
 from typing import Final
-from urllib.parse import quote, quote_plus, urlencode
+from urllib.parse import urlencode
 
 from margod import __version__
 from margod.model import reasons
 from margod.model.bearer import Grant
 from margod.model.outcome import Kind, Outcome, Step
+from margod.model.redact import without
 from margod.model.text import clean
 from margod.model.wire import Answer, SignedRequest, TransportFailure
 from margod.protocols import classify
-from margod.protocols.answers import error_text, read_object, retry_after
+from margod.protocols.answers import error_text, page_title, read_object, retry_after
 from margod.protocols.token.credentials import TOKEN, Credentials
 from margod.protocols.token.origins import Place
 
@@ -50,12 +49,11 @@ def read_grant(credentials: Credentials, result: Answer | TransportFailure) -> G
 
     A server may say back what it was told: the outcome's detail never has the secret in it.
     """
-    if isinstance(result, TransportFailure):
-        return classify.refusal(Step.CONFIRM, result)
-    body = read_object(result)
-    if 200 <= result.status < 300 and (grant := _grant(body)) is not None:
+    body = {} if isinstance(result, TransportFailure) else read_object(result)
+    if isinstance(result, Answer) and 200 <= result.status < 300 and (grant := _grant(body)) is not None:
         return grant
-    return _refusal(body, _without(credentials.secret, result))
+    said = without(result, credentials.secret)
+    return classify.refusal(Step.CONFIRM, said) if isinstance(said, TransportFailure) else _refusal(body, said)
 
 
 def _grant(body: dict[str, object]) -> Grant | None:
@@ -69,19 +67,30 @@ def _grant(body: dict[str, object]) -> Grant | None:
 
 def _refusal(body: dict[str, object], result: Answer) -> Outcome:
     if 200 <= result.status < 300:
-        text = "no Bearer token in it" if body else error_text(result)  # an answer with a token is never repeated
-        return Outcome(Kind.BAD_ANSWER, reasons.ANSWER_UNEXPECTED, clean(f"HTTP {result.status}: {text}"))
-    if 300 <= result.status < 400 or result.status >= 500:
-        return classify.refusal(Step.CONFIRM, result)
+        text = _unusable(body) if body else page_title(result)  # an answer with a token is never repeated
+        said = clean(f"HTTP {result.status}: {text or 'no JSON object'}")
+        return Outcome(Kind.BAD_ANSWER, reasons.TOKEN_ANSWER_INVALID, said)
+    if 300 <= result.status < 400:
+        to = result.headers.get("location", "nowhere")
+        said = clean(f"HTTP {result.status}, to {to}")
+        return Outcome(Kind.BAD_ANSWER, reasons.TOKEN_ANSWER_INVALID, said, retry_after=retry_after(result))
     error = body.get("error")
     said = error if isinstance(error, str) else ""
-    if said in _BUSY or result.status in (408, 425, 429):
-        return _outcome(Kind.BUSY, reasons.WFM_BUSY, result)
+    if said in _BUSY or result.status in (408, 425, 429) or result.status >= 500:
+        return _outcome(Kind.BUSY, reasons.TOKEN_ENDPOINT_BUSY, result)
     if said in _REFUSED or result.status in (401, 403):
-        return _outcome(Kind.FORBIDDEN, reasons.CLIENT_REFUSED, result)
-    if result.status in (404, 405, 410):
-        return _outcome(Kind.WRONG_ADDRESS, reasons.ANSWER_UNEXPECTED, result)
-    return _outcome(Kind.INVALID, reasons.ANSWER_UNEXPECTED, result)
+        return _outcome(Kind.FORBIDDEN, reasons.CLIENT_SECRET_REFUSED, result)
+    return _outcome(Kind.WRONG_ADDRESS, reasons.TOKEN_ANSWER_INVALID, result)
+
+
+def _unusable(body: dict[str, object]) -> str:
+    """Return which member keeps a success from being one."""
+    value, kind = body.get("access_token"), body.get("token_type", "Bearer")
+    if not isinstance(kind, str) or kind.lower() != "bearer":
+        return "token_type is not Bearer"
+    if not isinstance(value, str) or not value:
+        return "access_token is missing or no text"
+    return "access_token has blanks or other characters that no header takes, or more than 8192 of them"
 
 
 def _seconds(value: object) -> float | None:
@@ -95,15 +104,6 @@ def _seconds(value: object) -> float | None:
     except OverflowError:
         return None
     return seconds if math.isfinite(seconds) else None
-
-
-def _without(secret: str, answer: Answer) -> Answer:
-    """Return the answer with the secret taken out of it, in the forms in which a server may repeat it."""
-    body, location = answer.body, answer.headers.get("location", "")
-    for form in {secret, quote_plus(secret), quote(secret, safe=""), json.dumps(secret)[1:-1]}:
-        body, location = body.replace(form.encode(), b"(secret)"), location.replace(form, "(secret)")
-    headers = {**answer.headers, "location": location} if location else answer.headers
-    return replace(answer, body=body, headers=headers)
 
 
 def _outcome(kind: Kind, reason: reasons.Reason, answer: Answer) -> Outcome:

@@ -119,27 +119,22 @@ def test_who_takes_no_charts_is_no_cluster() -> None:
 
 def test_what_it_has_no_word_for_is_noted() -> None:
     """Each thing that is dropped has a sentence; of a plain device nothing is dropped."""
-    assert [note.partition(":")[0] for note in device.notes(FULL)] == [
-        "supportedDeploymentTypes",
-        "supportedRuntimes",
-        "otelCollector",
-        "children",
-    ]
+    names = [note.partition(":")[0] for note in TOKEN.notes(context(FULL, ENROLLED))]
+    assert names == ["deployment_types", "runtimes", "otel_collector", "deployments", "deployments"]
     assert device.notes(DEVICE) == []
+    assert device.notes(replace(FULL, manifest={"kind": device.KIND})) == [], "it is sent as it is"
     assert list(TOKEN.parts(context(FULL, ENROLLED), "c-1")) == []
 
 
 def test_a_manifest_of_this_generation_is_sent_as_it_is() -> None:
-    """With the device's id in it; one of another generation is not sent, and that is said."""
+    """With the device's id in it; one of another generation is no manifest here."""
     example = json.loads((DATA / "DeviceCapabilities.token.json").read_text())
     ours = context(replace(DEVICE, manifest=example), ENROLLED)
     sent = json.loads(TOKEN.request(Step.REPORT, "spec", ours).body)
     assert sent["properties"] == {**example["properties"], "id": "c-1"}
     theirs = json.loads((DATA / "DeviceCapabilities.signed.json").read_text())
-    foreign = replace(DEVICE, manifest=theirs)
-    assert json.loads(TOKEN.request(Step.REPORT, "spec", context(foreign, ENROLLED)).body)["properties"]["id"] == "c-1"
-    assert device.of(foreign, "d") == device.of(DEVICE, "d")
-    assert device.notes(foreign)[0].startswith("capabilities.file")
+    assert TOKEN.manifest_problem(theirs) == "kind: not DeviceCapability"
+    assert TOKEN.report_problem("spec", context(replace(DEVICE, manifest=theirs), ENROLLED)).startswith("kind")
 
 
 @pytest.mark.parametrize(
@@ -260,4 +255,9 @@ def test_a_status_from_the_outbox() -> None:
     assert json.loads(request.body)["status"]["state"] == "Failed"
     removed = b'{"status": {"state": "removed"}}'
     assert Token().report_request("spec", context(DEVICE, ENROLLED), "d-1", removed) is None
+    told = {**ENROLLED, REPORT: b'{"digest": "d", "form": "spec", "id": "gw-1"}'}
+    renamed = context(replace(DEVICE, device_id="gw-2"), told)
+    request = TOKEN.report_request("spec", renamed, "d-1", body)
+    assert request is not None
+    assert request.path == "/device/gw-1/deployment/d-1/status", "of the device that the WFM knows"
     assert TOKEN.report_reply("d-1", body, Answer(201, {}, b"", 0.0)).outcome.kind is Kind.ACCEPTED

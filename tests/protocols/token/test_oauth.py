@@ -105,7 +105,7 @@ def test_the_type_has_no_case(kind: str) -> None:
 def test_a_success_without_a_usable_token_is_a_bad_answer(body: object) -> None:
     """Nothing of it is shown where it may hold a token; a page says what it is."""
     outcome = refused(body, 200)
-    assert (outcome.kind, outcome.reason) == (Kind.BAD_ANSWER, reasons.ANSWER_UNEXPECTED)
+    assert (outcome.kind, outcome.reason) == (Kind.BAD_ANSWER, reasons.TOKEN_ANSWER_INVALID)
     assert "t-1" not in outcome.detail
     assert ("hotel" in outcome.detail) == (isinstance(body, bytes) and b"hotel" in body)
 
@@ -119,13 +119,13 @@ def test_a_success_without_a_usable_token_is_a_bad_answer(body: object) -> None:
         (400, {"error": "invalid_grant"}, Kind.FORBIDDEN),
         (401, b"<html>", Kind.FORBIDDEN),
         (403, b"", Kind.FORBIDDEN),
-        (400, {"error": "invalid_request"}, Kind.INVALID),
-        (400, {"error": "unsupported_grant_type"}, Kind.INVALID),
-        (400, {"error": "invalid_scope"}, Kind.INVALID),
-        (400, b"<html>", Kind.INVALID),
-        (400, {"error": {"code": 1}}, Kind.INVALID),
-        (400, {"error": ["invalid_client"]}, Kind.INVALID),
-        (422, {}, Kind.INVALID),
+        (400, {"error": "invalid_request"}, Kind.WRONG_ADDRESS),
+        (400, {"error": "unsupported_grant_type"}, Kind.WRONG_ADDRESS),
+        (400, {"error": "invalid_scope"}, Kind.WRONG_ADDRESS),
+        (400, b"<html>", Kind.WRONG_ADDRESS),
+        (400, {"error": {"code": 1}}, Kind.WRONG_ADDRESS),
+        (400, {"error": ["invalid_client"]}, Kind.WRONG_ADDRESS),
+        (422, {}, Kind.WRONG_ADDRESS),
         (404, b"", Kind.WRONG_ADDRESS),
         (405, b"", Kind.WRONG_ADDRESS),
         (400, {"error": "temporarily_unavailable"}, Kind.BUSY),
