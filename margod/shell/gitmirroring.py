@@ -193,7 +193,8 @@ class GitMirroring(Mirrored):
             if isinstance(result, Fetched) and known and not whole and result.commit != known:
                 result = await self._fetch(trying.access, known)  # whether it leads back to what was here
         except NotUsable as error:
-            return await self._refused(refused(reasons.GIT_PLACE_REFUSED, str(error)))
+            await self._refused(refused(reasons.GIT_PLACE_REFUSED, str(error)))
+            return None
         except (Failed, MargodError):
             self._accesses.failed()
             raise
@@ -202,13 +203,14 @@ class GitMirroring(Mirrored):
         kind, reason = _REASONS.get(result.code, (Kind.BAD_ANSWER, reasons.GIT_MALFORMED))
         why = Outcome(kind, reason, clean(f"{trying.access.url}: {result.detail}"), retry_after=result.retry_after)
         if result.code == codes.UNAUTHORIZED:
-            return await self._refused(why)
-        if result.code == codes.NOT_FOUND:
+            await self._refused(why)
+        elif result.code == codes.NOT_FOUND:
             self._why = why
             self._accesses.absent()
-            return None
-        self._accesses.failed()
-        raise Failed(why)
+        else:
+            self._accesses.failed()
+            raise Failed(why)
+        return None
 
     async def _refused(self, why: Outcome) -> None:
         """The access is no good, and why; another one may be."""

@@ -92,7 +92,7 @@ def unusable(answer: Answer) -> tuple[Reason, str]:
 
 
 def _wrong(body: Mapping[str, object], *names: str) -> str:
-    value = _first(body, *names)
+    value = first(body, *names)
     if value is None or value == "":
         return f"{names[0]}: missing"
     if not isinstance(value, str):
