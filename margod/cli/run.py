@@ -48,8 +48,10 @@ def run(args: argparse.Namespace) -> int:
         from margod.daemon import Daemon
         from margod.model.errors import ConfigError
         from margod.service import foreign, journal
+        from margod.service.cores import keep_no_core
         from margod.shell.settings import Options
 
+    keep_no_core()
     env = dict(os.environ)
     options = {
         "wfm.url": args.url,

@@ -60,7 +60,7 @@ def bound(limits: Limits) -> None:
         OOM_SCORE.write_text("1000")  # if memory runs out all the same, this process is to go, and not the daemon
     seconds = max(1, int(limits.seconds))
     for what, most in (
-        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_CORE, 1),  # 0 does not hold where core_pattern is a pipe
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_NOFILE, 32),
         (resource.RLIMIT_CPU, seconds),

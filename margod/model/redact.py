@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from dataclasses import replace
 from html import unescape
 from typing import Final
@@ -16,8 +17,13 @@ _SHOWN: Final = ("location", "content-type", "www-authenticate")
 """Headers that any of margod's sentences may repeat."""
 
 
+_NUMBERED: Final = re.compile(r"\\+(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2}))")
+_HALF: Final = re.compile(r"(?:\\+[ux]?[0-9a-fA-F]{0,3}|%[0-9a-fA-F]{0,3}|&[#a-z0-9]*)$")
+"""A character that is named by number, of which the end was cut off."""
 _GUESSABLE: Final = 3
 """As many of a secret's characters tell nothing."""
+_TELLING: Final = 8
+"""As many letters and digits in a row are no chance."""
 
 
 def without(result: Answer | TransportFailure, *secrets: str) -> Answer | TransportFailure:
@@ -56,7 +62,9 @@ def _uncut(text: str, secret: str) -> str:
         for length in range(min(len(form), len(text)) - 1, _GUESSABLE, -1):
             if text.endswith(f"{form[:length]}…"):
                 return f"{text[: -length - 1]}{HIDDEN}…"
-    return text
+    bare, ends = _bare(secret), [_bare(view) for view in _views(_HALF.sub("", text[:-1]))]
+    begun = any(end.endswith(bare[:length]) for end in ends for length in range(_GUESSABLE + 1, len(bare)))
+    return HIDDEN if begun else text
 
 
 def _forms(secret: str) -> set[str]:
@@ -76,16 +84,26 @@ def _encoded(secret: str) -> set[str]:
 
 
 def _repeats(text: str, secret: str) -> bool:
-    views, sought = {text}, _forms(secret)
+    views, sought = _views(text), _forms(secret)
+    if any(each in view for view in views for each in sought):
+        return True
+    bare = _bare(secret)  # whatever is written otherwise, letters and digits mostly are not
+    return len(bare) >= _TELLING and any(bare in _bare(view) for view in views)
+
+
+def _views(text: str) -> set[str]:
+    """Return a text as it may be meant, written twice over as well."""
+    views = {text}
     for _ in range(2):
         for view in tuple(views):
-            views |= {unquote(view), unquote_plus(view), unescape(view), *_json(view)}
-    return any(each in view for view in views for each in sought)
+            views |= {unquote(view), unquote_plus(view), unescape(view), _named(view)}
+    return views
 
 
-def _json(text: str) -> tuple[str, ...]:
-    """Return a JSON text with everything in it written as it is meant, () for any other."""
-    try:
-        return (json.dumps(json.loads(text), ensure_ascii=False).replace('\\"', '"').replace("\\\\", "\\"),)
-    except (ValueError, RecursionError):
-        return ()
+def _bare(text: str) -> str:
+    return "".join(filter(str.isalnum, text))
+
+
+def _named(text: str) -> str:
+    """Return a text with the characters that it names by number, as JSON and other notations do."""
+    return _NUMBERED.sub(lambda match: chr(int(match[1] or match[2], 16)), text)

@@ -18,6 +18,7 @@ from tests.faults import (
     endurance,
     errors,
     fuzz,
+    leaks,
     mirror_cuts,
     network,
     onboardings,
@@ -33,6 +34,7 @@ from tests.faults.campaign import Impossible, Run, Suite, carry_out
 SUITES: dict[str, tuple[Suite, int, int]] = {
     "crash-points": (crash_points.crash_points, 4, 120),
     "killed-onboardings": (onboardings.onboardings, 1, 900),
+    "killed-token-onboardings": (onboardings.token_onboardings, 1, 600),
     "power-cuts": (power_cuts.power_cuts, 1, 300),
     "token-cuts": (token_cuts.token_cuts, 1, 600),
     "mirror-cuts": (mirror_cuts.mirror_cuts, 1, 120),
@@ -47,6 +49,7 @@ SUITES: dict[str, tuple[Suite, int, int]] = {
     "quotas": (quotas.quotas, 1, 200),
     "damage": (damage.damage, 1, 400),
     "damaged-daemons": (damage.damaged_daemons, 1, 200),
+    "leaks": (leaks.leaks, 1, 300),
     "fuzz": (fuzz.fuzz, 1, 900),
     "storm": (storm.storm, 1, 3600),
     "endurance": (endurance.endurance, 1, 600),

@@ -12,14 +12,16 @@ import shutil
 import signal
 import sqlite3
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from margod import identity
+from margod.protocols import Generation
 from margod.protocols.signed import Dialect, Signed, SignedAs
+from margod.protocols.token import Token, stored_access, stored_credentials
 from margod.shell.records import ANCHORS, WFM, json_object
 from margod.vault import peek
 from tests.faults.campaign import Run, promise
@@ -28,6 +30,7 @@ from tests.support.daemon import QUIET, Daemon
 from tests.support.devwfm import DevWfm
 
 WORKERS = 6
+GENERATIONS: dict[str, Generation] = {"signed": Signed(Dialect(), SignedAs()), "token": Token()}
 EVENTS = ("identity", "request", "answer", "accepted", "state")
 """Lines of the journal behind which the kill comes in part of the runs."""
 
@@ -46,6 +49,7 @@ class Device:
     kills: int = 0
     lost: int = 0
     trail: list[str] = field(default_factory=list)
+    protocol: str = "signed"
 
     def look(self) -> None:
         """Read the state directory and hold it against what was there before, and against the server."""
@@ -61,13 +65,28 @@ class Device:
         promise(where.get("url") == self.wfm.url, f"{self.name}: {where} is not {self.wfm.url}: {self.trail}")
         anchors = records.get(ANCHORS, b"")
         promise(anchors.strip() == self.wfm.ca_file.read_bytes().strip(), f"{self.name}: {anchors!r}: {self.trail}")
-        client_id = Signed(Dialect(), SignedAs()).client_id(records)
+        client_id = GENERATIONS[self.protocol].client_id(records)
+        if client_id is not None and self.protocol == "token":
+            self._look_at_secrets(client_id, records)
         promise(self.client_id in (None, client_id), f"{self.name}: {self.client_id} became {client_id}: {self.trail}")
         if client_id is not None and self.client_id is None:
             self.client_id = client_id
             self.requests_then = len(self.onboardings())
             given = [row[1] for row in self._clients() if row[0] == mine.fingerprint]
             promise(given == [client_id], f"{self.name}: has {client_id}, the server says {given}: {self.trail}")
+
+    def _look_at_secrets(self, client_id: str, records: Mapping[str, bytes]) -> None:
+        """Hold what the device has been given in confidence against what the server has given to this client."""
+        held, access = stored_credentials(records), stored_access(records)
+        given = self._rows("SELECT secret FROM secrets WHERE client_id = ?", client_id, file="token.db")
+        promise(
+            held is not None and given == [(held.secret,)],
+            f"{self.name}: {client_id} has {'another' if given else 'no'} secret at the server: {self.trail}",
+        )
+        tokens = self._rows("SELECT value FROM tokens WHERE client_id = ? AND kind = 'git'", client_id, file="token.db")
+        promise(access is not None, f"{self.name}: the Git access is gone: {self.trail}")
+        assert access is not None
+        promise((access.token,) in tokens, f"{self.name}: the Git token is not one of {client_id}'s: {self.trail}")
 
     def onboardings(self) -> list[int | None]:
         """Return the statuses of this device's onboarding requests, oldest first."""
@@ -80,9 +99,8 @@ class Device:
         query = "SELECT fingerprint, client_id FROM clients WHERE subject LIKE ? ORDER BY number"
         return [(row[0], row[1]) for row in self._rows(query, f"%{self.name}%")]
 
-    def _rows(self, query: str, *values: str) -> list[Any]:
-        file = self.wfm.directory / "registry.db"
-        base = sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=30)
+    def _rows(self, query: str, *values: str, file: str = "registry.db") -> list[Any]:
+        base = sqlite3.connect(f"file:{self.wfm.directory / file}?mode=ro", uri=True, timeout=30)
         try:
             return base.execute(query, values).fetchall()
         finally:
@@ -90,9 +108,9 @@ class Device:
 
 
 @asynccontextmanager
-async def a_wfm(place: Path) -> AsyncIterator[DevWfm]:
+async def a_wfm(place: Path, *options: str) -> AsyncIterator[DevWfm]:
     """Give a development WFM; how quickly it stops on a busy machine is not what is tested here."""
-    wfm = DevWfm(place)
+    wfm = DevWfm(place, *options)
     await wfm.start()
     try:
         yield wfm
@@ -102,21 +120,26 @@ async def a_wfm(place: Path) -> AsyncIterator[DevWfm]:
 
 def onboardings(run: Run) -> None:
     """Carry out 2,000 runs in the long campaign, some of them as processes from the interpreter's start on."""
-    asyncio.run(_all(run, run.of(2200, 10)))
+    asyncio.run(_all(run, run.of(2200, 10), "signed"))
 
 
-async def _all(run: Run, number: int) -> None:
+def token_onboardings(run: Run) -> None:
+    """The same in the `token` generation: secret and Git access are the server's for this client, and are of use."""
+    asyncio.run(_all(run, run.of(800, 10), "token"))
+
+
+async def _all(run: Run, number: int, protocol: str) -> None:
     workers = min(WORKERS, max(1, number // 5))  # most of the time they wait: for the moment of the kill, for a retry
     shares = [number // workers + (worker < number % workers) for worker in range(workers)]
     async with asyncio.TaskGroup() as group:
         for worker, share in enumerate(shares):
-            group.create_task(_work(run, worker, share))
+            group.create_task(_work(run, worker, share, protocol))
 
 
-async def _work(run: Run, worker: int, number: int) -> None:
+async def _work(run: Run, worker: int, number: int, protocol: str) -> None:
     place = run.place / f"worker-{worker}"
     place.mkdir()
-    async with a_wfm(place / "wfm") as wfm, Zygote() as zygote:
+    async with a_wfm(place / "wfm", "--protocol", protocol) as wfm, Zygote() as zygote:
         usual = 0.2
         for each in range(number):
             rng = random.Random(run.seed * 1_000_003 + worker * 100_003 + each)
@@ -124,7 +147,7 @@ async def _work(run: Run, worker: int, number: int) -> None:
             name = f"device-{run.seed}-{worker}-{each}"
             home = place / name
             home.mkdir()
-            device = Device(name, _daemon(zygote, home, wfm, name, real=real), wfm)
+            device = Device(name, _daemon(zygote, home, wfm, name, protocol, real=real), wfm, protocol=protocol)
             try:
                 usual = await _life(device, rng, run, usual, real=real)
             finally:
@@ -136,11 +159,11 @@ async def _work(run: Run, worker: int, number: int) -> None:
             run.count("of them as processes of their own", real)
 
 
-def _daemon(zygote: Zygote, home: Path, wfm: DevWfm, name: str, *, real: bool) -> Daemon:
-    yaml = f"identity: {{common_name: {name}}}\n{QUIET}"
+def _daemon(zygote: Zygote, home: Path, wfm: DevWfm, name: str, protocol: str, *, real: bool) -> Daemon:
+    yaml = f"wfm: {{url: '{wfm.url}', timeout: 5s, protocol: {protocol}}}\nidentity: {{common_name: {name}}}\n{QUIET}"
     if real:
-        return Daemon(home, url=wfm.url, ca_file=wfm.ca_file, yaml=yaml)
-    return Quick(zygote, home, url=wfm.url, ca_file=wfm.ca_file, yaml=yaml)
+        return Daemon(home, ca_file=wfm.ca_file, yaml=yaml)
+    return Quick(zygote, home, url=None, ca_file=wfm.ca_file, yaml=yaml)
 
 
 async def _life(device: Device, rng: random.Random, run: Run, usual: float, *, real: bool) -> float:
@@ -153,6 +176,8 @@ async def _life(device: Device, rng: random.Random, run: Run, usual: float, *, r
         await device.wfm.fault("answer", route="onboarding", times=1, status=503, headers={"Retry-After": "0"})
     elif trouble < 0.2:
         await device.wfm.fault("slow", route="onboarding", times=1, when="after", seconds=0.0)
+    elif trouble < 0.23 and device.protocol == "token":
+        await device.wfm.fault("cut", route="token", times=1, when=rng.choice(("before", "after")))
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         await daemon.start(wait=False)
         moment = await _moment(daemon, rng, 0.8 if real else usual)
@@ -165,10 +190,21 @@ async def _life(device: Device, rng: random.Random, run: Run, usual: float, *, r
         run.count("killed with a client id", device.client_id is not None)
     began = time.monotonic()
     await daemon.start()
-    status = await daemon.until_status(lambda status: status["state"] in {"enrolled", "blocked"}, "at an end")
+    status = await _at_an_end(daemon)
     took = time.monotonic() - began
     await _finish(device, status, run)
     return usual if real or device.client_id is None else 0.9 * usual + 0.1 * min(1.0, max(0.05, took))
+
+
+async def _at_an_end(daemon: Daemon) -> dict[str, object]:
+    """Wait for the end; a token endpoint that could not be reached is asked again within a minute, and then another."""
+    for last in (False, False, True):
+        try:
+            return await daemon.until_status(lambda status: status["state"] in {"enrolled", "blocked"}, "at an end")
+        except AssertionError:
+            if last:
+                raise
+    raise AssertionError
 
 
 async def _finish(device: Device, status: dict[str, object], run: Run) -> None:
