@@ -166,9 +166,8 @@ async def test_another_root_ca(tmp_path: Path) -> None:
             await wfm.rotate("offer")
             await daemon.journal_line("root-ca-ripe")
             await wfm.rotate("present")
-            new = other(wfm)
+            since, new = len(await wfm.requests("token")), other(wfm)
             await daemon.until_status(lambda s: new in anchors(s), "adopted")
-            since = len(await wfm.requests("token"))
             await daemon.report("app", REPORT)
             await daemon.until_status(lambda s: s["outbox"]["waiting"] == 0, "reported")
             assert len(await wfm.requests("token")) > since
