@@ -165,6 +165,9 @@ async def test_another_root_ca(tmp_path: Path) -> None:
             await daemon.until("enrolled")
             await wfm.rotate("offer")
             await daemon.journal_line("root-ca-ripe")
+            # From here on it is the token endpoint that meets the new root first, and not a question for root CAs.
+            daemon.config.write_text(daemon.config.read_text().replace("refresh: 1s", "refresh: 30d"))
+            assert (await daemon.reload())["result"] == "reloaded"
             await wfm.rotate("present")
             since, new = len(await wfm.requests("token")), other(wfm)
             await daemon.until_status(lambda s: new in anchors(s), "adopted")
