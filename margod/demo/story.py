@@ -34,9 +34,9 @@ _MEANS: Final = {0: "enrolled", 3: "working on it", 4: "waits for a person at th
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What was asked for. `like`, `approval` and `protocol` as `margod devwfm` takes them; `there`: a person can answer.
+    """What was asked for. `like`, `approval` and `protocol` as `margod devwfm` takes them.
 
-    `agent`: show a program at work on the device too.
+    `there`: a person can answer. `agent`: show a program at work on the device too.
     """
 
     like: str

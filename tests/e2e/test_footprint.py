@@ -43,7 +43,7 @@ async def test_a_signed_device_loads_nothing_of_token(tmp_path: Path) -> None:
 
 
 async def test_a_token_device_leaves_git_to_the_child(tmp_path: Path) -> None:
-    """Onboarded and mirroring by the other generation it has that one's code, and Git's library is nowhere in the daemon."""
+    """Mirroring by the other generation it has that one's code, and Git's library is nowhere in the daemon."""
     (tmp_path / "d").mkdir()
     daemon = Daemon(tmp_path / "d")
     async with DevWfm(tmp_path / "wfm", "--protocol", "token") as wfm:
