@@ -111,8 +111,7 @@ class Reports:
         machine = self._machine
         trouble, due = (None, None) if machine is None else (machine.trouble, machine.due)
         wait = None if due is None else max(0.0, due - time.monotonic())
-        wall = self._ground.keeper.wall()
-        tally = self._file.tally
+        wall, tally = self._ground.keeper.wall(), self._file.tally
         return {
             "waiting": tally.waiting if self._file.is_counted else None,
             "parked": tally.parked if self._file.is_counted else None,
@@ -345,9 +344,12 @@ class Reports:
 
     def _tell(self) -> None:
         """Have the status document sent to whoever listens, now and then."""
-        trouble = self._machine.trouble if self._machine is not None else None
+        trouble = self._machine.trouble if self._machine else None
         what = self._file.tally, self._file.is_counted, trouble, self._file.fault, self._file.saved
-        if self._telling is not None or what == self._told or self._closing:
+        if what == self._told or self._closing:
+            return
+        if self._telling is not None:  # told in a moment, even if it is as before then: who looks now has seen it
+            self._told = None
             return
         self._told = what
 

@@ -115,9 +115,13 @@ async def _misbehave(wfm: DevWfm, rng: random.Random) -> None:
 
 
 async def _drained(daemon: Daemon) -> None:
-    async with asyncio.timeout(BOUND):
-        while (await daemon.status())["outbox"]["waiting"] != 0:
-            await asyncio.sleep(0.1)
+    found: dict[str, Any] = {}
+    try:
+        async with asyncio.timeout(BOUND):
+            while (found := (await daemon.status())["outbox"])["waiting"] != 0:
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise Broken(f"not delivered in {BOUND:.0f} s: {found}; " + " | ".join(daemon.journal[-12:])) from None
 
 
 def _number(status: dict[str, Any]) -> int:

@@ -42,9 +42,9 @@ class Broken(Courier):
 class OneLane:
     """As much of Work as a lane needs."""
 
-    def __init__(self, shell: Shell) -> None:
-        """Lend a broken courier."""
-        self.broken = Broken(shell.actions, shell.disk, "test")
+    def __init__(self, shell: Shell, courier: type[Courier] | None = None) -> None:
+        """Lend a courier, a broken one if no other is given."""
+        self.broken = (courier or Broken)(shell.actions, shell.disk, "test")
         self.told = asyncio.Event()
 
     def courier(self, _name: str) -> Courier:
@@ -84,4 +84,47 @@ async def test_a_fault_of_its_own_is_not_the_end(tmp_path: Path) -> None:
                 await work.until(lambda: reports.document()["waiting"] == 0)
         assert "ZeroDivisionError" in str([entry for entry in logs if entry["event"] == "internal-error"])
         assert any("/deployments/web/status" in request.line for request in server.requests)
+        await reports.close()
+
+
+class Gated(Courier):
+    """A courier whose calls wait until they may go."""
+
+    def __init__(self, *arguments: Any) -> None:
+        """Let all of them go at first."""
+        super().__init__(*arguments)
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def call(self, request: Request, **more: Any) -> Answer | TransportFailure:
+        """Wait, then call."""
+        await self.open.wait()
+        return await super().call(request, **more)
+
+
+async def test_who_looks_in_between_hears_that_it_is_as_before(tmp_path: Path) -> None:
+    """A report that comes and goes while nobody is told: whoever saw it waiting is told that nothing waits."""
+    certificates = Certificates()
+    (ca := tmp_path / "ca.pem").write_bytes(certificates.ca.cert_pem.bytes())
+    async with (
+        RawServer(wfm, context=certificates.server()) as server,
+        Shell(tmp_path, url=server.url, ca_file=ca) as it,
+        asyncio.timeout(60),
+    ):
+        work = OneLane(it, Gated)
+        gate = cast("Gated", work.broken).open
+        reports = Reports(cast("Work", work), it.ground, Disk())
+        reports.consider(it.actions.situation, ENROLLED)
+        await reports.report("web", b'{"status": {"state": "pending"}}')
+        await work.until(lambda: reports.document()["waiting"] == 0 and len(server.requests) > 2)
+        gate.clear()
+        await reports.report("web", b'{"status": {"state": "installed"}}')
+        assert reports.document()["waiting"] == 1, "somebody looks now"
+        work.told.clear()
+        gate.set()
+        told: list[object] = []
+        while 0 not in told:
+            await work.told.wait()
+            work.told.clear()
+            told.append(reports.document()["waiting"])
         await reports.close()
