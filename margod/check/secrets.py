@@ -25,8 +25,6 @@ def places(device: Device) -> Line:
         return report.skipped(NAME, "enrolment", "this device is not enrolled yet")
     if place is None:
         return report.skipped(NAME, "wfm")
-    own = [read_place(url).authority for url in place.urls]
-    origins = Origins.of(place.url, (*own, *(device.config.token.allowed_hosts or ())))
     access = stored_access(device.records)
     facts: dict[str, report.Fact] = {"token_endpoint": None, "repository": access.url if access else None}
     try:
@@ -35,6 +33,8 @@ def places(device: Device) -> Line:
         return report.failed(NAME, reasons.TOKEN_ENDPOINT_UNUSABLE, str(error), facts=facts)
     facts["token_endpoint"] = endpoint.url
     try:
+        own = [read_place(url).authority for url in place.urls]
+        origins = Origins.of(place.url, (*own, *(device.config.token.allowed_hosts or ())))
         origins.check(endpoint)
     except NotUsable as error:
         return report.failed(NAME, reasons.TOKEN_ENDPOINT_NOT_ALLOWED, str(error), facts=facts)
@@ -42,7 +42,7 @@ def places(device: Device) -> Line:
         if access is not None:
             access.place(origins)
     except NotUsable as error:
-        return report.failed(NAME, reasons.REPOSITORY_NOT_ALLOWED, str(error), facts=facts)
+        return report.failed(NAME, reasons.GIT_PLACE_REFUSED, str(error), facts=facts)
     also = f", the repository at {read_place(access.url).authority}" if access else ", no repository is named yet"
     said = f"secrets may go to the token endpoint at {endpoint.authority}{also}; nothing secret is sent by a check"
     return report.ok(NAME, said, facts=facts)

@@ -18,12 +18,6 @@ TOKEN_ENDPOINT_NOT_ALLOWED = _reason(
     "If that host is right, add it to token.allowed_hosts, then `margod reload` and `margod retry`; if not, have it "
     "mended at the WFM and run `margod reset`.",
 )
-REPOSITORY_NOT_ALLOWED = _reason(
-    "repository-not-allowed",
-    Side.DEVICE,
-    "The WFM names a Git repository on a host that may not be sent this device's tokens.",
-    "If that host is right, add it to token.allowed_hosts; if not, have it mended at the WFM.",
-)
 TOKEN_ENDPOINT_UNTRUSTED = _reason(
     "token-endpoint-untrusted",
     Side.NETWORK,

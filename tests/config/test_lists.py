@@ -9,6 +9,7 @@ import pytest
 from margod.config import lists
 from margod.config.refusal import Refusal
 from margod.config.values import Raw
+from margod.protocols.token import Origins, read_place
 
 WORDS = lists.amendments(("oci", "wasm"), details=2)
 
@@ -66,3 +67,42 @@ def test_names_and_paths() -> None:
     assert paths.read(Raw(str(paths.write((Path("/a"), Path("/b")))))) == (Path("/a"), Path("/b"))
     with pytest.raises(Refusal):
         paths.read(listed("/a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        (Raw("login.example"), ("login.example",)),
+        (Raw("Login.Example:443, git.example:8443"), ("login.example", "git.example:8443")),
+        (listed("[2001:DB8::1]:8443", "192.0.2.7"), ("[2001:db8::1]:8443", "192.0.2.7")),
+    ],
+)
+def test_hosts_in_their_normal_form(raw: Raw, value: tuple[str, ...]) -> None:
+    """What is listed here is what a token endpoint's URL is compared with (protocols/token/origins.py)."""
+    assert lists.authorities().read(raw) == value
+    own = "https://wfm.example"
+    for host in value:
+        assert Origins.of(own, value).check(read_place(f"https://{host}/t")).authority == host
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        Raw("https://login.example"),
+        Raw("login.example/oauth"),
+        Raw("user@login.example"),
+        Raw("login.example:0"),
+        Raw("login.example:99999"),
+        Raw("two words"),
+        Raw("*.example"),
+        Raw("[not-an-address]"),
+        Raw("", "list"),
+        Raw("5", "integer"),
+        listed(*[f"h{at}.example" for at in range(lists.MOST + 1)]),
+    ],
+    ids=str,
+)
+def test_what_is_no_host(raw: Raw) -> None:
+    """No URL, no user, no pattern: a secret goes to hosts that are written out."""
+    with pytest.raises(Refusal):
+        lists.authorities().read(raw)

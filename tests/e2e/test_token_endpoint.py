@@ -10,6 +10,7 @@ from typing import Any, Final
 import pytest
 
 from tests.e2e.checked import CheckedDaemon
+from tests.e2e.faketime import OtherTime, needs_faketime
 from tests.e2e.test_door import ask
 from tests.e2e.test_token import TOKEN
 from tests.e2e.test_token_answers import device, explained
@@ -238,3 +239,40 @@ async def test_behind_a_proxy(tmp_path: Path, certificates: Certificates) -> Non
                 lambda s: s["outbox"]["last_error"] is not None, "reports wait"
             )
             assert found["outbox"]["last_error"]["code"] == "proxy-refused"
+
+
+async def test_settings_that_cannot_be_are_named(tmp_path: Path, certificates: Certificates) -> None:
+    """File, line and key; the device goes on by what it had."""
+    async with TokenServer(certificates) as wfm, device(tmp_path, wfm, certificates) as daemon:
+        await daemon.until("enrolled")
+        good = daemon.config.read_text()
+        for bad, key in (
+            ("token: {allowed_hosts: ['https://login.example/oauth']}", "token.allowed_hosts"),
+            ("token: {allowed_hosts: [5]}", "token.allowed_hosts"),
+            ("token: {hosts: [login.example]}", "token.hosts"),
+        ):
+            daemon.config.write_text(f"{good}\n{bad}\n")
+            code, out, said = await daemon.command("config", "check")
+            assert code != 0
+            shown = " ".join((out + said).split())  # lines are wrapped
+            assert f"{daemon.config}:{len(good.splitlines()) + 2}: {key}" in shown
+            assert (await daemon.reload())["result"] != "reloaded"
+        assert (await daemon.status())["state"] == "enrolled"
+        daemon.config.write_text(good)
+
+
+@needs_faketime
+async def test_a_clock_that_is_set_ends_no_token(tmp_path: Path, certificates: Certificates) -> None:
+    """Two hours ahead of a token of one, and back: its life is counted by no clock that can be set."""
+    ca_file = write_ca(certificates, tmp_path / "ca.pem")
+    async with TokenServer(certificates) as wfm:
+        yaml = f'wfm: {{url: "{wfm.url}", {TOKEN}}}\ntrust: {{ca_file: {ca_file}}}\n{DOOR}'
+        daemon = OtherTime(tmp_path / "d", ahead=0.0, yaml=yaml)
+        async with daemon:
+            await daemon.until("enrolled")
+            for ahead in (7_200.0, -7_200.0):
+                since = len(daemon.journal)
+                daemon.set_clock(ahead)
+                await daemon.journal_line("clock-set", since)
+                assert (await ask(daemon, "/things/1"))[0] == 201
+        assert wfm.count() == 1

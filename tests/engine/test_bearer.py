@@ -327,3 +327,22 @@ class Life(RuleBasedStateMachine):
 
 TestLife = Life.TestCase
 TestLife.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_a_downtime_is_no_failure() -> None:
+    """Nobody was asked: after it the next call asks at once."""
+    machine = bearer()
+    machine.wanted(1, "poll", HOME, 0.0)
+    machine.denied(1, Outcome(Kind.UNREACHABLE, reasons.DOWNTIME, sent=False), 1.0)
+    assert asked(machine.wanted(2, "poll", HOME, 1.0)) == 1
+
+
+def test_what_was_said_with_a_401_is_told_to_who_is_turned_away() -> None:
+    """Later callers of the lane hear it too, and they cost nothing."""
+    machine = holding()
+    machine.spurned(1, "poll", 1, HOME, 10.0, said="HTTP 401: first")
+    machine.granted(2, Grant("t-2"))
+    machine.spurned(1, "poll", 2, HOME, 11.0, said="HTTP 401: second")
+    (away,) = machine.wanted(3, "poll", HOME, 12.0)
+    assert isinstance(away, TurnAway)
+    assert away.outcome.detail == "HTTP 401: second"

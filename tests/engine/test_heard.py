@@ -67,6 +67,20 @@ def test_a_poll_that_is_refused_begins_the_doubt(comes_back: bool) -> None:
         assert world.condition() == (State.ENROLLED, "enrolled")
 
 
+def test_a_word_against_it_makes_the_engine_ask_for_itself() -> None:
+    """The next attempt is shown, a person may have it made at once, and more words of other lanes change nothing."""
+    world = enrolled()
+    world.server = lambda step, request: UNKNOWN
+    world.tell(m.Heard(STRANGER, 600.0))
+    condition = world.engine.condition(world.now)
+    assert condition.next_attempt_at is not None
+    world.tell(m.Heard(STRANGER, 600.0))
+    assert world.engine.condition(world.now).next_attempt_at == condition.next_attempt_at
+    world.tell(m.Woken(m.Cause.OPERATOR))
+    world.settle()
+    assert steps(world)[0] == "report"
+
+
 def test_a_device_that_is_not_enrolled_hears_nothing() -> None:
     """A lane that was late is not taken for a word about another enrolment."""
     world = enrolled()

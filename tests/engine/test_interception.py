@@ -179,3 +179,16 @@ def test_what_was_offered_first_is_asked_for_again_at_once() -> None:
     assert resume(memory, now, Random(1)).due == 5.0
     due = resume(replace(memory, floor_at=1_000_061.0), now, Random(1)).due
     assert 65.0 <= due <= 65.0 + SPREAD, "but never below a Retry-After"
+
+
+def test_what_was_never_sent_proves_nobody() -> None:
+    """A request that was not made (no bearer token for it) is no evidence that the WFM was there, nor ends a search."""
+    unsent = Outcome(Kind.FORBIDDEN, reasons.CLIENT_SECRET_REFUSED, sent=False)
+    unknown = Outcome(Kind.UNTRUSTED, reasons.TLS_UNKNOWN_ISSUER, sent=False)
+    judged = Interception()
+    judged.judge(Step.REPORT, unsent, "trust", 0.0)
+    assert judged.trail(0.0).proven == ""
+    judged.judge(Step.REPORT, replace(unsent, sent=True), "trust", 0.0)
+    assert judged.judge(Step.REPORT, unknown, "trust", 10.0).kind is Kind.INTERCEPTED
+    judged.judge(Step.REPORT, unsent, "trust", 20.0)
+    assert judged.judge(Step.REPORT, unknown, "trust", 10.0 + LASTS).kind is Kind.UNTRUSTED
