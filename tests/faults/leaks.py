@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, quote_plus, unquote
 
+from margod.gitfetch import Failed, Job, Limits, fetch
 from tests.faults.campaign import Run, promise
 from tests.support.daemon import QUIET, TIMEOUT, Daemon
 from tests.support.rawserver import Certificates, RawServer, Turn
@@ -181,7 +182,8 @@ class Watch:
                     data = Path(f"/proc/{pid}/{name}").read_bytes()
                     self.seen[f"{name} of {pid}: {data[:40]!r}"] = data
                 who = "daemon" if pid == self._pid else "child"
-                if match := _CORE_OF.search(Path(f"/proc/{pid}/limits").read_text()):
+                match = _CORE_OF.search(Path(f"/proc/{pid}/limits").read_text())
+                if match and self.cores.get(who) not in {"0", "1"}:  # it is so once the process is under way
                     self.cores[who] = match[1]
 
 
@@ -225,6 +227,31 @@ async def campaign(place: Path, run: Run, *, every: int = 1, env: dict[str, str]
     for who, size in watch.cores.items():
         promise(size in {"0", "1"}, f"a core of the {who} may have {size} bytes, with all secrets in it")
     promise(echo.asked.get("/token", 0) > 1, "no token was ever renewed")
+
+
+async def fetches(place: Path, run: Run, *, every: int = 1) -> None:
+    """Have the fetching process refused in every way, and search what it brings and what it looks like."""
+    certificates, echo = Certificates(), Echo()
+    watch = Watch(os.getpid())
+    async with RawServer(echo, context=certificates.server()) as server:
+        ca = certificates.ca.cert_pem.bytes().decode()
+        job = Job(f"{server.url}/git/r.git", "main", ca, "oauth2", GIT, limits=Limits(seconds=60.0))
+        watching = asyncio.ensure_future(watch.go_on())
+        try:
+            for number, (name, echo.call) in enumerate(refusals(GIT)):
+                if number % every == run.seed % every:
+                    with cores_allowed():
+                        result = await fetch(job)
+                    promise(isinstance(result, Failed), f"{name}: {result}")
+                    promise(not found_in(repr(result).encode()), f"{name}: {result}")
+                    run.count("refusals with the Git token")
+        finally:
+            watching.cancel()
+    promise(watch.children, "no process was seen")
+    for what, data in watch.seen.items():
+        mine = f" of {os.getpid()}:" in what
+        promise(mine or not found_in(data), f"{found_in(data)} in {what}")
+    promise(watch.cores.get("child") in {"0", "1"}, f"a core of the child may have {watch.cores.get('child')} bytes")
 
 
 async def _provoke(daemon: Daemon, echo: Echo, what: str, refusal: Callable[[Turn], Awaitable[None]]) -> None:
@@ -288,7 +315,9 @@ def _search_files(daemon: Daemon, run: Run) -> None:
 
 def leaks(run: Run) -> None:
     """Take one device through every refusal."""
-    asyncio.run(campaign(run.place, run, every=max(1, round(1 / run.scale / 3))))
+    every = max(1, round(1 / run.scale / 3))
+    asyncio.run(campaign(run.place, run, every=every))
+    asyncio.run(fetches(run.place, run, every=every))
 
 
 @contextmanager

@@ -26,6 +26,13 @@ def test_no_secret_is_shown() -> None:
         assert run.figures["files searched"] > 10
 
 
+def test_the_fetching_process_shows_no_token(tmp_path: Path) -> None:
+    """Refused with the token in every writing; its arguments and environment have nothing, and it leaves no core."""
+    run = Run(3, 1.0, tmp_path)
+    asyncio.run(leaks.fetches(tmp_path, run, every=15))
+    assert run.figures["refusals with the Git token"] == 8
+
+
 @pytest.mark.parametrize(
     ("lines", "where"),
     [
