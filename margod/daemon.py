@@ -88,7 +88,7 @@ class Daemon(Controls):
         self._desired = DesiredState(self._work, self._disk, self._ground)
         self._work.sidelines.append(self._desired)
         self._finder = Finder(self._ground, self._disk, self._lane.look_again)
-        self._has_other_ca_file = False
+        self._has_other_ca_file = self._has_other_token = False
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
         self._notifier = notify.notifier(options.env)
@@ -248,12 +248,16 @@ class Daemon(Controls):
     def _files_changed(self) -> bool:
         """Return whether a file that counts is another one than at the last look. In the disk thread."""
         self._has_other_ca_file = self._ground.ca_file_changed()
-        return self._keeper.downtime.zone_changed() or self._has_other_ca_file
+        self._has_other_token = self._desired.token_file_changed()
+        return self._keeper.downtime.zone_changed() or self._has_other_ca_file or self._has_other_token
 
     def _act_on_files(self) -> None:
         if self._keeper.downtime.take_zone():
             log.info("time-zone-changed", zone=time.localtime().tm_zone)
             self._govern(Cause.CLOCK)
+        if self._has_other_token:
+            log.info("git-token-file-changed", file=str(self._ground.config.desired_state.git.token_file))
+            self._desired.wake(Cause.NETWORK)  # sooner where the last poll failed; otherwise the next one reads it
         if not self._has_other_ca_file:
             return
         log.info("ca-file-changed", file=str(self._ground.config.trust.ca_file))

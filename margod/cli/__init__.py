@@ -32,6 +32,7 @@ COMMANDS: Final = (
     "capabilities",
     "trust",
     "deployment",
+    "git-token",
     "clock",
     "downtime",
     "config",

@@ -40,7 +40,8 @@ def add_parser(subparsers: Subparsers) -> None:
     adopted.add_argument("version", type=int, help="its manifestVersion")
     adopted.set_defaults(run=_adopted)
     says = "Have the next desired state taken whatever its version is, once, within ten minutes; ask for it now. "
-    says += "For a WFM whose versions went back (manifest-rolled-back): find out first why they did. Needs root."
+    says += "For a WFM whose versions went back (manifest-rolled-back), or a Git history that was rewritten "
+    says += "(git-rewound): find out first why they did. Needs root."
     accept = commands.add_parser("accept", help="let its version go back (root)", description=says, epilog=_EPILOG)
     accept.set_defaults(run=_accept)
 
@@ -59,6 +60,8 @@ def _list(args: argparse.Namespace) -> int:
         return 0
     adopted = "nothing adopted yet" if found["adopted"] is None else f"adopted: {found['adopted']}"
     print(f"Manifest version {found['manifestVersion']} of {shown(found['fetched_at'])}, {adopted}")
+    if found.get("commit"):
+        print(f"Commit {shown(str(found['commit']))}")
     for entry in found["deployments"]:
         print(f"  {shown(entry['deploymentId']):44}  {shown(entry['digest'])[:27]}...")
     if not found["deployments"]:

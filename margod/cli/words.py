@@ -231,6 +231,8 @@ def _desired(status: StatusDocument, now: float | None) -> list[tuple[str, str]]
         count = desired["deployments"]
         many = f"{count} deployment{'' if count == 1 else 's'}"
         rows = [("Desired", f"version {desired['manifest_version']}, {many}, {by}")]
+        if desired.get("commit"):  # an older daemon has none
+            rows.append(("", f"commit {desired['commit']}"))
         rows.append(("", f"since {_time(desired['fetched_at'], now)}"))
         if not desired["complete"]:
             rows.append(("", "A copy is damaged and is fetched again at the next poll."))

@@ -15,6 +15,7 @@ from margod.client.documents import (
     CapabilitiesDocument,
     ChosenDocument,
     DeploymentsDocument,
+    GitTokenDocument,
     HealthDocument,
     IdentityDocument,
     MessageDocument,
@@ -24,6 +25,7 @@ from margod.client.documents import (
     RetryDocument,
     StatusDocument,
 )
+from margod.client.events import next_event
 from margod.model.errors import DaemonUnreachable, MargodError
 from margod.model.reasons import DAEMON_UNREACHABLE, NOT_PERMITTED, REASONS, Reason, Side
 
@@ -99,6 +101,10 @@ class Client:
     def accept_deployments(self) -> MessageDocument:
         """Have the next desired state taken whatever its version is, once (admin socket)."""
         return cast("MessageDocument", self._ask("POST", "/v1/deployments/accept"))
+
+    def hand_git_token(self, body: bytes) -> GitTokenDocument:
+        """Hand over an access token for the Git repository: JSON as openapi.yaml has it (admin socket)."""
+        return cast("GitTokenDocument", self._ask("PUT", "/v1/git-token", body=body))
 
     def retry(self) -> RetryDocument:
         """Bring the next attempt forward (admin socket)."""
@@ -184,7 +190,7 @@ class Client:
                     return
                 exchange.wait_for(left)
                 try:
-                    data = _next_event(exchange)
+                    data = next_event(exchange.line, ANSWER_LIMIT)
                 except TimeoutError:
                     return
                 except (OSError, ValueError) as error:
@@ -381,19 +387,3 @@ def quoted(text: str) -> str:
         chr(b) if b < 128 and (chr(b).isalnum() or chr(b) in "-._~") else f"%{b:02X}"
         for b in text.encode("utf-8", "surrogateescape")
     )
-
-
-def _next_event(exchange: _Exchange) -> bytes | None:
-    """Return the next event's data, None at the end (HTML standard, 9.2.6: lines of fields, ended by an empty one)."""
-    data: list[bytes] = []
-    size = 0
-    while line := exchange.line():
-        size += len(line)
-        if size > ANSWER_LIMIT:
-            raise ValueError("an event is too large")
-        stripped = line.rstrip(b"\r\n")
-        if not stripped and data:
-            return b"\n".join(data)
-        if stripped.startswith(b"data:"):
-            data.append(stripped[5:].removeprefix(b" "))
-    return None

@@ -150,6 +150,7 @@ class DesiredStateDocument(TypedDict):
     """How it stands with what the WFM wants to run here."""
 
     manifest_version: int | None
+    commit: str | None
     deployments: int | None
     adopted: int | None
     complete: bool
@@ -170,6 +171,7 @@ class DeploymentsDocument(TypedDict):
     """What the WFM wants to run here, as it is mirrored; `adopted`: the version that the agent works by."""
 
     manifestVersion: int
+    commit: str | None
     fetched_at: str
     adopted: int | None
     complete: bool
@@ -283,6 +285,13 @@ class RetryDocument(TypedDict):
 class MessageDocument(TypedDict):
     """What was done."""
 
+    message: str
+
+
+class GitTokenDocument(TypedDict):
+    """What became of a token that was handed over: whether it is in use, or waits for the next fetch."""
+
+    taken: bool
     message: str
 
 

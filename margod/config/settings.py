@@ -1,7 +1,7 @@
 """The table of settings: the single source for loading, defaults, JSON Schema, `config show` and the sample file.
 
 A setting is one attrs field; what is to be known of it stands in its metadata. To add one, add a field here, in
-settings_wfm.py or in settings_schedule.py, and its lines in config/margod.yaml; a test compares the two.
+a settings_*.py, and its lines in config/margod.yaml; a test compares the two.
 """
 
 # Fields of frozen attrs classes; what RUF009 warns of (a default shared and changed) cannot happen to them:
@@ -20,6 +20,7 @@ from margod.config.setting import Setting
 from margod.config.setting import section as _section
 from margod.config.setting import setting as _setting
 from margod.config.settings_capabilities import CapabilitiesSettings
+from margod.config.settings_desired import DesiredStateSettings
 from margod.config.settings_schedule import Schedule
 from margod.config.settings_token import TokenSettings
 from margod.config.settings_wfm import Discovery, Tls, Trust, Wfm
@@ -236,6 +237,7 @@ class Config:
     capabilities: CapabilitiesSettings = _section(CapabilitiesSettings)
     onboarding: Onboarding = _section(Onboarding)
     schedule: Schedule = _section(Schedule)
+    desired_state: DesiredStateSettings = _section(DesiredStateSettings)
     state: StateSettings = _section(StateSettings)
     outbox: OutboxSettings = _section(OutboxSettings)
     local: LocalSettings = _section(LocalSettings)

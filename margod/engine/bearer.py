@@ -122,7 +122,7 @@ class Bearer:
             if mono >= held.renew_at and mono >= self._not_before:
                 commands += self._ask(mono)
             return commands
-        if self._asking is None and mono < self._not_before:
+        if self._asking is None and mono < self._rests_until():
             return [*commands, TurnAway(caller, self._refused, self._not_before)]
         self._waiting.append(_Waiting(caller, lane))
         return commands + self._ask(mono)
@@ -196,6 +196,14 @@ class Bearer:
         self._not_before = min(self._not_before, max(mono, self._floor))
         for known in self._lanes.values():
             known.not_before = min(known.not_before, mono)
+
+    def _rests_until(self) -> float:
+        """Return before when nothing is asked although there is no token at all.
+
+        Where nobody answered, each lane waits for itself and is woken when the network is back: no second wait on top
+        of it. While a token holds, on the other hand, a busy lane would try with every call.
+        """
+        return self._floor if self._refused.kind is Kind.UNREACHABLE else self._not_before
 
     def _usable(self, lane: str, mono: float) -> _Held | None:
         held, known = self._held, self._lanes.get(lane)

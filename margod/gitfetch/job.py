@@ -53,8 +53,26 @@ class ProxyAt:
 
 
 @dataclass(frozen=True, slots=True)
+class Tls:
+    """How the server is verified beside the anchors; versions are `1.2` and `1.3`, as in trust/policy.py.
+
+    `any_name`: the anchors vouch for WFMs only, and nobody knows its name. `now`: Unix seconds by which the
+    certificates' times are judged where the system's clock cannot be right; None: by that clock.
+    """
+
+    minimum: str = "1.2"
+    maximum: str = "1.3"
+    strict_x509: bool = False
+    any_name: bool = False
+    now: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One fetch. `url` is https and was judged by protocols/token/origins.py; `ca` is PEM, the whole trust there is.
+
+    Without `ca` it is the `system`'s: a file and a directory as OpenSSL has them, either may be "". `addresses` are
+    where the host listens; () asks the name servers.
 
     `known` is the commit that the mirror has (40 hexadecimal digits, or ""): nothing is fetched if the branch still
     points there, and otherwise it is told whether the new one descends from it.
@@ -68,6 +86,9 @@ class Job:
     known: str = ""
     proxy: ProxyAt | None = None
     limits: Limits = field(default_factory=Limits)
+    tls: Tls = field(default_factory=Tls)
+    system: tuple[str, str] = ("", "")
+    addresses: tuple[str, ...] = ()
 
     def encode(self) -> bytes:
         """Return it as the child reads it."""
@@ -78,8 +99,9 @@ class Job:
         """Return what `encode` made."""
         value = json.loads(data)
         proxy = value.pop("proxy")
-        limits = Limits(**value.pop("limits"))
-        return cls(**value, proxy=None if proxy is None else ProxyAt(**proxy), limits=limits)
+        value["limits"], value["tls"] = Limits(**value["limits"]), Tls(**value["tls"])
+        value["system"], value["addresses"] = tuple(value["system"]), tuple(value["addresses"])
+        return cls(**value, proxy=None if proxy is None else ProxyAt(**proxy))
 
 
 @dataclass(frozen=True, slots=True)

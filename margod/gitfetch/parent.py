@@ -9,7 +9,7 @@ import signal
 import sys
 from typing import Final
 
-from margod.gitfetch.job import HEADER_LIMIT, MALFORMED, TIMED_OUT, TOO_LARGE, Failed, Fetched, Job, decode
+from margod.gitfetch.job import HEADER_LIMIT, MALFORMED, TIMED_OUT, TOO_LARGE, UNREACHABLE, Failed, Fetched, Job, decode
 
 _BOOT: Final = "import sys; sys.path[:] = sys.argv[1:]; from margod.gitfetch.child import main; main()"
 """The child finds modules where this process does, wherever margod is installed; its arguments are those folders."""
@@ -17,14 +17,17 @@ _BOOT: Final = "import sys; sys.path[:] = sys.argv[1:]; from margod.gitfetch.chi
 
 async def fetch(job: Job) -> Fetched | Failed:
     """Fetch one branch. Never raises but CancelledError; the child is gone when it returns or is cancelled."""
-    child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-I", "-B", "-c", _BOOT, *filter(None, sys.path)),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env={"LC_ALL": "C.UTF-8"},
-        cwd="/",
-    )
+    try:
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-B", "-c", _BOOT, *filter(None, sys.path)),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env={"LC_ALL": "C.UTF-8"},
+            cwd="/",
+        )
+    except OSError as error:  # no memory, no more tasks
+        return Failed(UNREACHABLE, f"its process cannot be started: {error.strerror or error}")
     try:
         async with asyncio.timeout(job.limits.seconds):
             answer = await _converse(child, job)

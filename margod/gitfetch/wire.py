@@ -15,6 +15,7 @@ from dulwich.client import AbstractHttpGitClient
 from dulwich.errors import GitProtocolError, HangupException, NotGitRepository
 
 from margod import __version__
+from margod.gitfetch.connection import IDLE, Connection, context_of
 from margod.gitfetch.job import (
     BUSY,
     MALFORMED,
@@ -31,8 +32,6 @@ from margod.gitfetch.job import (
 from margod.model.redact import hide
 from margod.model.text import clean
 
-IDLE: Final = 30.0
-"""Seconds without a byte, after which a connection is given up."""
 _ID: Final = re.compile(rb"[0-9a-f]{40}")
 
 
@@ -139,7 +138,7 @@ class _Client(AbstractHttpGitClient):
         super().__init__(f"https://{place.netloc}/", thin_packs=False, quiet=True)
         self._job = job
         self._origin = (place.hostname, place.port or 443)
-        self._context = _context(job.ca)
+        self._context = context_of(job)
         self._headers = {
             "Authorization": f"Basic {_basic(job)}",
             "User-Agent": f"git/2 (margod/{__version__})",  # some servers speak smart HTTP to git/ alone
@@ -161,7 +160,7 @@ class _Client(AbstractHttpGitClient):
         if place.scheme != "https" or (place.hostname, place.port or 443) != self._origin:
             raise Refusal(REDIRECTED, "the server sends to another host, which is not followed")
         body = data if data is None or isinstance(data, bytes) else b"".join(data)
-        connection = self._connect()
+        connection = Connection(self._job, self._context)
         target = f"{place.path}?{place.query}" if place.query else place.path
         connection.request("POST" if body is not None else "GET", target, body, {**(headers or {}), **self._headers})
         response = connection.getresponse()
@@ -194,17 +193,6 @@ class _Client(AbstractHttpGitClient):
 
         return counting
 
-    def _connect(self) -> http.client.HTTPSConnection:
-        host, port = self._origin
-        assert host is not None, "the URL was judged before"
-        proxy = self._job.proxy
-        if proxy is None:
-            return http.client.HTTPSConnection(host, port, timeout=IDLE, context=self._context)
-        connection = http.client.HTTPSConnection(proxy.host, proxy.port, timeout=IDLE, context=self._context)
-        given = {"Proxy-Authorization": proxy.authorization} if proxy.authorization else {}
-        connection.set_tunnel(host, port, given)
-        return connection
-
 
 def _check(status: int, headers: Message, job: Job) -> None:
     if status == 200:
@@ -220,16 +208,6 @@ def _check(status: int, headers: Message, job: Job) -> None:
         after = headers.get("Retry-After", "")
         raise Refusal(BUSY, said, float(after) if after.isascii() and after.isdigit() and len(after) < 10 else None)
     raise Refusal(MALFORMED, said)
-
-
-def _context(ca: str) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_verify_locations(cadata=ca)
-    except (ssl.SSLError, ValueError):
-        raise Refusal(UNTRUSTED, "there is no usable root CA for the repository") from None
-    return context
 
 
 def _shown(text: str, job: Job) -> str:

@@ -39,6 +39,12 @@ class Controller(Protocol):
     async def accept_deployments(self) -> dict[str, object]:
         """Let the next desired state be taken whatever its version is; say so. Raises MargodError."""
 
+    async def hand_git_token(self, url: str, token: str, expires_at: float | None) -> dict[str, object]:
+        """Keep an access token for the repository at `url` ("": the known one); durable when this returns.
+
+        `expires_at`: Unix seconds. Return whether it is `taken` already. Raises MargodError, also where it is refused.
+        """
+
     async def retry(self) -> dict[str, object]:
         """Bring the next attempt forward; return its answer. Raises MargodError if that cannot be done now."""
 

@@ -21,6 +21,7 @@ from margod.local.reading import read_body
 from margod.local.routes_capabilities import capabilities_routes
 from margod.local.routes_deployments import deployment_routes
 from margod.local.routes_door import door_routes
+from margod.local.routes_git import git_routes
 from margod.local.routes_outbox import outbox_routes
 from margod.local.routing import BODY_LIMIT, Access, Call, Handler, Route, Table
 from margod.local.sockets import Peer
@@ -109,6 +110,7 @@ def routes(controller: Controller, streams: EventStreams) -> list[Route]:
         *deployment_routes(controller),
         *door_routes(controller),
         *_actions(controller),
+        *git_routes(controller),
         *outbox_routes(controller),
         *routes_downtime.routes(controller),
     ]

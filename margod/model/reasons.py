@@ -389,6 +389,7 @@ from margod.model.reasons_clock import *  # noqa: E402, F403 - as above
 from margod.model.reasons_desired import *  # noqa: E402, F403 - as above
 from margod.model.reasons_door import *  # noqa: E402, F403 - as above
 from margod.model.reasons_downtime import *  # noqa: E402, F403 - as above
+from margod.model.reasons_git import *  # noqa: E402, F403 - as above
 from margod.model.reasons_hardware import *  # noqa: E402, F403 - as above
 from margod.model.reasons_outbox import *  # noqa: E402, F403 - as above
 from margod.model.reasons_token import *  # noqa: E402, F403 - as above

@@ -111,9 +111,9 @@ class Bearing:
             said = clean(f"HTTP 401: {text}" if (text := error_text(result)) else "HTTP 401")
             spurned = machine.spurned(caller, lane, given.serial, given.place, time.monotonic(), said=said)
             given = await self._token(caller, spurned)
-        if result is not None:
+        if result is not None and given.outcome.reason is reasons.BEARER_TOKEN_REFUSED:
             return result
-        return _no_token(_unsent(given))
+        return _no_token(_unsent(given))  # also after a 401: the WFM did nothing, and this is what it takes
 
     def slept(self, seconds: float) -> None:
         """Count a suspend."""

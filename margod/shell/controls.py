@@ -144,6 +144,10 @@ class Controls:
         """Let the next desired state be taken whatever its version is."""
         return {"message": self._desired.accept().removesuffix("; ") + "."}
 
+    async def hand_git_token(self, url: str, token: str, expires_at: float | None) -> dict[str, object]:
+        """Take a Git token that a person hands over."""
+        return await self._desired.hand(url, token, expires_at)
+
     async def retry(self) -> dict[str, object]:
         """End the engine's wait early, as far as the WFM allows; with the root CA that is in its file by now."""
         candidate, lane = self._rotation.lane, self._lane

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 import structlog
@@ -23,7 +24,8 @@ from margod.model.state import Condition, LastError, State
 from margod.model.text import clean, duration, timestamp
 from margod.shell.disk import Disk
 from margod.shell.ground import Ground
-from margod.shell.mirroring import ACCEPTED_FOR, SECURITY, Found, Mirroring
+from margod.shell.mirrored import ACCEPTED_FOR, SECURITY, Found, Mirrored
+from margod.shell.mirroring import Mirroring
 from margod.shell.situation import Situation
 from margod.shell.work import Work
 
@@ -33,6 +35,8 @@ _NEW: Final = frozenset({State.ONBOARDING, State.PENDING_APPROVAL, State.REJECTE
 """A device that was this and is enrolled now has just become so; one that starts enrolled comes with its fleet."""
 _NOT_ASKED: Final = frozenset({reasons.DOWNTIME, reasons.NOT_ENROLLED})
 """What was not asked is nobody's failure."""
+_CALM: Final = frozenset({reasons.GIT_NOT_GIVEN})
+"""What is said, and nobody's failure: it is asked again at the rate."""
 PATIENCE: Final = 0.5
 """Seconds that the disk is given at a stop."""
 
@@ -46,7 +50,8 @@ class DesiredState:
         """Nothing is asked before the device is enrolled."""
         self._work, self._disk, self._ground = work, disk, ground
         self._courier = work.courier("polling")
-        self._mirroring = Mirroring(self._courier, disk, ground)
+        self._kind, self._mirroring, self._retired = "manifest", self._made("manifest"), list[Mirrored]()
+        self._ways = ways_to_git(ground.config)
         self._machine = Polling(rules(ground.config), random.Random())  # noqa: S311 - jitter, no secret
         self._failures = FailureLog()
         self._timer: asyncio.TimerHandle | None = None
@@ -61,13 +66,18 @@ class DesiredState:
     def consider(self, _situation: Situation | None, condition: Condition) -> None:
         """Ask while the device is enrolled; begin anew where it is another enrolment."""
         before, self._state = self._state, condition.state
+        self._choose(self._ground.generation.desired_state)
         wanted = rules(self._ground.config)
         if wanted != self._machine.rules:
             self._tell(Ruled(wanted))
+        if (ways := ways_to_git(self._ground.config)) != self._ways:
+            self._ways = ways
+            self.wake(Cause.OPERATOR)
         binding = self._courier.binding if condition.state is State.ENROLLED else ""
         if binding != self._binding:
             is_new = before in _NEW or bool(self._binding and binding)
             self._binding, self._asks, self._error = binding, False, None
+            self._mirroring.interrupt()
             self._tell(Forbidden())
             self._run(self._open(binding, is_new=is_new))
         elif self._asks and self._quiet is not (condition.downtime is not None):
@@ -76,6 +86,8 @@ class DesiredState:
 
     def wake(self, cause: Cause) -> None:
         """End a wait early."""
+        if cause is Cause.OPERATOR:
+            self._mirroring.retry()
         self._tell(Woken(cause))
 
     def slept(self, seconds: float) -> None:
@@ -87,6 +99,7 @@ class DesiredState:
         held, error, next_at = self._mirroring.held, self._error, self._machine.next_at(self._now())
         return {
             "manifest_version": held.manifest.version if held else None,
+            "commit": self._mirroring.commit,
             "deployments": len(held.manifest.deployments) if held else None,
             "adopted": held.adopted or None if held else None,
             "complete": self._mirroring.whole,
@@ -106,11 +119,17 @@ class DesiredState:
 
     def words(self) -> str:
         """Return when the desired state is asked for next, for whoever has asked for it to be now; "" if it is not."""
+        wait = self.due_in()
+        if wait is None:
+            return ""
+        return f"asking for the desired state {f'in {duration(wait)}' if wait > 1.0 else 'now'}"
+
+    def due_in(self) -> float | None:
+        """Return the seconds to the next poll, 0 while one is under way; None if none is planned."""
         due = self._machine.due
         if not self._asks or self._quiet or (due is None and not self._machine.polling):
-            return ""
-        wait = 0.0 if due is None else due - time.monotonic()
-        return f"asking for the desired state {f'in {duration(wait)}' if wait > 1.0 else 'now'}"
+            return None
+        return 0.0 if due is None else max(0.0, due - time.monotonic())
 
     def deployments(self) -> dict[str, object]:
         """Return what is mirrored (local/openapi.yaml, `Deployments`). Raises MargodError if nothing is known."""
@@ -119,6 +138,7 @@ class DesiredState:
             raise MargodError(reasons.DESIRED_STATE_UNKNOWN)
         return {
             "manifestVersion": held.manifest.version,
+            "commit": self._mirroring.commit,
             "fetched_at": timestamp(held.at),
             "adopted": held.adopted or None,
             "complete": self._mirroring.whole,
@@ -152,6 +172,21 @@ class DesiredState:
             f"The next desired state is taken whatever its version is, within {duration(ACCEPTED_FOR)}; {self.words()}"
         )
 
+    async def hand(self, url: str, token: str, expires_at: float | None) -> dict[str, object]:
+        """Keep a Git token that a person hands over; return what came of it. Raises MargodError.
+
+        `url`: of the repository, "" for the one that is known.
+        """
+        if self._kind != "git":
+            raise MargodError(reasons.GIT_NOT_USED)
+        from margod.shell.gittokens import hand  # for who asks
+
+        return await hand(self._mirroring, self, url, token, expires_at)
+
+    def token_file_changed(self) -> bool:
+        """Return whether the file with a Git token is another one than at the last poll. In the disk thread."""
+        return self._asks and self._mirroring.token_file_changed()
+
     async def close(self) -> None:
         """End a poll under way and give the directory back."""
         self._closed = True
@@ -163,11 +198,27 @@ class DesiredState:
         await self._courier.close()
         with suppress(TimeoutError):  # a disk that hangs delays no stop
             async with asyncio.timeout(PATIENCE):
-                await self._disk.run(self._mirroring.close)
+                await self._disk.run(self._mirroring.retire)
+
+    def _choose(self, kind: str) -> None:
+        """Mirror as the generation has it; what another one left goes when its directory is opened."""
+        if kind != self._kind:
+            self._retired.append(self._mirroring)
+            self._mirroring.interrupt()
+            self._kind, self._mirroring = kind, self._made(kind)
+
+    def _made(self, kind: str) -> Mirrored:
+        if kind == "git":
+            from margod.shell.gitmirroring import GitMirroring  # only devices with a repository load it
+
+            return GitMirroring(self._courier, self._disk, self._ground)
+        return Mirroring(self._courier, self._disk, self._ground)
 
     async def _open(self, binding: str, *, is_new: bool) -> None:
         """Show what is mirrored for this enrolment, and begin to ask."""
         try:
+            while self._retired:  # the directory is locked by whoever has it
+                await self._disk.run(self._retired.pop().retire)
             await self._mirroring.open()
         except MargodError as error:
             self._fail(Outcome(Kind.UNREACHABLE, error.reason, error.message), 0.0)
@@ -178,16 +229,19 @@ class DesiredState:
         self._work.tell()
 
     async def _poll(self) -> None:
-        binding, context = self._binding, self._courier.context
+        binding, context, mirroring = self._binding, self._courier.context, self._mirroring
         if context is None:
             found = Found(Outcome(Kind.UNREACHABLE, reasons.NOT_ENROLLED, sent=False))
         else:
             try:
-                found = await self._mirroring.poll(context)
+                found = await mirroring.poll(context)
             except Exception as error:  # it goes on, whatever it is
                 log.error("internal-error", lane="polling", exc_info=error)
                 found = Found(Outcome(Kind.BUSY, reasons.INTERNAL_ERROR, repr(error)))
-        self._tell(Polled(found.outcome))
+        calm = found.outcome.reason in _CALM
+        self._tell(Polled(replace(found.outcome, kind=Kind.ACCEPTED) if calm else found.outcome))
+        if mirroring.wants_poll:
+            self._tell(Woken(Cause.OPERATOR))
         wait = max(0.0, (self._machine.due or time.monotonic()) - time.monotonic())
         self._take_in(found, wait)
         if found.said is not None and found.said.reason not in _NOT_ASKED:
@@ -196,7 +250,7 @@ class DesiredState:
 
     def _take_in(self, found: Found, wait: float) -> None:
         outcome = found.outcome
-        if found.said is not None and found.said.kind is Kind.ACCEPTED:
+        if Kind.ACCEPTED in (outcome.kind, found.said.kind if found.said is not None else None):
             self._checked_at = self._ground.keeper.wall()
         if outcome.kind is Kind.ACCEPTED:
             self._error = None
@@ -245,6 +299,11 @@ class DesiredState:
 
     def _now(self) -> Now:
         return Now(time.monotonic(), self._ground.keeper.wall())
+
+
+def ways_to_git(config: Config) -> object:
+    """Return the settings by which a repository is reached; another one is worth asking at once."""
+    return config.desired_state.git, config.token.allowed_hosts, config.trust.token_endpoint_ca_file
 
 
 def rules(config: Config) -> Rules:

@@ -135,6 +135,7 @@ def test_show(tmp_path: Path) -> None:
     shown = yaml.safe_load(ran.stdout)
     polling = shown["schedule"].pop("polling")
     shown["schedule.polling"] = polling
+    shown["desired_state.git"] = shown["desired_state"].pop("git")
     assert {f"{section}.{name}" for section, of in shown.items() for name in of} == set(SETTINGS)
     origins = {line.split("#")[0].strip(): line.split("# ")[1] for line in ran.stdout.splitlines() if "# " in line}
     assert origins['url: "https://h"'] == "MARGOD_WFM_URL"

@@ -19,7 +19,7 @@ from margod.config.values import Raw
 
 SAMPLE = Path(__file__).parents[2] / "config" / "margod.yaml"
 SETTING_LINE = re.compile(r"((?:  )+)#([a-z0-9_]+): (.*)")
-SECTION_LINE = re.compile(r"((?:  )*)([a-z]+):")
+SECTION_LINE = re.compile(r"((?:  )*)([a-z_]+):")
 
 
 def sample_settings() -> list[tuple[str, str, str]]:
@@ -87,7 +87,7 @@ def test_config_is_frozen_and_complete() -> None:
     """The tree has the sections of the table, and nobody changes it in passing."""
     config = Config()
     assert [field.name for field in attrs.fields(Config)] == [name for name in SECTIONS if "." not in name]
-    assert [name for name in SECTIONS if "." in name] == ["schedule.polling"]
+    assert [name for name in SECTIONS if "." in name] == ["schedule.polling", "desired_state.git"]
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         config.wfm.url = "https://evil.example"  # type: ignore[misc]  # the point of the test
 

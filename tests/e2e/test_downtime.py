@@ -54,10 +54,11 @@ async def in_downtime(daemon: Daemon) -> dict[str, Any]:
     return await daemon.until_status(lambda s: bool(s["downtime"]["active"]), "downtime")
 
 
-async def test_onboarding_waits_for_the_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("protocol", ["signed", "token"])
+async def test_onboarding_waits_for_the_end(tmp_path: Path, protocol: str) -> None:
     """With a window over its first start the WFM hears nothing of a device, whoever asks; taken out, it enrols."""
-    async with DevWfm(tmp_path / "wfm") as wfm:
-        daemon = Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file, yaml=ALWAYS)
+    async with DevWfm(tmp_path / "wfm", "--protocol", protocol) as wfm:
+        daemon = Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file, yaml=ALWAYS, protocol=protocol)
         async with daemon:
             status = await daemon.until("onboarding", "downtime")
             assert status["connection"] == "downtime"

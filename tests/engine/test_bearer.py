@@ -17,6 +17,7 @@ from margod.model.outcome import Kind, Outcome
 
 HOME, AWAY = "https://wfm.example c-1", "https://other.example c-1"
 REFUSED = Outcome(Kind.FORBIDDEN, reasons.CLIENT_REFUSED)
+NOBODY = Outcome(Kind.UNREACHABLE, reasons.CONNECT_REFUSED)
 BUSY = Outcome(Kind.BUSY, reasons.WFM_BUSY)
 
 
@@ -113,6 +114,19 @@ def test_invalid_client_is_no_storm() -> None:
                 assert turned == [TurnAway(second, REFUSED, turned[0].until)] if isinstance(turned[0], TurnAway) else 0
     assert 24 <= requests <= 24 * 3600 / (REJECTED.cap * REJECTED.floor) + 10
     assert requests < 100
+
+
+def test_nobody_there_is_waited_for_by_the_lanes() -> None:
+    """Without a token the next call asks again, whenever it comes; while one holds, not every call does."""
+    machine = bearer()
+    machine.wanted(1, "poll", HOME, 0.0)
+    machine.denied(1, NOBODY, 0.0)
+    assert asked(machine.wanted(2, "status", HOME, 1.0)) == 1
+    machine = holding()
+    machine.wanted(1, "poll", HOME, 3550.0)
+    machine.denied(2, NOBODY, 3550.0)
+    assert asked(machine.wanted(2, "poll", HOME, 3550.5)) == 0
+    assert asked(machine.wanted(3, "poll", HOME, 3601.0)) == 1
 
 
 def test_a_retry_after_is_obeyed() -> None:
@@ -272,7 +286,8 @@ class Life(RuleBasedStateMachine):
         asking, self.asking = self.asking, None
         outcome = Outcome(kind, reasons.WFM_ERROR, retry_after=after)
         self.take(self.machine.denied(asking.number, outcome, self.mono))
-        self.quiet = self.mono + max(CALLS.first * CALLS.floor, after or 0.0)
+        own = 0.0 if kind is Kind.UNREACHABLE else CALLS.first * CALLS.floor
+        self.quiet = self.mono + max(own, after or 0.0)
 
     @rule(lane=st.sampled_from(["poll", "status"]), back=st.integers(0, 2))
     def spurn(self, lane: str, back: int) -> None:

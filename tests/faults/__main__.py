@@ -42,6 +42,7 @@ SUITES: dict[str, tuple[Suite, int, int]] = {
     "syncs-removed": (power_cuts.syncs_removed, 1, 120),
     "real-power-cuts": (real_disks.real_power_cuts, 1, 180),
     "killed-reports": (reports.killed_reports, 1, 400),
+    "killed-token-reports": (reports.killed_token_reports, 1, 400),
     "reports-and-power-cuts": (reports.reports_and_power_cuts, 1, 180),
     "failing-calls": (breaking.failing_calls, 1, 60),
     "errors": (errors.errors, 1, 400),

@@ -33,10 +33,16 @@ def killed_reports(run: Run) -> None:
     asyncio.run(_killed(run, run.of(60, 3)))
 
 
-async def _killed(run: Run, kills: int) -> None:
+def killed_token_reports(run: Run) -> None:
+    """Do the same in the `token` generation: tokens end and are revoked, and each fifth report has no word there."""
+    asyncio.run(_killed(run, run.of(60, 3), "--protocol", "token", "--token-lifetime", "2"))
+
+
+async def _killed(run: Run, kills: int, *options: str) -> None:
     rng = run.rng
-    async with DevWfm(run.place / "wfm", "--quiet") as wfm:
-        daemon = Daemon(run.place, url=wfm.url, ca_file=wfm.ca_file, yaml="outbox: {supersede_after: off}")
+    async with DevWfm(run.place / "wfm", "--quiet", *options) as wfm:
+        yaml = "outbox: {supersede_after: off}"
+        daemon = Daemon(run.place, url=wfm.url, ca_file=wfm.ca_file, yaml=yaml, protocol=wfm.protocol)
         await daemon.start()
         await daemon.until("enrolled")
         acknowledged: list[tuple[str, int]] = []
@@ -48,8 +54,11 @@ async def _killed(run: Run, kills: int) -> None:
             while not killing.done():
                 asked += 1
                 name = rng.choice(DEPLOYMENTS)
-                if not await _report(daemon, name, asked):
+                unsaid = wfm.protocol == "token" and asked % 5 == 0
+                if not await _report(daemon, name, asked, "removed" if unsaid else "failed"):
                     await killing  # nobody answers any more
+                elif unsaid:
+                    run.count("reports that have no word")
                 else:
                     acknowledged.append((name, asked))
             await killing
@@ -60,6 +69,8 @@ async def _killed(run: Run, kills: int) -> None:
         await daemon.start()
         await _drained(daemon)
         record = [(one["deployment_id"], _number(one)) for one in await wfm.statuses()]
+        parked = [item for item in await daemon.outbox() if item["parked"]]
+        promise(not parked, f"parked: {parked[:2]}")
         await daemon.stop()
     look(record, acknowledged)
     run.count("reports acknowledged", len(acknowledged))
@@ -75,9 +86,9 @@ def look(record: list[tuple[str, int]], acknowledged: list[tuple[str, int]]) -> 
         promise(not back, f"{name} went back: {back[:5]}")
 
 
-async def _report(daemon: Daemon, name: str, number: int) -> bool:
+async def _report(daemon: Daemon, name: str, number: int, state: str = "failed") -> bool:
     """Report; return whether it was acknowledged."""
-    component = {"name": "all", "state": "failed", "error": {"message": str(number)}}
+    component = {"name": "all", "state": state, "error": {"message": str(number)}}
     try:
         return "number" in await daemon.report(name, {"components": [component]})
     except (OSError, ValueError, IndexError):  # killed before the answer, or in the middle of it
@@ -90,8 +101,11 @@ async def _kill(daemon: Daemon, seconds: float) -> None:
 
 
 async def _misbehave(wfm: DevWfm, rng: random.Random) -> None:
-    action = rng.choice(("cut-after", "cut-before", "503", "kill"))
-    if action == "kill":
+    actions = ("cut-after", "cut-before", "503", "kill")
+    action = rng.choice((*actions, "revoke") if wfm.protocol == "token" else actions)
+    if action == "revoke":
+        await wfm.control("POST", "/v1/tokens/revoke")
+    elif action == "kill":
         await wfm.kill()
         await wfm.start()
     elif action == "503":

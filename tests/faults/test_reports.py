@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.campaign import Broken, carry_out
-from tests.faults.reports import killed_reports, look, reports_and_power_cuts
+from tests.faults.reports import killed_reports, killed_token_reports, look, reports_and_power_cuts
 
 
 @pytest.mark.e2e
@@ -18,6 +18,15 @@ def test_killed_while_an_agent_reports() -> None:
     run = carry_out(killed_reports, seed=5, scale=0.05)
     assert run.figures["kills"] == 3
     assert run.figures["reports acknowledged"] > 10
+
+
+@pytest.mark.e2e
+def test_killed_while_an_agent_reports_to_a_token_wfm() -> None:
+    """The same, and what has no word leaves without a trace in the record."""
+    run = carry_out(killed_token_reports, seed=5, scale=0.05)
+    assert run.figures["kills"] == 3
+    assert run.figures["reports acknowledged"] > 10
+    assert run.figures["reports that have no word"] > 1
 
 
 @pytest.mark.system

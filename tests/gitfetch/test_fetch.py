@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import trustme
 
-from margod.gitfetch import Failed, Fetched, Job, Limits, ProxyAt, fetch
+from margod.gitfetch import Failed, Fetched, Job, Limits, ProxyAt, Tls, fetch
 from tests.support.gitserver import BACKEND, GitServer
 from tests.support.proxyserver import ProxyServer
 
@@ -485,3 +485,37 @@ def _children() -> list[int]:
         except OSError:
             continue
     return found
+
+
+DAY = 86_400.0
+
+
+async def test_certificates_by_another_clock(server: GitServer) -> None:
+    """Where the clock cannot be right, their times are judged by the one that was given, all else as ever."""
+    commit = server.commit(FILES)
+    now = time.time()
+    assert (await fetched(job(server, tls=Tls(now=now)))).commit == commit
+    for wrong in (now - 40_000 * DAY, now + 400_000 * DAY):
+        result = await failed(job(server, tls=Tls(now=wrong)))
+        assert (result.code, "not valid at this time" in result.detail) == ("untrusted", True)
+    assert (await failed(job(server, ca=trustme.CA().cert_pem.bytes().decode(), tls=Tls(now=now)))).code == "untrusted"
+
+
+async def test_tls_by_the_owners_rules(server: GitServer) -> None:
+    """Versions as set; any name where the CA is for WFMs only; the system's store; the addresses that are known."""
+    commit = server.commit(FILES)
+    assert (await fetched(job(server, tls=Tls(minimum="1.3")))).commit == commit
+    stranger = f"https://wfm.test:{server.port}/device.git"
+    elsewhere = job(server, url=stranger, addresses=("127.0.0.99", "127.0.0.1"))
+    assert (await failed(elsewhere)).code == "untrusted"
+    assert (await fetched(replace(elsewhere, tls=Tls(any_name=True)))).commit == commit
+    system = job(server, ca="", system=(str(server.ca_file), ""))
+    assert (await fetched(system)).commit == commit
+    assert (await failed(replace(system, system=("", "")))).code == "untrusted"
+    assert (await failed(replace(system, system=("/nowhere", "/nowhere")))).code == "untrusted"
+
+
+async def test_a_process_that_cannot_be_started(server: GitServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said, and no exception."""
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    assert (await failed(job(server))).code == "unreachable"

@@ -24,7 +24,8 @@ from margod.model.outcome import Kind
 from margod.model.reasons import Reason
 from margod.model.wire import Answer, Request, TransportFailure
 from margod.shell.courier import Courier
-from margod.shell.mirroring import ADOPTED_APART, Found, Mirroring
+from margod.shell.mirrored import ADOPTED_APART, Found
+from margod.shell.mirroring import Mirroring
 from margod.store import files
 from margod.vault import Vault
 from tests.devwfm.running import running

@@ -31,6 +31,7 @@ IDENTITY: dict[str, object] = {
 DIGEST = f"sha256:{'ef' * 32}"
 DEPLOYMENTS: dict[str, object] = {
     "manifestVersion": 7,
+    "commit": None,
     "fetched_at": "2026-11-21T18:00:00Z",
     "adopted": None,
     "complete": True,
@@ -92,6 +93,7 @@ STATUS: dict[str, object] = {
     "capabilities": {"accepted": False, "settling": False, "children": 0},
     "desired_state": {
         "manifest_version": 7,
+        "commit": None,
         "deployments": 1,
         "adopted": None,
         "complete": True,
@@ -147,6 +149,7 @@ class SteeredController:
         self.failure: Exception | None = None
         self.retries = 0
         self.resets: list[dict[str, bool]] = []
+        self.git_tokens: list[tuple[str, str, float | None]] = []
         self.reported: list[tuple[str, bytes]] = []
         self.reporters: list[int] = []
         self.downtimes: list[float] = []
@@ -282,6 +285,12 @@ class SteeredController:
         if isinstance(self.failure, MargodError):
             raise self.failure
         return {"message": "Any version."}
+
+    async def hand_git_token(self, url: str, token: str, expires_at: float | None) -> dict[str, object]:
+        if isinstance(self.failure, MargodError):
+            raise self.failure
+        self.git_tokens.append((url, token, expires_at))
+        return {"taken": True, "message": "Taken."}
 
     async def adopt_deployments(self, version: int) -> dict[str, object]:
         if isinstance(self.failure, MargodError):

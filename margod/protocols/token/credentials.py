@@ -68,14 +68,14 @@ def enrolment(answer: Answer) -> dict[str, bytes] | None:
     Names are camelCase or snake_case, the first before the second. Without a usable repository there is no `GIT`.
     """
     body = read_object(answer)
-    client_id, secret = read_client_id(answer), _first(body, "clientSecret", "client_secret")
+    client_id, secret = read_client_id(answer), first(body, "clientSecret", "client_secret")
     if client_id is None or not isinstance(secret, str) or not SECRET.fullmatch(secret):
         return None
-    endpoint = _first(body, "tokenEndpointUrl", "token_endpoint_url")
+    endpoint = first(body, "tokenEndpointUrl", "token_endpoint_url")
     said = endpoint if isinstance(endpoint, str) and len(endpoint) <= LONGEST and endpoint.isprintable() else ""
     records = {ENROLMENT: json.dumps({"id": client_id, "secret": secret, "tokenEndpoint": said}).encode()}
     try:
-        access = read_access(_first(body, "gitRepository", "git_repository"))
+        access = read_access(first(body, "gitRepository", "git_repository"))
     except NotUsable:
         return records
     return records if access is None else {**records, GIT: access.record()}
@@ -92,7 +92,7 @@ def unusable(answer: Answer) -> tuple[Reason, str]:
 
 
 def _wrong(body: Mapping[str, object], *names: str) -> str:
-    value = _first(body, *names)
+    value = first(body, *names)
     if value is None or value == "":
         return f"{names[0]}: missing"
     if not isinstance(value, str):
@@ -110,13 +110,13 @@ def read_access(value: object) -> GitAccess | None:
     if not isinstance(value, dict):
         raise NotUsable("gitRepository: not an object")
     try:
-        place = read_place(_first(value, "url"))
+        place = read_place(first(value, "url"))
     except NotUsable as error:
         raise NotUsable(f"gitRepository.url: {error}") from None
-    token = _first(value, "accessToken", "access_token")
+    token = first(value, "accessToken", "access_token")
     if not isinstance(token, str) or not TOKEN.fullmatch(token):
         raise NotUsable("gitRepository.accessToken: missing, or not 1 to 8192 printable characters without blanks")
-    return GitAccess(place.url, token, _moment(_first(value, "expiresAt", "expires_at")))
+    return GitAccess(place.url, token, moment(first(value, "expiresAt", "expires_at")))
 
 
 def stored_credentials(records: Mapping[str, bytes]) -> Credentials | None:
@@ -136,11 +136,12 @@ def stored_access(records: Mapping[str, bytes]) -> GitAccess | None:
         return None
 
 
-def _first(body: Mapping[str, object], *names: str) -> object:
+def first(body: Mapping[str, object], *names: str) -> object:
+    """Return the first member of these names that is there and not null."""
     return next((body[name] for name in names if body.get(name) is not None), None)
 
 
-def _moment(value: object) -> float | None:
+def moment(value: object) -> float | None:
     """Return a time as Unix seconds: a number of them, or a text as RFC 3339 writes it; without a zone it is UTC."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value) if 0 < value <= _LATEST else None  # NaN is neither

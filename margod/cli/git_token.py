@@ -1,0 +1,74 @@
+"""`margod git-token`: hand over an access token for the Git repository of the desired state."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from getpass import getpass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from margod.cli.options import add_socket_options, client
+from margod.cli.words import shown
+
+if TYPE_CHECKING:
+    from margod.cli.options import Subparsers
+
+LIMIT: Final = 8_192
+"""Bytes of a token."""
+_EPILOG: Final = (
+    "Exit codes: 0 taken, or kept for the next fetch; 1 refused or not possible; 2 usage. Needs root. The token is "
+    "never an argument: those are everybody's to read."
+)
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "git-token",
+        help="hand over a Git access token",
+        description="The access token by which margod reads the Git repository of the desired state (wfm.protocol: "
+        "token).",
+        epilog=_EPILOG,
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    says = "Hand over a token, from a file or the standard input, one line. A fetch proves it before it takes the "
+    says += "place of the one in use; until then that one stays."
+    give = commands.add_parser("set", help="hand over a token (root)", description=says, epilog=_EPILOG)
+    give.add_argument("file", nargs="?", default="-", metavar="FILE", help="the file; - (default): standard input")
+    give.add_argument("--expires-at", metavar="TIME", help="when it ends, such as 2026-11-22T12:00:00Z")
+    give.add_argument("--url", help="of the repository; without it the one that the WFM named")
+    add_socket_options(give)
+    give.set_defaults(run=_set)
+
+
+def _set(args: argparse.Namespace) -> int:
+    token = _read(args.file)
+    if token is None:
+        return 1
+    given = {"accessToken": token, "expiresAt": args.expires_at, "url": args.url}
+    body = json.dumps({name: value for name, value in given.items() if value is not None}).encode()
+    print(shown(client(args, admin=True).hand_git_token(body)["message"]))
+    return 0
+
+
+def _read(name: str) -> str | None:
+    """Return the one line of a file; None, and say why, where it has none."""
+    said = "the standard input" if name == "-" else shown(name)
+    try:
+        if name == "-" and sys.stdin.isatty():
+            data = getpass("Token (not shown): ").encode()
+        elif name == "-":
+            data = sys.stdin.buffer.readline(LIMIT + 2)
+        else:
+            with Path(name).open("rb") as stream:
+                data = stream.read(LIMIT + 2)
+    except OSError as error:
+        print(f"margod: {said}: {error.strerror or error}", file=sys.stderr)
+        return None
+    text = data.decode("ascii", "replace").strip()
+    if not text or len(text) > LIMIT or not text.isprintable() or not text.isascii():
+        print(f"margod: {said}: not one line with a token of at most {LIMIT} characters", file=sys.stderr)
+        return None
+    return text

@@ -1,0 +1,132 @@
+"""Where the Git repository is and how it is reached: the job of one fetch, from the configuration and the situation.
+
+Everything here reads files and runs in the disk thread.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import structlog
+
+from margod import trust
+from margod.gitfetch import Job, ProxyAt, Tls
+from margod.model import reasons
+from margod.model.errors import MargodError
+from margod.model.text import clean
+from margod.protocols.token.access import stored_url
+from margod.protocols.token.credentials import TOKEN, GitAccess
+from margod.protocols.token.origins import NotUsable, Origins, Place, read_place
+from margod.shell import proxy as proxies
+from margod.shell.anchoring import signature
+from margod.shell.ground import Ground
+from margod.shell.situation import Situation
+from margod.store import read_regular
+
+log: Final = structlog.get_logger()
+
+FILE_LIMIT: Final = 16_384
+"""Bytes of a token's file that are read."""
+
+
+def job(ground: Ground, situation: Situation, access: GitAccess, known: str) -> Job:
+    """Return the fetch by this access. Raises NotUsable (no secret goes there) or MargodError."""
+    own = own_hosts(situation)
+    place = _allowed(ground, situation, access.url)
+    is_own = place.authority in own
+    policy = situation.policy
+    if policy is None:
+        raise MargodError(reasons.NO_ANCHOR)
+    file = ground.config.trust.token_endpoint_ca_file
+    if not is_own:
+        policy = replace(policy, any_name=False)
+        if file is not None:
+            anchors = trust.read_ca_file(file, ground.clock(), setting="trust.token_endpoint_ca_file")
+            policy = replace(policy, anchors=anchors)
+    addresses = situation.place.addresses if is_own and situation.place else ()
+    proxy = proxies.choose(ground.config, ground.env, place.url, discovered=bool(addresses))
+    settings, keeper, paths = ground.config.desired_state.git, ground.keeper, ssl.get_default_verify_paths()
+    return Job(
+        place.url,
+        settings.branch,
+        trust.to_pem(policy.anchors).decode("ascii") if policy.anchors is not None else "",
+        settings.user,
+        access.token,
+        known,
+        None if proxy is None else _at(proxy.address, proxy.authorization),
+        tls=Tls(
+            policy.tls.minimum,
+            policy.tls.maximum,
+            policy.tls.strict_x509,
+            policy.any_name,
+            keeper.wall() if keeper.shift else None,
+        ),
+        system=(paths.cafile or "", paths.capath or ""),
+        addresses=addresses,
+    )
+
+
+def handed(ground: Ground, situation: Situation | None, records: Mapping[str, bytes], access: GitAccess) -> GitAccess:
+    """Return what a person hands over, at the known repository where it names none. Raises MargodError."""
+    url = access.url or stored_url(records)
+    if not url:
+        raise MargodError(reasons.GIT_NOT_GIVEN)
+    if situation is None:
+        raise MargodError(reasons.GIT_NOT_USED)
+    try:
+        return replace(access, url=_allowed(ground, situation, url).url)
+    except NotUsable as error:
+        raise MargodError(reasons.GIT_PLACE_REFUSED, f"{reasons.GIT_PLACE_REFUSED.says} {error}") from None
+
+
+def own_hosts(situation: Situation) -> set[str]:
+    """Return the hosts of the WFM itself; a discovered one may bear several names."""
+    return {read_place(url).authority for url in situation.place.urls} if situation.place else set()
+
+
+class TokenFile:
+    """The file of desired_state.git.token_file, and whether it has changed since it was read."""
+
+    def __init__(self) -> None:
+        """Nothing was read yet."""
+        self._seen: object = None
+        self._said = ""
+
+    def read(self, file: Path | None) -> str:
+        """Return the token in it, "" if there is none that can be used; why is put into the journal once."""
+        self._seen = signature(file)
+        if file is None:
+            return ""
+        try:
+            text = read_regular(file, FILE_LIMIT, follow=True).decode("ascii").strip()
+            problem = "" if TOKEN.fullmatch(text) else "not one token of 1 to 8192 printable characters"
+        except (OSError, ValueError) as error:  # ValueError: no ASCII, or a NUL in the path
+            text, problem = (
+                "",
+                (isinstance(error, OSError) and error.strerror) or "not one token of printable characters",
+            )
+        if problem and problem != self._said:
+            about = reasons.GIT_TOKEN_FILE_UNUSABLE
+            log.warning("git-token-file", code=about.code, file=clean(str(file)), message=about.says, detail=problem)
+        self._said = problem
+        return "" if problem else text
+
+    def changed(self, file: Path | None) -> bool:
+        """Return whether it is another one than at the last reading."""
+        return file is not None and signature(file) != self._seen
+
+
+def _allowed(ground: Ground, situation: Situation, url: str) -> Place:
+    listed = ground.config.token.allowed_hosts or ()
+    base = situation.place.url if situation.place else ""
+    return Origins.of(base, (*own_hosts(situation), *listed)).check(read_place(url))
+
+
+def _at(address: str, authorization: str) -> ProxyAt:
+    parts = urlsplit(address)
+    return ProxyAt(parts.hostname or "", parts.port or 80, authorization)
