@@ -105,7 +105,10 @@ def renewals(run_: Run) -> None:
     promise(plant.onboarded == 1, f"{plant.onboarded} onboarding requests")
     promise(grown <= GROWTH, f"{grown} bytes more after {days} days")
     promise(tasks <= 0, f"{tasks} tasks or descriptors more after {days} days")
-    promise(meter.renames["gen"] == 0, f"{meter.renames['gen']} commits: a bearer token is not for the flash")
+    reports = plant.asked["/device/client-1/capabilities"]  # each is kept: this machine may become another meanwhile
+    promise(
+        meter.renames["gen"] < max(1, reports), f"{meter.renames['gen']} commits: a bearer token is not for the flash"
+    )
     most = run_.figures["moments with calls"] * 3 + days * 48  # of one moment one token, another for a 401; and upkeep
     promise(plant.asked["/token"] <= most, f"{plant.asked['/token']} requests at the token endpoint, more than {most}")
 
