@@ -53,7 +53,7 @@ def test_missing_where_it_was_named(tmp_path: Path) -> None:
     assert problems(sources) == [
         "margod.yaml: cannot be read: no such file or directory (named by test)",
         "conf.d/site.yaml:1: x: is not a section (there are wfm, token, trust, discovery, tls, clock, identity, "
-        "device, capabilities, onboarding, schedule, state, outbox, local, door, log)",
+        "device, capabilities, onboarding, schedule, desired_state, state, outbox, local, door, log)",
     ]
 
 
