@@ -111,7 +111,16 @@ class Installation:
 class Device:
     """One margod with its configuration, state and sockets in `directory`."""
 
-    def __init__(self, installation: Installation, directory: Path, url: str, ca_file: Path, rate: str = "off") -> None:
+    def __init__(
+        self,
+        installation: Installation,
+        directory: Path,
+        url: str,
+        ca_file: Path,
+        *,
+        rate: str = "off",
+        protocol: str = "signed",
+    ) -> None:
         """Write the configuration; `run` starts it."""
         directory.mkdir()
         self._installation = installation
@@ -120,7 +129,7 @@ class Device:
         self.runtime = directory / "run"
         self._config = directory / "m.yaml"
         self._config.write_text(
-            f'wfm: {{url: "{url}"}}\ntrust: {{ca_file: {ca_file}}}\nlog: {{level: warning}}\n'
+            f'wfm: {{url: "{url}", protocol: {protocol}}}\ntrust: {{ca_file: {ca_file}}}\nlog: {{level: warning}}\n'
             f"schedule: {{polling: {{rate: {rate}}}}}\n"
         )
         self._address = directory / "notify"
@@ -188,6 +197,20 @@ class Device:
         tasks = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
         return sum(int(task.read_text().split()[0]) for task in tasks) / 1e6
 
+    def of_children(self) -> float:
+        """Return how long the processes that it started and that have ended ran, in milliseconds."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[13]) + int(fields[14])) * 1000 / os.sysconf("SC_CLK_TCK")
+
+    def peak_of_child(self) -> float:
+        """Return the largest Rss so far of the process that it has started, in MiB; 0 where there is none."""
+        with suppress(OSError, IndexError):
+            tasks = Path(f"/proc/{self.pid}/task").glob("*/children")
+            pids = [pid for task in tasks for pid in task.read_text().split()]
+            status = Path("/proc", pids[0], "status")
+            return int(re.findall(r"(?m)^VmHWM:\s+(\d+) kB", status.read_text())[0]) / 1024
+        return 0.0
+
     def memory(self) -> dict[str, float]:
         """Return Rss and Pss with their parts, in MiB."""
         text = "".join(Path(f"/proc/{self.pid}/{name}").read_text() for name in ("smaps_rollup", "status"))
@@ -196,9 +219,10 @@ class Device:
 
 
 @contextmanager
-def development_wfm(installation: Installation, directory: Path) -> Iterator[Path]:
+def development_wfm(installation: Installation, directory: Path, *options: str) -> Iterator[Path]:
     """Run a development WFM that lets every device in; yields its directory."""
     command = [str(installation.margod), "devwfm", "serve", "--directory", str(directory), "--listen", "127.0.0.1:0"]
+    command += options
     process = subprocess.Popen(
         command, env=installation.environment(), cwd="/", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
@@ -267,6 +291,8 @@ def measure(*, quick: bool, say: Callable[[str], None]) -> list[Row]:
             mirroring = mirror_rows(installation, wfm, place / "mirror", window)
             say("draining a thousand reports")
             draining = [drained_row(installation, wfm, place / f"reports-{number}", number) for number in (1, 50)]
+            say("fetching from Git")
+            fetching = git_rows(installation, place, window)
             say("following an onboarding")
             lines = lines_row(ready["url"], Path(ready["ca_file"]))
     return [
@@ -278,6 +304,7 @@ def measure(*, quick: bool, say: Callable[[str], None]) -> list[Row]:
         vault_row(samples),
         *mirroring,
         *draining,
+        *fetching,
         lines,
     ]
 
@@ -285,9 +312,7 @@ def measure(*, quick: bool, say: Callable[[str], None]) -> list[Row]:
 def mirror_rows(installation: Installation, wfm: Path, directory: Path, window: float) -> list[Row]:
     """Have a device mirror a hundred deployments, ask each second, and return what that costs."""
     ready = json.loads((wfm / "ready.json").read_bytes())
-    for number in range(100):
-        text = f"kind: ApplicationDeployment\nmetadata: {{name: n{number}}}\n" + "parameter: value\n" * 1_200
-        call(wfm, "PUT", f"/v1/deployments/n{number}", text.encode())
+    deploy_a_hundred(wfm)
     device = Device(installation, directory, ready["url"], Path(ready["ca_file"]), rate="1s")
     with device.run() as until:
         until("STATUS=enrolled, online")
@@ -311,6 +336,42 @@ def mirror_rows(installation: Installation, wfm: Path, directory: Path, window: 
         Row("a poll that brings nothing new", "<= 5 ms of CPU, kept connection", said, _verdict(fits)),
         Row("memory with 100 deployments (RSS)", "<= 52 MiB", f"{rss:.1f} MiB", _verdict(rss <= 52)),
     ]
+
+
+def git_rows(installation: Installation, place: Path, window: float) -> list[Row]:
+    """Have a device of the generation `token` fetch a hundred deployments from Git, and return what that costs."""
+    with development_wfm(installation, place / "token-wfm", "--protocol", "token") as wfm:
+        ready = json.loads((wfm / "ready.json").read_bytes())
+        deploy_a_hundred(wfm)
+        ca_file, directory = Path(ready["ca_file"]), place / "token"
+        device = Device(installation, directory, ready["url"], ca_file, rate="2s", protocol="token")
+        peak, deadline = 0.0, time.monotonic() + TIMEOUT
+        with device.run():
+            while len([*(device.state / "mirror").glob("d-*")]) < 100:
+                if time.monotonic() > deadline:
+                    raise TimeoutError("the deployments were not fetched")
+                peak = max(peak, device.peak_of_child())
+                time.sleep(0.002)
+            device.let_run(3.0)
+            call(wfm, "POST", "/v1/stats/reset")
+            before = device.processor() + device.of_children()
+            device.let_run(window)
+            used, asked = device.processor() + device.of_children() - before, call(wfm, "GET", "/v1/stats")["requests"]
+            rss = device.memory()["VmRSS"]
+    polls = asked.get("repository", 0)  # one request each: the branch is where it was
+    each = f"{used / max(1, polls):.0f} ms of CPU, {polls} polls"
+    return [
+        Row("memory of a `token` device, mirroring (RSS)", "<= 58 MiB", f"{rss:.1f} MiB", _verdict(rss <= 58)),
+        Row("  the process of a fetch of 100, at its peak", "<= 48 MiB", f"{peak:.1f} MiB", _verdict(0 < peak <= 48)),
+        Row("  a fetch that brings nothing new", "", each, "shown"),
+    ]
+
+
+def deploy_a_hundred(wfm: Path) -> None:
+    """Want a hundred deployments of 20 kB."""
+    for number in range(100):
+        text = f"kind: ApplicationDeployment\nmetadata: {{name: n{number}}}\n" + "parameter: value\n" * 1_200
+        call(wfm, "PUT", f"/v1/deployments/n{number}", text.encode())
 
 
 def drained_row(installation: Installation, wfm: Path, directory: Path, deployments: int) -> Row:

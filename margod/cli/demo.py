@@ -34,6 +34,12 @@ def add_parser(subparsers: Subparsers) -> None:
         default="spec",
         help="let the WFM deviate as real servers do (default: spec)",
     )
+    parser.add_argument(
+        "--protocol",
+        choices=("signed", "token"),
+        default="signed",
+        help="token: the first drafts' generation, with a client secret and the desired state in Git (default: signed)",
+    )
     parser.add_argument("--approval", choices=("manual", "auto"), help="who approves: a person (default), or nobody")
     parser.add_argument("--agent", action="store_true", help="then show a program at work: wanted, installed, reported")
     parser.add_argument("--keep", action="store_true", help="keep the temporary directory and print its path")
@@ -50,6 +56,9 @@ def run(args: argparse.Namespace) -> int:
     if args.reject and args.agent:
         return _usage("--reject and --agent contradict each other: nothing runs on a device that was rejected")
 
+    if args.protocol == "token" and (args.agent or args.like != "spec"):
+        return _usage("--protocol token goes with neither --agent nor --like: both are of the generation `signed`")
+
     require_devwfm()
     from margod.demo.asking import someone_is_there
     from margod.demo.screen import Screen
@@ -61,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     screen = Screen(sys.stdout, lambda: time.monotonic() - began)
     signals = Signals()
     stage = Stage(signals, keep=args.keep)
-    options = Options(args.like, args.approval or "manual", args.reject, someone_is_there(), args.agent)
+    options = Options(args.like, args.approval or "manual", args.reject, someone_is_there(), args.agent, args.protocol)
     last_word: str | None = None
     code = 0
     with signals.handled():
@@ -84,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         screen.end("good", last_word)
         screen.note(f"{time.monotonic() - began:.1f} s. Everything the demo started has ended. {left}")
-        screen.note("Other ways: --agent, --reject, --approval auto, --like sandbox-2025, --keep.")
+        screen.note("Other ways: --agent, --protocol token, --reject, --approval auto, --like sandbox-2025, --keep.")
     return code
 
 

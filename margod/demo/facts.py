@@ -37,6 +37,13 @@ def covered(request: Record) -> str:
     return " ".join(components[1].replace('"', "").split())
 
 
+def signed(request: Record) -> str:
+    """Return the kind of signature that a request carries, or nothing if it carries none."""
+    if covered(request):
+        return "RFC 9421 signature"
+    return "X-Payload-Signature" if any(name == "x-payload-signature" for name, _ in request["fields"]) else ""
+
+
 def form(request: Record) -> str:
     """Return the dialect form of a request: the certificate's field and encoding, or the capabilities' route."""
     if request["route"] == "capabilities":

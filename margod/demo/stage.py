@@ -113,10 +113,10 @@ class Stage:
             time.sleep(_POLL)
         return dict(json.loads(ready.read_bytes()))
 
-    def configure(self, url: str, ca_file: str, *, polls: bool = False) -> None:
+    def configure(self, url: str, ca_file: str, *, protocol: str = "signed", polls: bool = False) -> None:
         """Write the device's configuration; `polls`: it asks what is to run on it, every second."""
         lines = (
-            f"wfm: {{url: {json.dumps(url)}}}",
+            f"wfm: {{url: {json.dumps(url)}, protocol: {protocol}}}",
             f"trust: {{ca_file: {json.dumps(ca_file)}}}",
             f"state: {{directory: {json.dumps(str(self.state))}, allow_volatile: true}}",
             f"local: {{directory: {json.dumps(str(self.directory / 'run'))}}}",
@@ -187,6 +187,13 @@ class Stage:
         except subprocess.TimeoutExpired:
             raise DemoFailed(f"`margod {' '.join(arguments)}` did not end within {STEP:.0f} s") from None
         return child.returncode, (out or b"").decode("utf-8", "replace")
+
+    def carried_out(self, *arguments: str) -> str:
+        """Run `margod ARGUMENTS` and return what it said. DemoFailed unless it ends in 0."""
+        code, said = self.command(*arguments)
+        if code:
+            raise DemoFailed(f"`margod {' '.join(arguments[:2])}` ended with exit code {code}: {said}")
+        return said
 
     def journals(self) -> list[tuple[str, list[str]]]:
         """Return the last lines of what the daemon and the WFM wrote."""

@@ -12,6 +12,7 @@ from typing import Any, Final
 from margod.client import StatusDocument, exit_code
 from margod.demo import asking, facts
 from margod.demo.facts import Record, count, next_attempt
+from margod.demo.fetching import fetch_and_report
 from margod.demo.screen import Screen
 from margod.demo.stage import DemoFailed, Stage
 from margod.demo.working import work
@@ -33,9 +34,9 @@ _MEANS: Final = {0: "enrolled", 3: "working on it", 4: "waits for a person at th
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What was asked for. `like` and `approval` as `margod devwfm` takes them; `there`: a person can answer.
+    """What was asked for. `like`, `approval` and `protocol` as `margod devwfm` takes them.
 
-    `agent`: show a program at work on the device too.
+    `there`: a person can answer. `agent`: show a program at work on the device too.
     """
 
     like: str
@@ -43,6 +44,7 @@ class Options:
     reject: bool
     there: bool
     agent: bool = False
+    protocol: str = "signed"
 
 
 class Story:
@@ -58,8 +60,9 @@ class Story:
 
     def tell(self) -> str:
         """Go the whole way and return the last word. Raises DemoFailed, and what the parts raise."""
-        ready = self._stage.start_wfm("--like", self._options.like, "--approval", self._options.approval)
-        self._stage.configure(ready["url"], ready["ca_file"])
+        like, protocol = self._options.like, self._options.protocol
+        ready = self._stage.start_wfm("--like", like, "--protocol", protocol, "--approval", self._options.approval)
+        self._stage.configure(ready["url"], ready["ca_file"], protocol=protocol)
         self._stage.start_daemon()
         self._given(ready)
         status = self._first_answer()
@@ -77,6 +80,8 @@ class Story:
         self._restart(status)
         if self._options.agent:
             return work(self._stage, self._screen, ready)
+        if protocol == "token":
+            return fetch_and_report(self._stage, self._screen, ready)
         return "Enrolled, and enrolled again after a crash without asking twice."
 
     # Steps 1 to 5.
@@ -135,18 +140,23 @@ class Story:
                 label,
                 f"{facts.route(request)}: {facts.answer(request)}",
                 f"{facts.form(request)}; {signed}",
-                *([f"(it covers {facts.covered(request)})"] if number == 5 and request is new[-1] else []),
+                *(
+                    [f"(it covers {facts.covered(request) or 'the body'})"]
+                    if number == 5 and request is new[-1]
+                    else []
+                ),
                 mood="wait" if refused else mood,
             )
             number, label = None, "again"
 
     def _signed(self, request: Record, *, checked: bool) -> str:
-        if not facts.covered(request):
+        how = facts.signed(request)
+        if not how:
             raise DemoFailed(f"the request carried no signature: {facts.route(request)}")
         if not checked:
             return f"signed ({self._options.like} does not check)"
         accepted = request["status"] in (201, 202, 403)
-        return "RFC 9421 signature verified by the WFM" if accepted else "signed"
+        return f"{how} verified by the WFM" if accepted else "signed"
 
     # Step 6.
 
@@ -205,7 +215,10 @@ class Story:
         )
         self._must(self._number() == 1, "the WFM's record of the device is another one")
         screen.step(7, "client id", client_id, "given by the WFM, synced to disk before the next request left")
-        for request in facts.of_route(self._requests(), "capabilities"):
+        for request in facts.of_route(self._requests(), "token"):
+            screen.step(None, "bearer", f"{facts.route(request)}: {facts.answer(request)}", "for id and client secret")
+        reports = facts.of_route(self._requests(), "capabilities")
+        for request in reports:
             accepted = request["status"] == 201
             answer = "201" if accepted else facts.answer(request)
             screen.step(
@@ -219,8 +232,7 @@ class Story:
         screen.step(
             None,
             "enrolled",
-            f"after {count(onboarding, 'onboarding request')} and "
-            f"{count(len(self._requests()) - onboarding, 'report')}",
+            f"after {count(onboarding, 'onboarding request')} and {count(len(reports), 'report')}",
         )
         return status
 
@@ -230,7 +242,8 @@ class Story:
         self._must(len(self._onboarding()) == self._shown, "the enrolled device asked again")
         self._kill()
         stored = peek(self._stage.state)
-        on_disk = json.loads(stored.get("enrolment.json", b"{}")).get("clientId")
+        enrolment = json.loads(stored.get("enrolment.json", b"{}"))
+        on_disk = enrolment.get("id" if self._options.protocol == "token" else "clientId")
         self._must(on_disk == before["client_id"], f"the client id on disk is {on_disk}")
         self._stage.start_daemon()
         status = self._until(lambda status: status["state"] == "enrolled", "enrolled after the restart")

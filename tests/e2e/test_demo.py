@@ -21,6 +21,7 @@ import pytest
 
 from margod.demo import asking, facts
 from margod.demo.stopping import Signals, Stopped
+from margod.vault import peek
 
 pytestmark = pytest.mark.e2e
 
@@ -174,6 +175,33 @@ def test_agent(temporary: Path, arguments: tuple[str, ...]) -> None:
     assert "signature verified by the WFM" in out.rpartition("the WFM was told:")[2]
     assert max(map(len, out.splitlines())) <= 80
     assert list(temporary.iterdir()) == []
+
+
+def test_token(temporary: Path) -> None:
+    """The other generation: onboarding, bearer token, first fetch, a rotation in the middle, a report; no secret."""
+    code, out = piped(temporary, "--protocol", "token", "--keep")
+    assert code == 0, out
+    steps = re.findall(r"^  (\d+) +[a-zA-Z]", out, re.MULTILINE)
+    assert steps == [str(number) for number in range(1, 12)]
+    says = (
+        "202, waits for approval",
+        "X-Payload-Signature verified by the WFM",
+        "POST /oauth/token: 200, token given",
+        "POST /device/{clientId}/capabilities: 201",
+        "2 before, 2 after",
+        "GET /git/desired.git: 401, the access token is refused",
+        "GET /onboarding/git: 200, access given",
+        "POST /device/{clientId}/deployment/hello/status: 201",
+        "the WFM was told: Installed",
+        "fetched, fetched again with another token, reported",
+    )
+    assert [text for text in says if text not in out] == []
+    assert len(set(re.findall(r"\bcommit ([0-9a-f]{40})", out))) == 2
+    assert max(map(len, out.splitlines())) <= 80
+    (kept,) = temporary.iterdir()
+    stored = peek(kept / "state")
+    secrets = [json.loads(stored["enrolment.json"])["secret"], json.loads(stored["git.json"])["accessToken"]]
+    assert [secret for secret in secrets if secret in out or secret in (kept / "margod.log").read_text()] == []
 
 
 def test_rejected(temporary: Path) -> None:
@@ -345,13 +373,20 @@ def test_a_long_path(temporary: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--reject", "--like", "sandbox-2026"), ("--reject", "--approval", "auto"), ("--reject", "--agent")]
+    "arguments",
+    [
+        ("--reject", "--like", "sandbox-2026"),
+        ("--reject", "--approval", "auto"),
+        ("--reject", "--agent"),
+        ("--protocol", "token", "--agent"),
+        ("--protocol", "token", "--like", "sandbox-2025"),
+    ],
 )
 def test_usage(temporary: Path, arguments: tuple[str, ...]) -> None:
     """What cannot be shown is exit code 2 before anything is started."""
     code, out = piped(temporary, *arguments)
     assert code == 2
-    assert out.startswith("margod demo: --reject")
+    assert out.startswith(f"margod demo: {arguments[0]}")
 
 
 def test_light_parser() -> None:

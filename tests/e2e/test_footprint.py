@@ -43,14 +43,16 @@ async def test_a_signed_device_loads_nothing_of_token(tmp_path: Path) -> None:
 
 
 async def test_a_token_device_leaves_git_to_the_child(tmp_path: Path) -> None:
-    """Onboarded by the other generation it has that one's code, and Git's library is nowhere in the daemon."""
+    """Mirroring by the other generation it has that one's code, and Git's library is nowhere in the daemon."""
     (tmp_path / "d").mkdir()
     daemon = Daemon(tmp_path / "d")
     async with DevWfm(tmp_path / "wfm", "--protocol", "token") as wfm:
+        await wfm.deploy("pump", "kind: ApplicationDeployment\n")
         daemon.protocol = "token"
-        daemon.configure(url=wfm.url, ca_file=wfm.ca_file)
+        daemon.configure(url=wfm.url, ca_file=wfm.ca_file, yaml="schedule: {polling: {rate: 1s}}")
         await daemon.start(env={"PYTHONPROFILEIMPORTTIME": "1"})
         await daemon.until("enrolled")
+        await daemon.journal_line("desired-state", having="deployments=1")
         await daemon.stop()
     modules = imported(daemon)
     assert of(modules, "margod.protocols.token")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -69,13 +70,15 @@ async def enrolled(directory: Path, *options: str, yaml: str = POLLS) -> AsyncIt
 
 
 @asynccontextmanager
-async def elsewhere(directory: Path, *, yaml: str = "") -> AsyncIterator[tuple[DevWfm, GitServer, Device]]:
+async def elsewhere(
+    directory: Path, *, yaml: str = "", **members: Any
+) -> AsyncIterator[tuple[DevWfm, GitServer, Device]]:
     """Run a WFM whose repository is a Git server of another host, with another CA; one deployment is in it."""
     with GitServer(directory) as git:
         git.commit({"pump.yaml": TEXT.encode()})
         settings = f'{POLLS}\ntoken: {{allowed_hosts: "localhost:{git.port}"}}\n{yaml}'
         async with DevWfm(directory / "wfm", "--protocol", "token", "--git-later") as wfm:
-            await names(wfm, git, "token-1")
+            await names(wfm, git, "token-1", **members)
             trust = f"trust: {{ca_file: {wfm.ca_file}, token_endpoint_ca_file: {git.ca_file}}}"
             async with Device(directory / "d", url=wfm.url, wfm=TOKEN, yaml=f"{settings}\n{trust}") as device:
                 yield wfm, git, device
@@ -163,11 +166,15 @@ async def test_tokens_that_rotate(tmp_path: Path) -> None:
 
 
 async def test_a_token_that_ends_soon(tmp_path: Path) -> None:
-    """Another one is asked for before the end: no fetch is ever refused."""
-    async with enrolled(tmp_path, "--git-lifetime", "20") as (wfm, device):
+    """Another one is asked for when the end has come near: the Git server never has to refuse the old one."""
+    async with elsewhere(tmp_path, expiresAt=time.time() + 6.0) as (wfm, git, device):
         await device.version(1)
-        await device.journal_line("git-token-taken")
-        assert {request["status"] for request in await wfm.requests("repository")} == {200}
+        assert device.token() == "token-1"
+        git.tokens = {"token-1", "token-2"}
+        await names(wfm, git, "token-2")
+        await device.journal_line("git-token-taken", since=len(device.journal))
+        assert device.token() == "token-2"
+        assert not [line for line in device.journal if "git-not-fetched" in line]
 
 
 async def test_a_token_in_a_file(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from tests.faults import (
     power_cuts,
     quotas,
     real_disks,
+    renewals,
     reports,
     storm,
     token_cuts,
@@ -53,6 +54,7 @@ SUITES: dict[str, tuple[Suite, int, int]] = {
     "fuzz": (fuzz.fuzz, 1, 900),
     "storm": (storm.storm, 1, 3600),
     "endurance": (endurance.endurance, 1, 600),
+    "renewals": (renewals.renewals, 1, 200),
     "flash": (endurance.flash, 1, 300),
     "network": (network.network, 1, 900),
 }

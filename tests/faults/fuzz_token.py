@@ -458,7 +458,7 @@ def smart_http() -> Iterator[Target]:
         for commit in ("", known)
     ]
 
-    def connect(_self: object) -> _Connection:
+    def connect(_job: Job, _context: object) -> _Connection:
         return _Connection(streams[-1])
 
     def target(data: bytes) -> object:
@@ -479,7 +479,7 @@ def smart_http() -> Iterator[Target]:
         return tuple(ways)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wire._Client, "_connect", connect)
+        patch.setattr(wire, "Connection", connect)
         yield target
 
 

@@ -14,13 +14,14 @@ import json
 import os
 import re
 import resource
-from base64 import b64encode, urlsafe_b64encode
+from base64 import b64decode, b64encode, urlsafe_b64encode
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, quote_plus, unquote
 
+from margod.gitfetch import Failed, Job, Limits, fetch
 from tests.faults.campaign import Run, promise
 from tests.support.daemon import QUIET, TIMEOUT, Daemon
 from tests.support.rawserver import Certificates, RawServer, Turn
@@ -29,15 +30,20 @@ CORES: Final = {
     "client secret": "sEcReTc0re4711xyzAB",
     "bearer token": "bEaReRc0re0815uvwCD",
     "Git token": "gItToKc0re1234rstEF",
+    "token that is handed over": "hAnDeDc0re9876mnoGH",
+    "token in a file": "fIlEdTc0re5432jklIJ",
 }
 """What is searched for. Around it stand characters that every writing writes otherwise."""
 SECRET: Final = f'{CORES["client secret"]}+/= &<"\\>%41'
 BEARER: Final = f"{CORES['bearer token']}+/=&<>%41"
 GIT: Final = f"{CORES['Git token']}+/=&<>%41"
+HANDED: Final = f"{CORES['token that is handed over']}+/=&<>%41"
+FILED: Final = f"{CORES['token in a file']}+/=&<>%41"
 _VAULT: Final = re.compile(
     r"(next/)?(answer\.log|\.?gen-[0-9]+(\.new|\.old)?/(enrolment|git|git-next|former-[0-9a-f]+)\.json)"
 )
 """Where they may be, below the state directory."""
+_ADMIN: Final = "admin/admin.sock"
 _CLIENT: Final = "client-0815"
 _CORE_OF: Final = re.compile(r"Max core file size +([0-9a-z]+)")
 
@@ -86,8 +92,8 @@ class Echo:
         self.asked: dict[str, int] = {}
         self.root = ""
         self.url = ""
-        self.said: list[str] = []
-        """The secrets that came in, by route."""
+        self.fetched: set[str] = set()
+        """The tokens that the repository was asked with."""
 
     async def __call__(self, turn: Turn) -> None:
         """Answer."""
@@ -103,9 +109,17 @@ class Echo:
         elif route == "/onboarding/git":
             await self._answer(turn, 200, self._repository())
         elif route == "git":
-            await turn.answer(401, f"no: {GIT}".encode(), f"WWW-Authenticate: Basic realm={quote(GIT)}")
+            await self._refuse(turn)
         else:
             await self._answer(turn, 201, {})
+
+    async def _refuse(self, turn: Turn) -> None:
+        """Say to whoever fetches which token he has, and which there are besides."""
+        given = dict(turn.request.headers).get("Authorization", "").removeprefix("Basic ")
+        password = b64decode(given).decode().partition(":")[2]
+        self.fetched.add(password)
+        known = f"{password}, not {GIT}"
+        await turn.answer(401, known.encode(), f"WWW-Authenticate: Basic realm={quote(password)}", f"X-Token: {known}")
 
     async def _grant(self, turn: Turn) -> None:
         await self._answer(turn, 200, {"access_token": BEARER, "token_type": "Bearer", "expires_in": 1})
@@ -181,7 +195,8 @@ class Watch:
                     data = Path(f"/proc/{pid}/{name}").read_bytes()
                     self.seen[f"{name} of {pid}: {data[:40]!r}"] = data
                 who = "daemon" if pid == self._pid else "child"
-                if match := _CORE_OF.search(Path(f"/proc/{pid}/limits").read_text()):
+                match = _CORE_OF.search(Path(f"/proc/{pid}/limits").read_text())
+                if match and self.cores.get(who) not in {"0", "1"}:  # it is so once the process is under way
                     self.cores[who] = match[1]
 
 
@@ -193,7 +208,9 @@ async def campaign(place: Path, run: Run, *, every: int = 1, env: dict[str, str]
         echo.url = server.url
         yaml = f"wfm: {{url: '{server.url}', protocol: token, timeout: 5s}}\n"
         yaml += f"trust: {{ca_file: {place / 'ca.pem'}}}\nschedule: {{polling: {{rate: 10s}}}}\n{QUIET}\n"
-        yaml += "door: {allow: GET /anything}\n"
+        (place / "git-token").write_text(f"{FILED}\n")
+        yaml += f"desired_state: {{git: {{token_file: {place / 'git-token'}}}}}\n"
+        yaml += "state: {allow_volatile: true}\ndoor: {allow: GET /anything}\n"
         daemon = Daemon(place, yaml=yaml)
         with cores_allowed():
             await daemon.start(env=env)
@@ -202,6 +219,9 @@ async def campaign(place: Path, run: Run, *, every: int = 1, env: dict[str, str]
         watching = asyncio.ensure_future(watch.go_on())
         try:
             await daemon.until("enrolled")
+            handed = await daemon.answer("PUT", "/v1/git-token", json.dumps({"accessToken": HANDED}), socket=_ADMIN)
+            promise(handed.status in {200, 409}, f"a token that the repository refuses: {handed.status}")
+            _search("a token was handed over", handed.body.encode(), daemon, shown)
             for number, (name, refusal) in enumerate(refusals(SECRET)):
                 if number % every == run.seed % every:
                     await _provoke(daemon, echo, "token", refusal)
@@ -225,6 +245,32 @@ async def campaign(place: Path, run: Run, *, every: int = 1, env: dict[str, str]
     for who, size in watch.cores.items():
         promise(size in {"0", "1"}, f"a core of the {who} may have {size} bytes, with all secrets in it")
     promise(echo.asked.get("/token", 0) > 1, "no token was ever renewed")
+    promise({GIT, HANDED, FILED} <= echo.fetched, f"{len(echo.fetched)} tokens were tried, not all")
+
+
+async def fetches(place: Path, run: Run, *, every: int = 1) -> None:
+    """Have the fetching process refused in every way, and search what it brings and what it looks like."""
+    certificates, echo = Certificates(), Echo()
+    watch = Watch(os.getpid())
+    async with RawServer(echo, context=certificates.server()) as server:
+        ca = certificates.ca.cert_pem.bytes().decode()
+        job = Job(f"{server.url}/git/r.git", "main", ca, "oauth2", GIT, limits=Limits(seconds=60.0))
+        watching = asyncio.ensure_future(watch.go_on())
+        try:
+            for number, (name, echo.call) in enumerate(refusals(GIT)):
+                if number % every == run.seed % every:
+                    with cores_allowed():
+                        result = await fetch(job)
+                    promise(isinstance(result, Failed), f"{name}: {result}")
+                    promise(not found_in(repr(result).encode()), f"{name}: {result}")
+                    run.count("refusals with the Git token")
+        finally:
+            watching.cancel()
+    promise(watch.children, "no process was seen")
+    for what, data in watch.seen.items():
+        mine = f" of {os.getpid()}:" in what
+        promise(mine or not found_in(data), f"{found_in(data)} in {what}")
+    promise(watch.cores.get("child") in {"0", "1"}, f"a core of the child may have {watch.cores.get('child')} bytes")
 
 
 async def _provoke(daemon: Daemon, echo: Echo, what: str, refusal: Callable[[Turn], Awaitable[None]]) -> None:
@@ -288,7 +334,9 @@ def _search_files(daemon: Daemon, run: Run) -> None:
 
 def leaks(run: Run) -> None:
     """Take one device through every refusal."""
-    asyncio.run(campaign(run.place, run, every=max(1, round(1 / run.scale / 3))))
+    every = max(1, round(1 / run.scale / 3))
+    asyncio.run(campaign(run.place, run, every=every))
+    asyncio.run(fetches(run.place, run, every=every))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults import leaks
 from tests.faults.campaign import Broken, Run, room
-from tests.faults.leaks import BEARER, GIT, SECRET, Watch, found_in, writings
+from tests.faults.leaks import BEARER, FILED, GIT, HANDED, SECRET, Watch, found_in, writings
 
 pytestmark = pytest.mark.e2e
 
@@ -24,6 +24,13 @@ def test_no_secret_is_shown() -> None:
         assert run.figures["refusals with the client secret"] >= 10
         assert run.figures["refusals with the bearer token"] >= 10
         assert run.figures["files searched"] > 10
+
+
+def test_the_fetching_process_shows_no_token(tmp_path: Path) -> None:
+    """Refused with the token in every writing; its arguments and environment have nothing, and it leaves no core."""
+    run = Run(3, 1.0, tmp_path)
+    asyncio.run(leaks.fetches(tmp_path, run, every=15))
+    assert run.figures["refusals with the Git token"] == 8
 
 
 @pytest.mark.parametrize(
@@ -66,7 +73,7 @@ def test_a_leak_is_seen(lines: tuple[str, ...], where: str) -> None:
 
 def test_the_search() -> None:
     """Every secret is found in every writing, cut in half as well; and nothing where there is none."""
-    for name, secret in (("client secret", SECRET), ("bearer token", BEARER), ("Git token", GIT)):
+    for name, secret in zip(leaks.CORES, (SECRET, BEARER, GIT, HANDED, FILED), strict=True):
         for written in writings(secret).values():
             assert found_in(f"before {written} after".encode()) == [name], written
         assert found_in(f"it ends in {secret[:12]}…".encode()) == [name]

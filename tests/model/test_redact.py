@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import time
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -55,6 +56,17 @@ def test_a_secret_that_was_cut_is_hidden(numbered: bool) -> None:
         cut = without(TransportFailure(reasons.ANSWER_MALFORMED, said, sent=True), secret)
         assert isinstance(cut, TransportFailure)
         assert beginning not in cut.detail
+
+
+@pytest.mark.parametrize("filler", ["A", "\\", "%", "&", "&#", "s3cret", "\\u00", "%25", " ", "…"])
+def test_much_costs_little(filler: str) -> None:
+    """A server may say as much as an answer may have, made to be slow to search: it is searched in no time."""
+    encoded = base64.b64encode(SECRET.encode()).decode()
+    said = (filler * 65_536)[:65_536]
+    for text in (said, f"{said} {encoded}", f"{encoded}{said}…", f"{encoded} {filler}" * 1_000):
+        began = time.process_time()
+        hide(text, SECRET)
+        assert time.process_time() - began < 2.0
 
 
 def test_what_is_no_secret_stays() -> None:

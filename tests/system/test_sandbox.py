@@ -209,10 +209,11 @@ def test_git_is_fetched_inside(service: Service) -> None:
     """The child process of a fetch starts, sets its own limits and brings the files, behind all of the unit's walls."""
     authority = service.start_wfm("auto", "--protocol", "token")
     service.deploy("pump", "kind: ApplicationDeployment\n")
-    service.point_at(authority, trusted=True, more="  protocol: token\nschedule: {polling: {rate: off}}\n")
+    service.point_at(authority, trusted=True, more="  protocol: token\nschedule: {polling: {rate: 1s}}\n")
     service.start()
-    service.await_status(lambda status: status["state"] == "enrolled")
+    service.await_status(lambda status: status["desired_state"]["deployments"] == 1)
     service.stop()
+    # The daemon has done it. How its child was bound is seen beside another one of the same kind.
     found = within_the_sandbox(service, _FETCHING)
     assert found["files"] == {"pump.yaml": "kind: ApplicationDeployment\n"}, found["said"]
     child = found["child"]
