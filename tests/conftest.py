@@ -6,8 +6,10 @@ import asyncio
 import os
 import signal
 from collections.abc import Generator
+from typing import Any
 
 import pytest
+from xdist.scheduler.loadscope import LoadScopeScheduling  # type: ignore[import-untyped]
 
 _FOREIGN = (
     "SSL_CERT_FILE",
@@ -55,16 +57,25 @@ def lasting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have several processes (`pytest -n`) share the tests by file; those that wait begin, the others fill in."""
+    """Begin with what waits, so that what computes fills in where several processes share the tests."""
     items.sort(key=_rank)
-    for item in items:
-        booted = "installed_box" in getattr(item, "fixturenames", ())
-        group = "installed_box" if booted else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def _rank(item: pytest.Item) -> int:
     return 0 if item.get_closest_marker("system") else 1 if item.get_closest_marker("e2e") else 2
+
+
+class _ByFile(LoadScopeScheduling):  # type: ignore[misc]
+    """Files of tests for whichever process is free (`pytest -n`); those of tests/system share one booted system."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "system" if file.startswith("tests/system/") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Share by `_ByFile`: pytest-xdist's own way to name groups goes by what pytest 9.2 has no more."""
+    return _ByFile(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -5,4 +5,4 @@ cd "$(dirname "$0")/.."
 # Some machines' environments forbid it: then each of the two thousand processes of the tests compiles margod anew.
 unset PYTHONDONTWRITEBYTECODE
 "$(dirname "$1")/python" -m compileall -q margod tests
-exec "$1" -n 3 --dist loadgroup --no-loadscope-reorder
+exec "$1" -n 3 --dist loadscope --no-loadscope-reorder
