@@ -8,7 +8,7 @@ import re
 from dataclasses import replace
 from html import unescape
 from typing import Final
-from urllib.parse import quote, quote_plus, unquote, unquote_plus
+from urllib.parse import quote, quote_plus
 
 from margod.model.wire import Answer, TransportFailure
 
@@ -17,7 +17,11 @@ _SHOWN: Final = ("location", "content-type", "www-authenticate")
 """Headers that any of margod's sentences may repeat."""
 
 
-_PERCENT: Final = re.compile(r"%[0-9a-fA-F]{2}|\+")
+LOOKED_AT: Final = 8_192
+"""Characters of a body in which secrets are sought: what is shown of it is among the first 1,600 (text.clean)."""
+_TEXT_LIMIT: Final = 1_600
+"""Characters that are left of one member of a body that is longer."""
+_PERCENT: Final = re.compile(r"(?:%[0-9a-fA-F]{2})+")
 _NUMBERED: Final = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2}))")
 _HALF: Final = re.compile(r"(?:\\[ux]?[0-9a-fA-F]{0,3}|%[0-9a-fA-F]{0,3}|&[#a-z0-9]{0,8})$")
 """A character that is named by number, of which the end was cut off."""
@@ -29,11 +33,17 @@ _TELLING: Final = 8
 
 
 def without(result: Answer | TransportFailure, *secrets: str) -> Answer | TransportFailure:
-    """Return what came back with every secret taken out of its text and of the headers that may be shown."""
+    """Return what came back with every secret taken out of its text and of the headers that may be shown.
+
+    Of a body longer than `LOOKED_AT` characters only as much is left: of a JSON object the members that fit, shortened.
+    """
+    if not (secrets := tuple(dict.fromkeys(filter(None, secrets)))):
+        return result
     if isinstance(result, TransportFailure):  # what breaks HTTP is shown as it came
         return replace(result, detail=hide(result.detail, *secrets))
     body = result.body.decode("utf-8", "replace")
-    if (hidden := hide(body, *secrets)) != body:
+    short = body if len(body) <= LOOKED_AT else _shortened(body, secrets)
+    if (hidden := hide(short, *secrets)) != body:
         result = replace(result, body=hidden.encode())
     said = {name: result.headers[name] for name in _SHOWN if name in result.headers}
     return replace(result, headers={**result.headers, **{name: hide(text, *secrets) for name, text in said.items()}})
@@ -58,17 +68,52 @@ def hide(text: str, *secrets: str) -> str:
     return text
 
 
+def _shortened(body: str, secrets: tuple[str, ...]) -> str:
+    """Return as much of a body as may be shown, JSON where it was; what is cut off ends as `hide` knows it."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        return f"{body[: LOOKED_AT - 1]}…"
+    kept, left = {}, LOOKED_AT - 2
+    for name, member in value.items():
+        one = member
+        if isinstance(member, str) and len(member) > _TEXT_LIMIT and left > _TEXT_LIMIT:
+            one = hide(f"{member[: _TEXT_LIMIT - 1]}…", *secrets)
+        if (size := _written(name, one)) <= left:
+            kept[name], left = one, left - size
+    return json.dumps(kept, ensure_ascii=False)
+
+
+def _written(name: str, member: object) -> int:
+    """Return the characters that a member of an object takes."""
+    try:
+        return len(json.dumps({name: member}, ensure_ascii=False))
+    except RecursionError:
+        return LOOKED_AT
+
+
 def _uncut(text: str, secret: str) -> str:
     """Return a text that ends in an ellipsis without a beginning of the secret before it."""
     if not text.endswith("…"):
         return text
     for form in _forms(secret):
-        for length in range(min(len(form), len(text)) - 1, _GUESSABLE, -1):
-            if text.endswith(f"{form[:length]}…"):
-                return f"{text[: -length - 1]}{HIDDEN}…"
+        if length := _begun(text[:-1], form):
+            return f"{text[: -length - 1]}{HIDDEN}…"
     bare, ends = _bare(secret), [_bare(view) for view in _views(_HALF.sub("", text[:-1]))]
-    begun = any(end.endswith(bare[:length]) for end in ends for length in range(_GUESSABLE + 1, len(bare)))
-    return HIDDEN if begun else text
+    return HIDDEN if any(_begun(end, bare) for end in ends) else text
+
+
+def _begun(text: str, form: str) -> int:
+    """Return how many of its first characters, and not all, a text ends with; 0 for so few that they tell nothing."""
+    least = _GUESSABLE + 1
+    last, length = text[-least:], len(form)
+    while len(last) == least and (at := form.rfind(last, 0, length - 1)) >= 0:
+        length = at + least
+        if text.endswith(form[:length]):
+            return length
+    return 0
 
 
 def _without_run(text: str, core: str) -> str:
@@ -111,9 +156,14 @@ def _views(text: str) -> set[str]:
     for _ in range(2):
         for view in tuple(views):
             views |= {unescape(view), _named(view)}
-            if _PERCENT.search(view):  # it is slow where there are many that stand for nothing
-                views |= {unquote(view), unquote_plus(view)}
+            if "%" in view or "+" in view:
+                views |= {_decoded(view), _decoded(view.replace("+", " "))}
     return views
+
+
+def _decoded(text: str) -> str:
+    """Return a text with its percent-encoding undone, as `unquote` does, which is slow where there is much of it."""
+    return _PERCENT.sub(lambda match: bytes.fromhex(match[0].replace("%", "")).decode("utf-8", "replace"), text)
 
 
 def _bare(text: str) -> str:

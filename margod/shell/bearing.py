@@ -25,7 +25,7 @@ from margod.model.outcome import Kind, Outcome
 from margod.model.redact import without
 from margod.model.text import clean
 from margod.model.wire import Answer, SignedRequest, Sink, TransportFailure
-from margod.protocols.answers import error_text
+from margod.protocols.answers import error_text, read_object
 from margod.service.imports import late
 from margod.shell import proxy as proxies
 from margod.shell.disk import Disk
@@ -42,6 +42,8 @@ else:  # what only a device of the `token` generation needs
 
 log: Final = structlog.get_logger()
 
+HIDDEN_TOKENS: Final = 6
+"""So many Git tokens beside the vault's are hidden, the newest."""
 _PROXY: Final = "proxy-"
 """How the codes of what a proxy does begin: they say whose doing it is, whatever the host that is asked."""
 
@@ -55,6 +57,8 @@ class _Target:
     endpoint: t.Place
     own: bool
     """Whether the endpoint is the WFM's own host."""
+    secrets: tuple[str, ...] = field(repr=False)
+    """Those of the enrolment, which no answer shows."""
     situation: Situation = field(repr=False)
     """Under which it was judged: whoever is asked is verified by this and reached by this, not by a later one."""
 
@@ -70,6 +74,17 @@ class Bearing:
         self._waiting: dict[int, asyncio.Future[b.Give | b.TurnAway]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._callers = 0
+        self._borne = ""
+        """The bearer token that was last on a request."""
+        self._unseen: dict[str, None] = {}
+
+    def hides(self, *tokens: str) -> None:
+        """Have what a WFM says shown without these as well: Git tokens of which the records do not know yet."""
+        for token in filter(None, tokens):
+            self._unseen.pop(token, None)
+            self._unseen[token] = None
+        for old in tuple(self._unseen)[:-HIDDEN_TOKENS]:
+            del self._unseen[old]
 
     async def send(
         self,
@@ -89,7 +104,8 @@ class Bearing:
         """
         send = partial(client.send, seconds=seconds, into=into)
         if not request.bears:
-            return await send(request)
+            bare = await send(request)
+            return _said(bare, request, *self._secrets(records)) if self._has_secrets() else bare
         if self._silent():
             return TransportFailure(reasons.DOWNTIME, "", sent=False)
         if isinstance(target := self._target_of(records, base), NoToken):
@@ -101,7 +117,8 @@ class Bearing:
         while isinstance(given, b.Give):
             if self._silent():
                 return TransportFailure(reasons.DOWNTIME, "", sent=False)
-            result = _said(await send(t.bearing(request, given.grant, base)), given.grant.value, target)
+            self._borne = given.grant.value
+            result = _said(await send(t.bearing(request, given.grant, base)), request, *self._secrets(records))
             if not isinstance(result, Answer) or result.status != 401:
                 if isinstance(result, Answer):
                     machine.borne(lane, given.serial)
@@ -129,6 +146,13 @@ class Bearing:
         """End a renewal under way."""
         for task in self._tasks:
             task.cancel()
+
+    def _has_secrets(self) -> bool:
+        return self._exchange.ground.generation.name == "token"
+
+    def _secrets(self, records: Mapping[str, bytes]) -> tuple[str, ...]:
+        """Return all that is never shown of what a server says."""
+        return (self._borne, *t.secrets(records), *self._unseen)
 
     def _silent(self) -> bool:
         return self._exchange.silent
@@ -160,7 +184,8 @@ class Bearing:
             return _no_token(Outcome(Kind.BAD_ANSWER, reasons.TOKEN_ENDPOINT_NOT_ALLOWED, str(error), sent=False))
         secret = hashlib.sha256(credentials.secret.encode()).hexdigest()
         name = "\n".join((*sorted(place.urls), endpoint.url, credentials.client_id, secret))
-        return _Target(name, credentials, endpoint, endpoint.authority in own, situation)
+        secrets = self._secrets(records)
+        return _Target(name, credentials, endpoint, endpoint.authority in own, secrets, situation)
 
     async def _token(self, caller: int, commands: list[b.Command]) -> b.Give | b.TurnAway:
         """Wait until `caller` is given a token or turned away."""
@@ -215,7 +240,7 @@ class Bearing:
             await client.close()
         if target.own:
             keeper.take(result)  # another host's time is not the WFM's
-        found = t.read_grant(target.credentials, result)
+        found = t.read_grant(target.credentials, result, *target.secrets, self._borne)
         if isinstance(found, Grant) or target.own or not isinstance(result, TransportFailure):
             return found
         return _of_another_host(target.endpoint.authority, keeper.explain(found))
@@ -234,10 +259,17 @@ class Bearing:
         return replace(situation, policy=replace(policy, any_name=False), place=there, proxy=proxy)
 
 
-def _said(result: Answer | TransportFailure, token: str, target: _Target) -> Answer | TransportFailure:
-    """Return what came back; a refusal without what it may repeat, because it is shown."""
-    accepted = isinstance(result, Answer) and 200 <= result.status < 300
-    return result if accepted else without(result, token, target.credentials.secret)
+def _said(result: Answer | TransportFailure, request: SignedRequest, *secrets: str) -> Answer | TransportFailure:
+    """Return what came back without what it may repeat, because it is shown.
+
+    Whole is what is taken: a root CA, and JSON that a 200 or 201 brings where it was asked for. To a report only the
+    status is an answer, and a success that the door hands on has gone into its sink.
+    """
+    taken = False
+    if isinstance(result, Answer) and result.status in (200, 201):
+        asked, bears = request.method == "GET", request.bears
+        taken = (asked and not bears) or ((asked or not bears) and bool(read_object(result)))
+    return result if taken else without(result, *secrets)
 
 
 def _of_another_host(host: str, outcome: Outcome) -> Outcome:

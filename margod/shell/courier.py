@@ -89,6 +89,10 @@ class Courier:
                 result = await self._call(request, binding, seconds, into)
             return result
 
+    def hides(self, *tokens: str) -> None:
+        """Have what the WFM says shown without these Git tokens, in every lane of the device."""
+        self._exchange.bearing.hides(*tokens)
+
     def sign_ahead(self, request: Request) -> None:
         """Begin to sign what is to be called next while another call is under way; used if nothing changes till then.
 

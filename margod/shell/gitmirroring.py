@@ -22,6 +22,7 @@ from margod.model import reasons
 from margod.model.errors import MargodError, StateUnusable
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.reasons import Reason
+from margod.model.redact import hide
 from margod.model.text import clean
 from margod.model.wire import Answer
 from margod.protocols import Context
@@ -100,6 +101,7 @@ class GitMirroring(Mirrored):
             access = gitplace.handed(self._ground, situation, vault.records, GitAccess(url, token, expires_at))
             self._ground.keep({NEXT: access.record()})
 
+        self._courier.hides(token)
         await self._disk.run(keep)
         log.info("git-token-handed-over")
         if self._handed is not None and not self._handed.done():
@@ -147,6 +149,7 @@ class GitMirroring(Mirrored):
         self._handed_seen = True
         await self._in_mirror(lambda _mirror: None)
         await self._disk.run(begin)
+        self._courier.hides(*self._accesses.tokens())
 
     async def _poll(self, context: Context) -> bool:
         """Fetch by one access after the other; return whether anything was taken. Raises Failed, MargodError."""
@@ -181,8 +184,9 @@ class GitMirroring(Mirrored):
             try:
                 access = read_git_answer(result)
             except NotUsable as error:
-                self._why = self._why or refused(reasons.GIT_NOT_GIVEN, str(error))
+                self._why = self._why or refused(reasons.GIT_NOT_GIVEN, self._hidden(str(error)))
         self._accesses.given(access)
+        self._courier.hides(*self._accesses.tokens())
 
     async def _fetched(self, trying: Try) -> Fetched | None:
         """Return what a fetch brings; None where the access is no good. Raises Failed where no other helps."""
@@ -193,7 +197,7 @@ class GitMirroring(Mirrored):
             if isinstance(result, Fetched) and known and not whole and result.commit != known:
                 result = await self._fetch(trying.access, known)  # whether it leads back to what was here
         except NotUsable as error:
-            await self._refused(refused(reasons.GIT_PLACE_REFUSED, str(error)))
+            await self._refused(refused(reasons.GIT_PLACE_REFUSED, self._hidden(str(error))))
             return None
         except (Failed, MargodError):
             self._accesses.failed()
@@ -201,7 +205,8 @@ class GitMirroring(Mirrored):
         if isinstance(result, Fetched):
             return result
         kind, reason = _REASONS.get(result.code, (Kind.BAD_ANSWER, reasons.GIT_MALFORMED))
-        why = Outcome(kind, reason, clean(f"{trying.access.url}: {result.detail}"), retry_after=result.retry_after)
+        detail = self._hidden(f"{trying.access.url}: {result.detail}")
+        why = Outcome(kind, reason, clean(detail), retry_after=result.retry_after)
         if result.code == codes.UNAUTHORIZED:
             await self._refused(why)
         elif result.code == codes.NOT_FOUND:
@@ -211,6 +216,10 @@ class GitMirroring(Mirrored):
             self._accesses.failed()
             raise Failed(why)
         return None
+
+    def _hidden(self, text: str) -> str:
+        """Return a text without any token: one may be part of its URL as well."""
+        return hide(text, *self._accesses.tokens())
 
     async def _refused(self, why: Outcome) -> None:
         """The access is no good, and why; another one may be."""
@@ -227,7 +236,7 @@ class GitMirroring(Mirrored):
             raise Failed(_unsent(reasons.DOWNTIME))
         if self._courier.binding != self._for:
             raise Failed(_unsent(reasons.NOT_ENROLLED))
-        log.debug("git-fetch", url=access.url, branch=job.branch, known=known)
+        log.debug("git-fetch", url=self._hidden(access.url), branch=job.branch, known=known)
         task = self._fetching = asyncio.ensure_future(fetch(job))
         try:
             await asyncio.wait({task})
@@ -242,7 +251,7 @@ class GitMirroring(Mirrored):
         if isinstance(result, Fetched):
             log.debug("git-fetched", commit=result.commit, files=None if result.files is None else len(result.files))
         else:
-            log.debug("git-not-fetched", code=result.code, detail=result.detail)
+            log.debug("git-not-fetched", code=result.code, detail=self._hidden(result.detail))
         return result
 
     async def _carry_out(self, deeds: Iterable[Deed], detail: str = "") -> None:
@@ -277,13 +286,13 @@ class GitMirroring(Mirrored):
             return False
         is_new = held is None or fetched.commit != held.etag
         if is_new and held is not None and fetched.rewound:
-            self._look_at_rewound(held.etag, fetched.commit, trying.access.url)
+            self._look_at_rewound(held.etag, fetched.commit, self._hidden(trying.access.url))
         version = (held.manifest.version if held else 0) + (1 if is_new else 0)
         files = fetched.files
         try:
             tree = await self._disk.run(lambda: read_tree(files, version))
         except Unacceptable as error:
-            raise Failed(refused(reasons.GIT_TREE_INVALID, f"{fetched.commit[:12]}: {error}")) from None
+            raise Failed(refused(reasons.GIT_TREE_INVALID, self._hidden(f"{fetched.commit[:12]}: {error}"))) from None
         now = self._ground.keeper.wall()
 
         def take(mirror: Mirror) -> None:
@@ -300,7 +309,7 @@ class GitMirroring(Mirrored):
         if fetched.rewound:
             self._accepts_until = 0.0
             log.warning("desired-state-accepted", version=version, commit=fetched.commit, security="yes")
-        _say_left_out((*(clean(path, 80) for path in tree.left_out), *fetched.notes))
+        _say_left_out(tuple(map(self._hidden, (*(clean(path, 80) for path in tree.left_out), *fetched.notes))))
         log.info("desired-state", version=version, deployments=len(tree.manifest.deployments), commit=fetched.commit)
         return True
 

@@ -204,3 +204,20 @@ async def test_a_retry_after_of_the_token_endpoint(tmp_path: Path, certificates:
             assert seconds_ahead(status) > 3500
             await daemon.retry()
             assert (wfm.count(), wfm.count("/device/")) == (1, 0)
+
+
+async def test_secrets_that_are_said_back(tmp_path: Path, certificates: Certificates) -> None:
+    """Bearer token, client secret and Git token are not shown, whatever the status they are repeated with."""
+    repeated = f"seen bearer-1, {SECRET}, {GIT_TOKEN}."
+    hidden = "seen (secret), (secret), (secret)."
+    async with TokenServer(certificates) as wfm:
+        wfm.report = Said(203, {"error": repeated})
+        async with device(tmp_path, wfm, certificates) as daemon:
+            await explained(daemon, "answer-invalid", f"HTTP 203: {hidden}")
+            wfm.report, wfm.other = None, Said(203, {"error": repeated})
+            await daemon.retry()
+            await daemon.until("enrolled")
+            since = len(daemon.journal)
+            await daemon.report("pump", {"components": [{"name": "all", "state": "installed"}]})
+            await daemon.journal_line("reports-wait", since, having=f"HTTP 203: {hidden}")
+            assert "bearer-1" not in "\n".join([*daemon.journal, json.dumps(await daemon.status())])

@@ -332,6 +332,29 @@ async def test_a_place_that_gets_no_token(wrong: str, code: str, tmp_path: Path)
                 await device.version(1)
 
 
+async def test_tokens_that_are_said_back(tmp_path: Path) -> None:
+    """The WFM repeats the stored token, the file's and one that it has just given; the last one is in its URL too."""
+    file, known = tmp_path / "token", {"file": "file-token-1234", "path": "path-token-5678"}
+    file.write_text(known["file"])
+    async with enrolled(tmp_path, yaml=f"desired_state: {{git: {{token_file: {file}}}}}\n{POLLS}") as (wfm, device):
+        device.secrets = tuple(known.values())
+        await device.version(1)
+        url = f"{wfm.url}/{known['path']}/x.git"
+        given = json.dumps({"gitRepository": {"url": url, "accessToken": known["path"]}})
+        await wfm.fault("answer", route="repository", times=0, status=401, body="no")
+        await wfm.fault("answer", route="git-access", times=0, status=200, body=given)
+        found = await device.desired(
+            lambda desired: "/(secret)/x.git" in ((desired["error"] or {}).get("detail") or ""), "its URL"
+        )
+        assert found["error"]["code"].startswith("git-"), found
+        body = json.dumps({"error": f"denied {device.token()} {known['file']} {known['path']}"})
+        await wfm.clear_faults()
+        await wfm.fault("answer", route="repository", times=0, status=401, body="no")
+        await wfm.fault("answer", route="git-access", times=0, status=403, body=body)
+        await device.retry()
+        await device.journal_line("attempt-failed", having="denied (secret) (secret) (secret)")
+
+
 async def test_no_token_where_there_is_no_git(tmp_path: Path) -> None:
     """A device of the other generation has no use for one."""
     async with (

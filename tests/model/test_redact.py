@@ -69,6 +69,45 @@ def test_much_costs_little(filler: str) -> None:
         assert time.process_time() - began < 2.0
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "\\" * 64_000 + "{0}%2541%2B&amp;amp;+",
+        "%" * 65_000 + "%2541&amp;{0}",
+        json.dumps({"error": "&amp;%2541" * 6_000 + "{0}"}).replace("{0}", "%2541"),
+        json.dumps({f"%2541{each}": "%25" * 400 for each in range(50)}),
+        "[" * 65_000,
+        '{"a": ' + "[" * 65_000,
+    ],
+    ids=lambda body: body[:4],
+)
+@pytest.mark.parametrize("size", [30, 8_000])
+def test_many_secrets_cost_little(body: str, size: int) -> None:
+    """The event loop waits for it: of a long refusal only what may be shown is searched, whatever it was made for."""
+    secrets = [f"{each}-secret" * (size // 8) for each in range(5)]
+    answer = Answer(403, {"location": "x" * 8_000}, body.replace("{0}", secrets[0]).encode()[:65_536], 0.0)
+    began = time.process_time()
+    without(answer, *secrets)
+    assert time.process_time() - began < 0.8
+
+
+@pytest.mark.parametrize("blanks", [1_550, 1_580, 1_590])
+def test_a_long_refusal_is_shortened(blanks: int) -> None:
+    """It is JSON as before with what is said in it; a secret at the cut is hidden as everywhere."""
+    secret = "abcdefghijklmnopqrstuvwxyz"
+    said = {"stack": ["x" * 20] * 2_000, "error": f"no {' ' * blanks}{secret}{'y' * 7_000}", "retryAfterSeconds": 9}
+    short = without(Answer(503, {}, json.dumps(said).encode(), 0.0), secret)
+    assert isinstance(short, Answer)
+    read = json.loads(short.body)
+    assert sorted(read) == ["error", "retryAfterSeconds"]
+    assert read["error"].startswith("no ")
+    assert "abcd" not in read["error"]
+    page = without(Answer(503, {}, f"{'ü' * 8_180}{secret}{'y' * 9_000}".encode(), 0.0), secret)
+    assert isinstance(page, Answer)
+    assert "abcd" not in page.body.decode()
+    assert without(Answer(503, {}, b"x" * 20_000, 0.0)) == Answer(503, {}, b"x" * 20_000, 0.0), "nothing to hide"
+
+
 def test_what_is_no_secret_stays() -> None:
     """Word for word, and without a secret to hide everything does."""
     said = '{"error": "invalid_client", "error_description": "100 % + \\u00fc &amp;"}'

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, TypeAlias
 
+from margod.protocols import ENROLMENT
 from margod.protocols.token.credentials import GIT, GitAccess, read_access
 from margod.protocols.token.origins import NotUsable, read_place
 
@@ -111,6 +112,11 @@ class Accesses:
                 self._offers.pop(source, None)
             else:
                 self._offers[source] = access
+
+    def tokens(self) -> tuple[str, ...]:
+        """Return every token that is known here, the candidates' too: what is never shown."""
+        known = [one.token for one in (self._stored, *self._offers.values()) if one is not None]
+        return tuple(filter(None, (*known, self._file_token)))
 
     def retry(self) -> None:
         """A person asks: the file's token may be tried once more."""
@@ -224,6 +230,18 @@ def stored_url(records: Mapping[str, bytes]) -> str:
     """Return the URL of the repository that the vault knows; "" for none."""
     stored = _read(records, GIT)
     return "" if stored is None else stored.url
+
+
+def secrets(records: Mapping[str, bytes]) -> tuple[str, ...]:
+    """Return what of the vault's records is never shown: client secret and Git tokens, also of half a record."""
+    found = []
+    for name, member in ((ENROLMENT, "secret"), (GIT, "accessToken"), (NEXT, "accessToken")):
+        try:
+            value = json.loads(records.get(name, b"{}"))
+        except (ValueError, RecursionError):
+            continue
+        found.append(value.get(member) if isinstance(value, dict) else None)
+    return tuple(one for one in found if isinstance(one, str) and one)
 
 
 def _spurned(records: Mapping[str, bytes]) -> str:

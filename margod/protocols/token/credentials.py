@@ -18,7 +18,7 @@ from margod.model import reasons
 from margod.model.reasons import Reason
 from margod.model.wire import Answer
 from margod.protocols import ENROLMENT
-from margod.protocols.answers import page_title, read_client_id, read_object
+from margod.protocols.answers import is_json, page_title, read_client_id, read_object
 from margod.protocols.token.origins import LONGEST, NotUsable, Origins, Place, read_place
 
 GIT: Final = "git.json"
@@ -85,7 +85,7 @@ def unusable(answer: Answer) -> tuple[Reason, str]:
     """Return why a success holds no enrolment. The answer's own text is never repeated: it may hold a secret."""
     body = read_object(answer)
     if not body:
-        return reasons.ANSWER_INVALID, page_title(answer) or "no JSON object"
+        return reasons.ANSWER_INVALID, ("" if is_json(answer) else page_title(answer)) or "no JSON object"
     if read_client_id(answer) is None:
         return reasons.ANSWER_INVALID, _wrong(body, "clientId", "client_id")
     return reasons.CLIENT_SECRET_MISSING, _wrong(body, "clientSecret", "client_secret")

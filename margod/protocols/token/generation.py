@@ -27,7 +27,7 @@ from margod.model.report import Reply
 from margod.model.text import clean
 from margod.model.wire import Answer, Auth, PayloadSigner, Request, SignedRequest, Signer, TransportFailure
 from margod.protocols import CA_ANSWER, Context, LastReport, Part, classify
-from margod.protocols.answers import error_text, page_title, read_object
+from margod.protocols.answers import error_text, is_json, page_title, read_object
 from margod.protocols.signed import bodies
 from margod.protocols.signed.deployment_status import read_status
 from margod.protocols.signed.reporting import status_reply
@@ -259,9 +259,13 @@ def bearing(request: SignedRequest, grant: Grant, base: str) -> SignedRequest:
 
 def _unsaid(step: Step, answer: Answer) -> Answer:
     """Return an answer that is no acceptance, without the text of one that was to bring secrets: it may hold them."""
-    if step in (Step.ENROL, Step.CONFIRM) and 200 <= answer.status < 300 and b"<title" not in answer.body.lower():
-        return replace(answer, body=b"")
-    return answer
+    brings = step in (Step.ENROL, Step.CONFIRM) and 200 <= answer.status < 300
+    return replace(answer, body=b"") if brings and not _page(answer) else answer
+
+
+def _page(answer: Answer) -> str:
+    """Return the title of a page that came where secrets were to come; a title in JSON may be anything."""
+    return "" if is_json(answer) else page_title(answer)
 
 
 def _refusal(step: Step, result: Answer | TransportFailure) -> Outcome:
@@ -271,7 +275,7 @@ def _refusal(step: Step, result: Answer | TransportFailure) -> Outcome:
     outcome = classify.refusal(step, _unsaid(step, result))
     said = f"HTTP {result.status}"
     if outcome.reason is reasons.ANSWER_INVALID and step in (Step.ENROL, Step.CONFIRM):
-        reason, why = unusable(result) if step is Step.ENROL else (reasons.ANSWER_UNEXPECTED, page_title(result))
+        reason, why = unusable(result) if step is Step.ENROL else (reasons.ANSWER_UNEXPECTED, _page(result))
         return replace(outcome, reason=reason, detail=clean(f"{said}: {why}" if why else said))
     if step is Step.CONFIRM and result.status == 400 and outcome.kind is Kind.UNAUTHORIZED:
         outcome = replace(outcome, kind=Kind.BAD_ANSWER, reason=reasons.ANSWER_UNEXPECTED)  # no word on a signature

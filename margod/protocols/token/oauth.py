@@ -44,15 +44,15 @@ def token_request(endpoint: Place, credentials: Credentials) -> SignedRequest:
     return SignedRequest("POST", endpoint.url, headers, urlencode(form).encode("ascii"), ANSWER_LIMIT)
 
 
-def read_grant(credentials: Credentials, result: Answer | TransportFailure) -> Grant | Outcome:
+def read_grant(credentials: Credentials, result: Answer | TransportFailure, *others: str) -> Grant | Outcome:
     """Return the token that was granted (5.1), or what the refusal means (5.2). The Outcome is never ACCEPTED.
 
-    A server may say back what it was told: the outcome's detail never has the secret in it.
+    A server may say back what it was told: the outcome's detail has neither the secret in it nor one of the `others`.
     """
     body = {} if isinstance(result, TransportFailure) else read_object(result)
     if isinstance(result, Answer) and 200 <= result.status < 300 and (grant := _grant(body)) is not None:
         return grant
-    said = without(result, credentials.secret)
+    said = without(result, credentials.secret, *others)
     return classify.refusal(Step.CONFIRM, said) if isinstance(said, TransportFailure) else _refusal(body, said)
 
 

@@ -16,7 +16,7 @@ from margod.model.capabilities import Capabilities, Child, Cpu, Peripheral
 from margod.model.outcome import Kind, Step
 from margod.model.wire import Answer, Auth, TransportFailure
 from margod.protocols import ENROLMENT, LastReport
-from margod.protocols.token import Token, device
+from margod.protocols.token import Token, device, secrets
 from margod.protocols.token.generation import REPORT, bearing, git_request, read_git_answer
 from margod.protocols.token.origins import NotUsable
 from margod.protocols.token.payload import HEADER
@@ -261,3 +261,23 @@ def test_a_status_from_the_outbox() -> None:
     assert request is not None
     assert request.path == "/device/gw-1/deployment/d-1/status", "of the device that the WFM knows"
     assert TOKEN.report_reply("d-1", body, Answer(201, {}, b"", 0.0)).outcome.kind is Kind.ACCEPTED
+
+
+@pytest.mark.parametrize("step", [Step.ENROL, Step.CONFIRM])
+@pytest.mark.parametrize("status", [202, 203, 206])
+def test_a_title_in_json_is_no_page(step: Step, status: int) -> None:
+    """An odd success that was to bring secrets shows nothing of its text, whatever it looks like."""
+    outcome = said(step, status, {"error": "<title>git-token-1</title>"})
+    assert outcome.kind is not Kind.ACCEPTED
+    assert "git-token-1" not in outcome.detail
+
+
+def test_all_secrets_of_the_records_are_known() -> None:
+    """Also those of a record that is not whole; what is damaged has none."""
+    records = {
+        ENROLMENT: b'{"secret": "s-1"}',
+        "git.json": b'{"accessToken": "g-1"}',
+        "git-next.json": b'{"url": 7, "accessToken": "g-2"}',
+    }
+    assert secrets(records) == ("s-1", "g-1", "g-2")
+    assert secrets({ENROLMENT: b"[", "git.json": b"[]", "git-next.json": b'{"accessToken": 7}'}) == ()
