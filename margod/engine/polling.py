@@ -178,6 +178,8 @@ class Polling:
         self._kept = self._kept or (told and not self._allowed)
         if not self._allowed or self._polling or self.rules.rate is None or not (told or self._failures):
             return
+        if told and self._told:  # who asks again while that poll is still to come does not put it off
+            return
         last = self._last_told if told else self._last_wake
         at = policy.wake(now.mono, last, self._floor, self._rng, told=told)
         if told:

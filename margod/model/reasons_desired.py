@@ -37,6 +37,12 @@ DESIRED_STATE_UNKNOWN = _reason(
     "`margod status` says when it is asked for next; `margod retry` asks now. That nothing is wanted would be an empty "
     "list.",
 )
+NOTHING_HELD_BACK = _reason(
+    "nothing-held-back",
+    Side.DEVICE,
+    "No desired state is held back: there is nothing to accept.",
+    "`margod retry` asks for the desired state; what is held back then stands in `margod status` under `Not taken`.",
+)
 DEPLOYMENT_UNKNOWN = _reason(
     "deployment-unknown",
     Side.DEVICE,

@@ -15,6 +15,8 @@ from margod.shell.sending import Sending
 from margod.shell.situation import Situation, blocked_by
 from margod.vault import ledger
 
+_SHOW: Final = "margod identity show"
+
 log: Final = structlog.get_logger()
 
 
@@ -28,9 +30,10 @@ class Actions(Sending):
         """Carry out one command; None for those that nothing waits for. Raises nothing but CancelledError."""
         match command:
             case m.Note():
-                getattr(log, command.level.value)(
-                    command.event, **command.data, **self._for_approval(command), **self.about
-                )
+                data = {**command.data, **self._for_approval(command), **self.about}
+                if self.about and "hint" in data:  # of two identities this is about the one to come
+                    data["hint"] = str(data["hint"]).replace(_SHOW, f"{_SHOW} --next")
+                getattr(log, command.level.value)(command.event, **data)
                 return None
             case m.Examine():
                 return await self.examine()

@@ -35,6 +35,8 @@ ACCEPTED_FOR: Final = 600.0
 """Seconds for which a person's word holds that the version, or history, may go back."""
 ADOPTED_APART: Final = 1.0
 """Seconds between two commits that the agent can cause."""
+HELD_BACK: Final = frozenset({reasons.MANIFEST_ROLLED_BACK, reasons.GIT_REWOUND})
+"""What a person can let pass."""
 SECURITY: Final = frozenset(
     {
         *(reasons.MANIFEST_ROLLED_BACK, reasons.DEPLOYMENT_MISMATCH),

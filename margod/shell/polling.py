@@ -24,7 +24,7 @@ from margod.model.state import Condition, LastError, State
 from margod.model.text import clean, duration, timestamp
 from margod.shell.disk import Disk
 from margod.shell.ground import Ground
-from margod.shell.mirrored import ACCEPTED_FOR, SECURITY, Found, Mirrored
+from margod.shell.mirrored import ACCEPTED_FOR, HELD_BACK, SECURITY, Found, Mirrored
 from margod.shell.mirroring import Mirroring
 from margod.shell.situation import Situation
 from margod.shell.work import Work
@@ -165,11 +165,17 @@ class DesiredState:
         self._work.tell()
 
     def accept(self) -> str:
-        """Take the next manifest whatever its version is, and ask for it now; return so. Raises MargodError."""
+        """Take the next one although its version or history went back, and ask for it now; return so.
+
+        Raises MargodError where none was held back for that: what nobody has seen is not for accepting.
+        """
+        if self._mirroring.held is not None and (self._error is None or self._error.reason not in HELD_BACK):
+            raise MargodError(reasons.NOTHING_HELD_BACK)
         self._mirroring.accept()
         self.wake(Cause.OPERATOR)
+        what = "history" if self._mirroring.commit else "version"
         return (
-            f"The next desired state is taken whatever its version is, within {duration(ACCEPTED_FOR)}; {self.words()}"
+            f"The next desired state is taken whatever its {what} is, within {duration(ACCEPTED_FOR)}; {self.words()}"
         )
 
     async def hand(self, url: str, token: str, expires_at: float | None) -> dict[str, object]:

@@ -110,6 +110,8 @@ async def test_a_person_lets_the_version_go_back(spoil: str, tmp_path: Path) -> 
             await until_version(daemon, 2)
             adopted = await daemon.answer("POST", "/v1/deployments/adopted", '{"manifestVersion": 2}')
             assert adopted.status == 200
+            code, _, said = await daemon.command("deployments", "accept")
+            assert (code, "No desired state is held back" in said) == (1, True), "not for what nobody has seen"
             await wfm.spoil(spoil)
             await daemon.journal_line("desired-state-refused", having="code=manifest-rolled-back")
             code, out, _ = await daemon.command("deployments", "accept")

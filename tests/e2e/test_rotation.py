@@ -94,6 +94,8 @@ async def test_rejected_and_given_up(tmp_path: Path) -> None:
         before = await enrolled(daemon, wfm)
         await begin(daemon)
         fingerprint = (await rotated(daemon, "pending-approval"))["rotation"]["fingerprint"]
+        waits = await daemon.journal_line("state", having=fingerprint)
+        assert "`margod identity show --next`" in waits, "the other one's fingerprint is not what is to be compared"
         await wfm.reject(fingerprint)
         await daemon.retry()
         await rotated(daemon, "rejected")

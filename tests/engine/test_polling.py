@@ -195,6 +195,23 @@ def test_what_ends_a_wait_early() -> None:
     assert device.until_poll() <= SPREAD
 
 
+def test_who_asks_again_waits_no_longer() -> None:
+    """A poll that a person has asked for stands: who asks for it once more puts off neither it nor the one after it."""
+    device = Device()
+    device.tell(Allowed(at_once=True))
+    device.until_poll()
+    device.tell(Polled(FINE))
+    device.tell(Woken(Cause.OPERATOR))
+    assert device.until_poll() == 0.0
+    device.tell(Polled(FINE))
+    for _ in range(5):
+        device.tell(Woken(Cause.OPERATOR))
+    assert device.until_poll() == pytest.approx(WAKE_INTERVAL)
+    device.tell(Polled(FINE))
+    device.tell(Woken(Cause.OPERATOR))
+    assert device.until_poll() == pytest.approx(WAKE_INTERVAL)
+
+
 def test_a_person_who_asks_before_it_may_is_not_forgotten() -> None:
     """`margod retry` right after a start, when the mirror is not open yet: at once, once, and outside the hours too."""
     for rules in (Rules(), Rules(300.0, NIGHT)):
