@@ -175,7 +175,12 @@ async def test_the_files_token_stays_with_its_host(how: str, tmp_path: Path) -> 
         with GitServer(tmp_path / "other") as other:
             other.tokens = {"token-other"}
             other.commit({"fan.yaml": OTHER.encode()})
-            other.before = lambda handler: bool(sent.append(handler.headers.get("Authorization", "")))
+
+            def looks(handler: Any) -> bool:
+                sent.append(handler.headers.get("Authorization", ""))
+                return False
+
+            other.before = looks
             (tmp_path / "both.pem").write_text(git.ca_file.read_text() + other.ca_file.read_text())
             async with DevWfm(tmp_path / "new", "--protocol", "token", "--git-later") as new:
                 at = new if how == "move" else wfm
