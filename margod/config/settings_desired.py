@@ -38,7 +38,8 @@ class Git:
         values.path(),
         None,
         "File with an access token for the repository, alone on one line; absolute path, also that of a systemd "
-        "credential. A changed file is tried at the next poll, and takes the old token's place if it works.",
+        "credential; symbolic links of root and of the user margod are followed. A changed file is tried at the next "
+        "poll, and takes the old token's place if it works.",
         example="/run/credentials/margod.service/git-token",
     )
     allow_rewind: bool = _setting(

@@ -37,7 +37,7 @@ def read_tree(files: Mapping[str, bytes], version: int) -> Tree:
     """Return the desired state in the files of a commit (by path, slashes between), under `version` (>= 1).
 
     Raises Unacceptable, for the whole, where one cannot be a deployment: an id that fits into no path, two files of one
-    id, more than COUNT_LIMIT, one larger than FILE_LIMIT.
+    id or of two that differ in capitals only, more than COUNT_LIMIT, one larger than FILE_LIMIT.
     """
     paths: dict[str, str] = {}
     texts: dict[str, bytes] = {}
@@ -51,11 +51,12 @@ def read_tree(files: Mapping[str, bytes], version: int) -> Tree:
         shown = clean(path, 80)
         if not DEPLOYMENT_ID.fullmatch(deployment_id):
             raise Unacceptable(f"{shown}: its name is no deployment's id")
-        if deployment_id in paths:
-            raise Unacceptable(f"{shown}: {clean(paths[deployment_id], 80)} is the same deployment")
+        same = deployment_id.lower()  # a file system of an agent may not tell capitals from small letters
+        if same in paths:
+            raise Unacceptable(f"{shown}: {clean(paths[same], 80)} is the same deployment")
         if len(data) > FILE_LIMIT:
             raise Unacceptable(f"{shown}: larger than {FILE_LIMIT} bytes")
-        paths[deployment_id] = path
+        paths[same] = path
         if len(paths) > COUNT_LIMIT:
             raise Unacceptable(f"more than {COUNT_LIMIT} deployments")
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"

@@ -95,5 +95,6 @@ GIT_TOKEN_FILE_UNUSABLE = _reason(
     "git-token-file-unusable",
     Side.DEVICE,
     "The file of desired_state.git.token_file has no access token that can be read.",
-    "Write the token alone on one line, 1 to 8192 printable characters; the user margod has to be able to read it.",
+    "Write the token alone on one line, 1 to 8192 printable characters; the user margod has to be able to read it. "
+    "A symbolic link has to be root's or that user's.",
 )

@@ -18,6 +18,8 @@ from margod.model.wire import Answer, Request, SignedRequest, Signer, TransportF
 
 ENROLMENT: Final = "enrolment.json"
 """The vault's record of an enrolment; its members are each generation's own, and no other reads them as its own."""
+FILED: Final = "token-file.json"
+"""The vault's record of the origin that each token of a file belongs to: of the device, whatever its enrolment."""
 CA_ANSWER: Final = "certificate.json"
 """The Certificate API's body as it came: the trust room reads it before anything is kept."""
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from margod.identity import CERTIFICATE_RECORD, KEY_RECORD, META_RECORD
-from margod.protocols import ENROLMENT
+from margod.protocols import ENROLMENT, FILED
 from margod.shell.place import name_of
 from margod.shell.records import ANCHORS, CHOSEN, HARDWARE, RETIRED, WFM, json_object
 from margod.vault import RECORD_LIMIT
@@ -32,7 +32,7 @@ LIMIT: Final = 16
 PREFIX: Final = "former-"
 IDENTITY: Final = frozenset({KEY_RECORD, CERTIFICATE_RECORD, META_RECORD})
 
-_OF_THE_DEVICE: Final = frozenset({CHOSEN, HARDWARE, RETIRED})
+_OF_THE_DEVICE: Final = frozenset({CHOSEN, HARDWARE, RETIRED, FILED})
 """Records that belong to the device whatever WFM it has: they are neither put aside nor taken back."""
 
 

@@ -14,7 +14,7 @@ import structlog
 from margod.identity import hardware
 from margod.identity.hardware import Judged, Seen, Verdict
 from margod.model import reasons
-from margod.protocols import ENROLMENT
+from margod.protocols import ENROLMENT, FILED
 from margod.shell import archive
 from margod.shell.records import ANCHORS, CHOSEN, HARDWARE, RETIRED, STAGED, WFM
 from margod.shell.situation import Situation, Warned, blocked_by
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 log: Final = structlog.get_logger()
 
-_OF_THE_PLACE = (WFM, ANCHORS, STAGED, CHOSEN, RETIRED)
+_OF_THE_PLACE = (WFM, ANCHORS, STAGED, CHOSEN, RETIRED, FILED)
 """Where the WFM is and what verifies it, or no longer does: the image may have been made with it on purpose."""
 
 

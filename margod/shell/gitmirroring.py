@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -27,7 +28,7 @@ from margod.model.text import clean
 from margod.model.wire import Answer
 from margod.protocols import Context
 from margod.protocols.signed.manifest import Unacceptable
-from margod.protocols.token.access import NEXT, Accesses, Ask, Deed, Drop, Keep, Rest, Source, Try
+from margod.protocols.token.access import NEXT, Accesses, Ask, Deed, Keep, Rest, Source, Try, changes, handed_over
 from margod.protocols.token.credentials import GitAccess
 from margod.protocols.token.generation import git_request, read_git_answer
 from margod.protocols.token.origins import NotUsable
@@ -59,6 +60,16 @@ _REASONS: Final[Mapping[str, tuple[Kind, Reason]]] = {
 }
 
 
+@dataclass(slots=True, eq=False)
+class Handed:
+    """A token that was handed over, and whom to tell. `seen`: a poll has begun since, `superseded`: another came."""
+
+    access: GitAccess
+    seen: bool = False
+    superseded: bool = False
+    answer: asyncio.Future[bool | None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
 class GitMirroring(Mirrored):
     """The mirror, brought up to date by the commits of a branch. `Held.etag` is the commit."""
 
@@ -71,9 +82,9 @@ class GitMirroring(Mirrored):
         """What the WFM said in this poll."""
         self._why: Outcome | None = None
         """Why the last access that was tried in this poll is no good."""
-        self._handed: asyncio.Future[bool] | None = None
-        self._handed_seen = True
-        """Whether a poll has begun since."""
+        self._handed: list[Handed] = []
+        """Those who wait to be told, in the order in which they came."""
+        self._elsewhere = ""
         self._file = gitplace.TokenFile()
 
     @property
@@ -84,30 +95,35 @@ class GitMirroring(Mirrored):
     @property
     def wants_poll(self) -> bool:
         """Whether a token was handed over since the last poll began."""
-        return self._handed is not None and not self._handed.done() and not self._handed_seen
+        return any(not one.seen for one in self._handed)
 
-    async def hand(self, url: str, token: str, expires_at: float | None) -> asyncio.Future[bool]:
+    async def hand(self, url: str, token: str, expires_at: float | None) -> asyncio.Future[bool | None]:
         """Keep a token that a person hands over, to be proven by the next poll; `url` "": for the known repository.
 
-        It is durable when this returns. The future tells whether it is taken. Raises MargodError.
+        It is durable when this returns. The future tells whether it is taken; None: another one was handed over before
+        it was tried, or while it could not be. Raises MargodError.
         """
         binding = self._courier.binding
 
-        def keep() -> None:
+        def keep() -> GitAccess:
             vault = self._ground.vault
             if vault is None or not binding or vault.binding != binding:
                 raise MargodError(reasons.GIT_NOT_USED)
             situation = self._courier.situation
             access = gitplace.handed(self._ground, situation, vault.records, GitAccess(url, token, expires_at))
             self._ground.keep({NEXT: access.record()})
+            return handed_over(vault.records) or access
 
         self._courier.hides(token)
-        await self._disk.run(keep)
+        access = await self._disk.run(keep)
         log.info("git-token-handed-over")
-        if self._handed is not None and not self._handed.done():
-            self._handed.cancel()
-        self._handed, self._handed_seen = asyncio.get_running_loop().create_future(), False
-        return self._handed
+        for one in tuple(self._handed):
+            one.superseded = True
+            if not one.seen:
+                self._answer(one, None)
+        waiting = Handed(access)
+        self._handed.append(waiting)
+        return waiting.answer
 
     def retry(self) -> None:
         """A person asks: what the file holds may be tried once more."""
@@ -133,8 +149,10 @@ class GitMirroring(Mirrored):
         except MargodError as error:
             return Found(Outcome(Kind.UNREACHABLE, error.reason, error.message, sent=False), self._said)
         finally:
-            if self._handed is not None and self._handed_seen:
-                self._handed.cancel()  # it was not proven, and whoever waits for it need not any longer
+            for one in [one for one in self._handed if one.seen]:  # not proven: whoever waits need not any longer
+                if not one.superseded:
+                    one.answer.cancel()
+                self._answer(one, None)
 
     async def _begin(self) -> None:
         """Take in which tokens there are. Raises MargodError."""
@@ -144,12 +162,18 @@ class GitMirroring(Mirrored):
 
         def begin() -> None:
             token = self._file.read(file)
-            self._accesses.begin(self._records(), token, self._ground.keeper.wall())
+            if records := self._accesses.begin(self._records(), token, self._ground.keeper.wall()):
+                self._ground.keep(records)
 
-        self._handed_seen = True
+        for one in self._handed:
+            one.seen = True
         await self._in_mirror(lambda _mirror: None)
         await self._disk.run(begin)
         self._courier.hides(*self._accesses.tokens())
+        if self._accesses.elsewhere not in ("", self._elsewhere):
+            code, detail = reasons.GIT_TOKEN_NOT_TAKEN.code, f"it belongs to {self._accesses.elsewhere}"
+            log.warning("git-token-not-taken", source=Source.FILE.value, code=code, detail=detail)
+        self._elsewhere = self._accesses.elsewhere
 
     async def _poll(self, context: Context) -> bool:
         """Fetch by one access after the other; return whether anything was taken. Raises Failed, MargodError."""
@@ -257,20 +281,24 @@ class GitMirroring(Mirrored):
     async def _carry_out(self, deeds: Iterable[Deed], detail: str = "") -> None:
         """Keep and drop in the vault what has to be, and say so. Raises MargodError."""
         for deed in deeds:
-            records = dict(deed.records)
-            if records:
-                await self._disk.run(partial(self._keep, records))
+            if deed.records:
+                await self._disk.run(partial(self._keep, deed))
             if isinstance(deed, Keep):
                 log.info("git-token-taken", source=deed.source.value)
             else:
                 code = reasons.GIT_TOKEN_NOT_TAKEN.code
                 log.warning("git-token-not-taken", source=deed.source.value, code=code, detail=detail)
-            if deed.source is Source.HANDED and self._handed is not None and not self._handed.done():
-                self._handed.set_result(not isinstance(deed, Drop))
+            for one in [one for one in self._handed if deed.source is Source.HANDED and one.access == deed.access]:
+                self._answer(one, isinstance(deed, Keep))
 
-    def _keep(self, records: Mapping[str, bytes | None]) -> None:
-        self._records()
-        self._ground.keep(records)
+    def _answer(self, one: Handed, taken: bool | None) -> None:
+        self._handed.remove(one)
+        if not one.answer.done():
+            one.answer.set_result(taken)
+
+    def _keep(self, deed: Deed) -> None:
+        if records := changes(deed, self._records()):
+            self._ground.keep(records)
 
     def _records(self) -> Mapping[str, bytes]:
         """Return the vault's records, if they are still those of this poll. In the disk thread. Raises MargodError."""

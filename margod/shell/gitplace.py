@@ -5,6 +5,7 @@ Everything here reads files and runs in the disk thread.
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import replace
@@ -26,7 +27,7 @@ from margod.shell import proxy as proxies
 from margod.shell.anchoring import signature
 from margod.shell.ground import Ground
 from margod.shell.situation import Situation
-from margod.store import read_regular
+from margod.store import read_vouched
 
 log: Final = structlog.get_logger()
 
@@ -103,7 +104,7 @@ class TokenFile:
         if file is None:
             return ""
         try:
-            text = read_regular(file, FILE_LIMIT, follow=True).decode("ascii").strip()
+            text = read_vouched(file, FILE_LIMIT, {0, os.geteuid()}).decode("ascii").strip()
             problem = "" if TOKEN.fullmatch(text) else "not one token of 1 to 8192 printable characters"
         except (OSError, ValueError) as error:  # ValueError: no ASCII, or a NUL in the path
             text, problem = (

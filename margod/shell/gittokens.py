@@ -29,7 +29,13 @@ async def hand(
     if wait is not None and wait < PROVEN_WITHIN:
         await asyncio.wait({handed}, timeout=PROVEN_WITHIN)
     if handed.done() and not handed.cancelled():
-        if not handed.result():
+        taken = handed.result()
+        if taken is None:
+            return {
+                "taken": False,
+                "message": "Another token was handed over since, and is tried in place of this one.",
+            }
+        if not taken:
             raise MargodError(reasons.GIT_TOKEN_NOT_TAKEN)
         return {"taken": True, "message": "The token works, and has taken the place of the one before."}
     await asyncio.sleep(0)  # the poll that did not prove it says when the next one is

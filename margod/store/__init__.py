@@ -10,6 +10,7 @@ from margod.store.directories import commit_directory, drop_tree, finish_drop, m
 from margod.store.files import append_line, place_file, read_regular, sync_file, write_file
 from margod.store.lasting import volatile
 from margod.store.shredding import shred_tree
+from margod.store.vouched import read_vouched
 
 __all__ = [
     "append_line",
@@ -19,6 +20,7 @@ __all__ = [
     "move",
     "place_file",
     "read_regular",
+    "read_vouched",
     "remove_tree",
     "shred_tree",
     "sync_directory",

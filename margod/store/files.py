@@ -67,10 +67,15 @@ def read_regular(path: Path, limit: int, *, follow: bool = False) -> bytes:
     Symbolic links are refused unless `follow`; devices and FIFOs are never opened. Raises OSError, whose `strerror` is
     fit to be shown: EFBIG if it is larger, EISDIR for a directory, EINVAL for what is not a regular file.
     """
-    _require_regular(os.stat(path) if follow else os.lstat(path), path)
+    require_regular(os.stat(path) if follow else os.lstat(path), path)
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
+    return read_opened(fd, limit, path)
+
+
+def read_opened(fd: int, limit: int, path: Path) -> bytes:
+    """Return the whole content of the open regular file `fd`, named `path`, and close it. Raises as `read_regular`."""
     try:
-        _require_regular(os.fstat(fd), path)
+        require_regular(os.fstat(fd), path)
         parts, room = [], limit + 1
         while room > 0 and (part := os.read(fd, min(room, 1 << 20))):
             parts.append(part)
@@ -88,7 +93,8 @@ def sync_file(path: Path) -> None:
         sync(path, os.O_NOFOLLOW)
 
 
-def _require_regular(found: os.stat_result, path: Path) -> None:
+def require_regular(found: os.stat_result, path: Path) -> None:
+    """Raise OSError unless what was found is a regular file; `path` names it."""
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, "a directory, not a file", str(path))
     if not stat.S_ISREG(found.st_mode):

@@ -45,6 +45,7 @@ def test_no_files_want_nothing() -> None:
     [
         ({"a.yaml": b"1", "b/a.yaml": b"2"}, "b/a.yaml: a.yaml is the same deployment"),
         ({"a.yaml": b"1", "a.yml": b"1"}, "a.yml: a.yaml is the same deployment"),
+        ({"a/pump.yaml": b"1", "b/PUMP.yml": b"2"}, "b/PUMP.yml: a/pump.yaml is the same deployment"),
         ({"a b.yaml": b"1"}, "a b.yaml: its name is no deployment's id"),
         ({f"{'a' * 129}.yaml": b"1"}, "its name is no deployment's id"),
         ({"x/é.yml": b"1"}, "its name is no deployment's id"),

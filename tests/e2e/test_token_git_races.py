@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import random
@@ -26,12 +27,15 @@ pytestmark = pytest.mark.e2e
 class Held:
     """A Git server that holds an answer back until it is let go."""
 
-    def __init__(self, git: GitServer) -> None:
-        """Hold from now on."""
+    def __init__(self, git: GitServer, token: str = "") -> None:
+        """Hold from now on; `token`: only who comes with this one."""
         self._git, self._go, self.asked = git, threading.Event(), threading.Event()
+        self._only = base64.b64encode(f"oauth2:{token}".encode()).decode() if token else ""
         git.before = self._hold
 
-    def _hold(self, _handler: Any) -> bool:
+    def _hold(self, handler: Any) -> bool:
+        if self._only not in handler.headers.get("Authorization", ""):
+            return False
         self.asked.set()
         self._go.wait(60.0)
         return False
@@ -126,6 +130,71 @@ async def until_token(device: Device, token: str) -> None:
     async with asyncio.timeout(30):
         while device.token() != token:
             await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("good", ["AB", "B", "A"])
+async def test_two_tokens_that_are_handed_over(good: str, tmp_path: Path) -> None:
+    """The second one comes while the first is tried: each is tried and answered for itself, and the last good stays."""
+    async with elsewhere(tmp_path) as (_, git, device):
+        device.secrets = ("token-A", "token-B")
+        await device.version(1)
+        git.tokens = {"token-1", *(f"token-{name}" for name in good)}
+        held = Held(git, "token-A")
+        asking = [asyncio.ensure_future(handed(device, {"accessToken": "token-A"}))]
+        await held.until_asked()
+        asking.append(asyncio.ensure_future(handed(device, {"accessToken": "token-B"})))
+        async with asyncio.timeout(30):
+            while "token-B" not in waiting(device):
+                await asyncio.sleep(0.02)
+        held.let_go()
+        answered = await asyncio.gather(*asking)
+        assert answered == [(200, True) if name in good else (409, "git-token-not-taken") for name in "AB"]
+        assert (device.token(), waiting(device)) == (f"token-{good[-1]}", "")
+
+
+def waiting(device: Device) -> str:
+    """Return the record of what was handed over and is not proven."""
+    file = max(device.state.glob("gen-*"), key=lambda one: one.name) / "git-next.json"
+    with suppress(OSError):
+        return file.read_text()
+    return ""
+
+
+@pytest.mark.parametrize("how", ["move", "reset"])
+async def test_the_files_token_stays_with_its_host(how: str, tmp_path: Path) -> None:
+    """Another WFM, or the same one after a reset, names another Git host: it is not sent what the file holds."""
+    file = tmp_path / "token"
+    file.write_text("token-file\n")
+    (tmp_path / "other").mkdir()
+    filed = f"desired_state: {{git: {{token_file: {file}}}}}"
+    async with elsewhere(tmp_path, yaml=filed) as (wfm, git, device):
+        device.secrets = ("token-file", "token-other")
+        git.tokens = {"token-1", "token-file"}
+        await device.journal_line("git-token-taken", having="desired_state.git.token_file")
+        sent: list[str] = []
+        with GitServer(tmp_path / "other") as other:
+            other.tokens = {"token-other"}
+            other.commit({"fan.yaml": OTHER.encode()})
+
+            def looks(handler: Any) -> bool:
+                sent.append(handler.headers.get("Authorization", ""))
+                return False
+
+            other.before = looks
+            (tmp_path / "both.pem").write_text(git.ca_file.read_text() + other.ca_file.read_text())
+            async with DevWfm(tmp_path / "new", "--protocol", "token", "--git-later") as new:
+                at = new if how == "move" else wfm
+                if how == "reset":
+                    assert (await device.command("reset", "--yes"))[0] == 0
+                await names(at, other, "token-other")
+                hosts = f'token: {{allowed_hosts: ["localhost:{git.port}", "localhost:{other.port}"]}}'
+                trust = f"trust: {{ca_file: {at.ca_file}, token_endpoint_ca_file: {tmp_path / 'both.pem'}}}"
+                device.configure(yaml=f'wfm: {{url: "{at.url}", {TOKEN}}}\n{POLLS}\n{hosts}\n{trust}\n{filed}')
+                await device.reload()
+                await device.journal_line("git-token-not-taken", having=f"localhost:{git.port}")
+                await until_token(device, "token-other")
+                await device.fine()
+        assert {base64.b64decode(one.removeprefix("Basic ")) for one in sent if one} == {b"oauth2:token-other"}
 
 
 async def test_a_stop_ends_the_fetch(tmp_path: Path) -> None:

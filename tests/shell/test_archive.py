@@ -28,10 +28,10 @@ def apply(records: dict[str, bytes], changes: archive.Changes) -> dict[str, byte
 @given(st.dictionaries(st.from_regex(r"[a-e][a-z.]{0,5}", fullmatch=True), st.binary(max_size=50)), WHY)
 def test_what_was_put_aside_comes_back_as_it_was(extra: dict[str, bytes], why: str) -> None:
     """Every record of an enrolment, also one that is not known here, survives the archive byte by byte."""
-    before = {**extra, **enrolment("https://a"), "chosen.json": b"{}"}
+    before = {**extra, **enrolment("https://a"), "chosen.json": b"{}", "token-file.json": b"{}"}
     held = apply(before, {**archive.put(before, why, 7.0), **archive.cleared(before, identity=True)})
     assert {name for name in held if archive.belongs(name)} == set()
-    assert held["chosen.json"] == b"{}", "what belongs to the device stays"
+    assert held["chosen.json"] == held["token-file.json"] == b"{}", "what belongs to the device stays"
     held |= enrolment("https://b", 1)
     former = archive.find(held, "https://a", why)
     assert former is not None

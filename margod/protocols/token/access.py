@@ -5,7 +5,8 @@
                                      └ Rest                 Keep, Drop: what the vault does
 
 The stored one stays until another has fetched; nothing but that takes its place. A token goes to the URL that it came
-with: one from a file has none of its own and belongs to the origin for which it was first read.
+with: one from a file has none of its own and belongs to the origin for which it was first read, whatever WFM the device
+has had since; the vault keeps that (`FILED`) before the token is sent.
 
 Tried in this order: what a person handed over, what is in the file, what the WFM gave; then the stored one, before it
 ends; the WFM is asked once in a poll where the stored one is missing, refused, sees no repository, or is about to end.
@@ -20,7 +21,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, TypeAlias
 
-from margod.protocols import ENROLMENT
+from margod.protocols import ENROLMENT, FILED
 from margod.protocols.token.credentials import GIT, GitAccess, read_access
 from margod.protocols.token.origins import NotUsable, read_place
 
@@ -28,8 +29,8 @@ NEXT: Final = "git-next.json"
 """The record of what was handed over and is not proven yet, of the form of `GIT`."""
 AHEAD: Final = 600.0
 """Seconds before its end at which another token is asked for, and never more than a tenth of its life."""
-_SPURNED: Final = "spurned"
-"""Member of `GIT`: SHA-256 of the file's token that belongs to another origin than this one's."""
+MARKS: Final = 64
+"""Tokens of files of which the vault knows to which origin they belong; the oldest give way."""
 
 
 class Source(Enum):
@@ -64,6 +65,7 @@ class Keep:
     """Store this one in the place of the stored one, in one commit; `records` are what the vault then has of it."""
 
     source: Source
+    access: GitAccess
     records: Mapping[str, bytes | None] = field(repr=False)
 
 
@@ -72,6 +74,7 @@ class Drop:
     """This one is not used any more. `records`: what the vault removes, if it had it."""
 
     source: Source
+    access: GitAccess
     records: Mapping[str, bytes | None] = field(default_factory=dict, repr=False)
 
 
@@ -89,7 +92,8 @@ class Accesses:
         """When the stored one was first seen here, Unix seconds."""
         self._now = 0.0
         self._file_token = ""
-        self._spurned = ""
+        self._origins: dict[str, str] = {}
+        """The origin that each token of a file belongs to, by its mark; the oldest first."""
         self._file_done = ""
         """The mark of the file's token that was tried, or is the stored one: it is not tried again."""
         self._offers: dict[Source, GitAccess] = {}
@@ -98,13 +102,17 @@ class Accesses:
         self._asked = self._fails = False
         self._trying: Try | None = None
 
-    def begin(self, records: Mapping[str, bytes], file_token: str, now: float) -> None:
-        """A poll begins. `records` are the vault's, `file_token` is the file's ("" for none), `now` Unix seconds."""
+    def begin(self, records: Mapping[str, bytes], file_token: str, now: float) -> Mapping[str, bytes | None]:
+        """A poll begins. `records` are the vault's, `file_token` is the file's ("" for none), `now` Unix seconds.
+
+        Returns what the vault has to hold before anything is tried.
+        """
         stored = _read(records, GIT)
         if stored != self._stored:
             self._stored, self._since = stored, now
-        self._now, self._spurned = now, _spurned(records)
+        self._now, self._origins = now, _origins(records)
         self._file_token = file_token
+        is_new = bool(file_token) and stored is not None and self._bind(file_token, stored)
         self._tried, self._absent, self._asked, self._fails, self._trying = set(), set(), False, False, None
         handed, file = _read(records, NEXT), self._of_file()
         for source, access in ((Source.HANDED, handed), (Source.FILE, file)):
@@ -112,6 +120,13 @@ class Accesses:
                 self._offers.pop(source, None)
             else:
                 self._offers[source] = access
+        return self._bound() if is_new else {}
+
+    @property
+    def elsewhere(self) -> str:
+        """The origin that the file's token belongs to, where that is not the stored one's; "" otherwise."""
+        origin = self._origins.get(_mark(self._file_token), "")
+        return origin if self._stored is not None and origin != _origin(self._stored) else ""
 
     def tokens(self) -> tuple[str, ...]:
         """Return every token that is known here, the candidates' too: what is never shown."""
@@ -182,34 +197,46 @@ class Accesses:
         return self._trying
 
     def _drop(self, source: Source) -> Drop:
-        self._offers.pop(source, None)
+        access = self._offers.pop(source)
         if source is Source.FILE:
             self._file_done = _mark(self._file_token)
-        return Drop(source, {NEXT: None} if source is Source.HANDED else {})
+        return Drop(source, access, {NEXT: None} if source is Source.HANDED else {})
 
     def _keep(self, trying: Try) -> Keep:
         access, before = trying.access, self._stored
-        if before is not None and _origin(access) != _origin(before):
-            self._spurned = _mark(self._file_token or before.token)  # before.token may stand in a file not seen now
+        records: dict[str, bytes | None] = {GIT: access.record()}
+        if before is not None and _origin(access) != _origin(before) and self._bind(before.token, before):
+            if self._file_token:
+                self._bind(self._file_token, before)
+            records |= self._bound()  # the token may stand in a file that is not seen now
         self._offers.pop(trying.source, None)
         if trying.source is Source.FILE:
             self._file_done = _mark(self._file_token)
         self._stored, self._since = access, self._now
-        value = json.loads(access.record()) | ({_SPURNED: self._spurned} if self._spurned else {})
-        records: dict[str, bytes | None] = {GIT: json.dumps(value).encode()}
         if trying.source is Source.HANDED:
             records[NEXT] = None
-        return Keep(trying.source, records)
+        return Keep(trying.source, access, records)
 
     def _of_file(self) -> GitAccess | None:
         """Return the access that the file's token makes, if it is to be tried."""
         mark, stored = _mark(self._file_token), self._stored
-        if not self._file_token or stored is None or mark in (self._file_done, self._spurned):
+        if not self._file_token or stored is None or mark == self._file_done or self.elsewhere:
             return None
         if self._file_token == stored.token:
             self._file_done = mark
             return None
         return GitAccess(stored.url, self._file_token)
+
+    def _bind(self, token: str, access: GitAccess) -> bool:
+        """Have a token that a file may hold belong to this one's origin; return whether it had none."""
+        mark = _mark(token)
+        known = self._origins.pop(mark, None)
+        self._origins[mark] = known or _origin(access)  # at the end: what is in the file now gives way last
+        return known is None
+
+    def _bound(self) -> dict[str, bytes | None]:
+        """Return the record of which token belongs to which origin."""
+        return {FILED: json.dumps(dict(list(self._origins.items())[-MARKS:])).encode()}
 
     def _ending(self) -> bool:
         """Return whether the stored one is about to end. What had ended when it was first seen says nothing of it."""
@@ -224,6 +251,17 @@ def _read(records: Mapping[str, bytes], name: str) -> GitAccess | None:
         return read_access(json.loads(records.get(name, b"null")))
     except (NotUsable, ValueError, RecursionError):
         return None
+
+
+def handed_over(records: Mapping[str, bytes]) -> GitAccess | None:
+    """Return what was handed over and is not proven yet."""
+    return _read(records, NEXT)
+
+
+def changes(deed: Deed, records: Mapping[str, bytes]) -> dict[str, bytes | None]:
+    """Return what the vault with these `records` writes for a deed: one that was handed over since is not touched."""
+    is_it = handed_over(records) == deed.access
+    return {name: data for name, data in deed.records.items() if name != NEXT or is_it}
 
 
 def stored_url(records: Mapping[str, bytes]) -> str:
@@ -244,12 +282,14 @@ def secrets(records: Mapping[str, bytes]) -> tuple[str, ...]:
     return tuple(one for one in found if isinstance(one, str) and one)
 
 
-def _spurned(records: Mapping[str, bytes]) -> str:
+def _origins(records: Mapping[str, bytes]) -> dict[str, str]:
     try:
-        value = json.loads(records.get(GIT, b"{}"))
+        value = json.loads(records.get(FILED, b"{}"))
     except (ValueError, RecursionError):
-        return ""
-    return str(value.get(_SPURNED, "")) if isinstance(value, dict) else ""
+        return {}
+    if not isinstance(value, dict):
+        return {}
+    return {mark: origin for mark, origin in value.items() if isinstance(origin, str)}
 
 
 def _origin(access: GitAccess) -> str:

@@ -7,7 +7,22 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from margod.protocols.token.access import AHEAD, NEXT, Accesses, Ask, Deed, Drop, Keep, Next, Rest, Source, Try
+from margod.protocols import FILED
+from margod.protocols.token.access import (
+    AHEAD,
+    MARKS,
+    NEXT,
+    Accesses,
+    Ask,
+    Deed,
+    Drop,
+    Keep,
+    Next,
+    Rest,
+    Source,
+    Try,
+    changes,
+)
 from margod.protocols.token.credentials import GIT, GitAccess
 from margod.protocols.token.origins import read_place
 
@@ -98,7 +113,7 @@ def test_the_files_token_is_tried_once_for_each_change() -> None:
     found = machine.next()
     assert isinstance(found, Try)
     assert found.access == access("f")
-    assert machine.refused() == [Drop(Source.FILE)]
+    assert machine.refused() == [Drop(Source.FILE, access("f"))]
     assert tried(machine.next()) == ("a", Source.STORED)
     machine.begin(vault(access("a")), "f", 0.0)
     assert tried(machine.next()) == ("a", Source.STORED)
@@ -110,7 +125,8 @@ def test_the_files_token_is_tried_once_for_each_change() -> None:
 
 def test_the_files_token_does_not_follow_to_another_origin() -> None:
     """When the WFM names another host, what the file holds stays with the old one, over a restart too."""
-    machine = begun(vault(access("a")), "f")
+    machine, of_the_device = Accesses(), {}
+    of_the_device = dict(machine.begin(vault(access("a")), "f", 0.0))
     for _ in range(2):
         machine.next()
         machine.refused()
@@ -119,14 +135,57 @@ def test_the_files_token_does_not_follow_to_another_origin() -> None:
     machine.next()
     found, records = kept(machine.worked())
     assert found == access("b", THERE)
-    after = {GIT: records[GIT] or b""}
+    after = {name: data for name, data in {**of_the_device, **records}.items() if data is not None}
     for one in (machine, Accesses()):
         for held in ("f", "a"):
-            one.begin(after, "f", 0.0)
-            assert tried(one.next()) == ("b", Source.STORED), held
+            one.begin(after, held, 0.0)
+            assert (tried(one.next()), one.elsewhere) == (("b", Source.STORED), "https://git.test"), held
     fresh = Accesses()
     fresh.begin(after, "g", 0.0)
     assert tried(fresh.next()) == ("g", Source.FILE)
+
+
+def test_the_files_token_belongs_to_a_host_whatever_the_enrolment() -> None:
+    """What the vault holds of it before it is sent anywhere is enough; it names no token, and is written once."""
+    machine = Accesses()
+    record = machine.begin(vault(access("a")), "file-token", 0.0)
+    assert (set(record), b"file-token" in (record[FILED] or b"")) == ({FILED}, False)
+    known = {FILED: record[FILED] or b""}
+    assert machine.begin({**vault(access("a")), **known}, "file-token", 0.0) == {}
+    anew = Accesses()
+    assert anew.begin({**vault(access("e", THERE)), **known}, "file-token", 0.0) == {}
+    assert (tried(anew.next()), anew.elsewhere) == (("e", Source.STORED), "https://git.test")
+    back = Accesses()
+    back.begin({**vault(access("a")), **known}, "file-token", 0.0)
+    assert (tried(back.next()), back.elsewhere) == (("file-token", Source.FILE), "")
+
+
+def test_many_hosts_do_not_have_the_files_token_forgotten() -> None:
+    """Of the tokens that are known, the one that is in the file gives way last, and their number is bounded."""
+    records: dict[str, bytes] = vault(access("t0"))
+    for turn in range(MARKS + 9):
+        machine = Accesses()
+        records |= {name: data for name, data in machine.begin(records, "f", 0.0).items() if data is not None}
+        while not isinstance(machine.next(), Ask):
+            machine.refused()
+        machine.given(access(f"t{turn + 1}", f"https://git{turn}.test/a.git"))
+        machine.next()
+        records |= {name: data for name, data in kept(machine.worked())[1].items() if data is not None}
+    assert len(json.loads(records[FILED])) == MARKS
+    machine = Accesses()
+    machine.begin(records, "f", 0.0)
+    assert machine.elsewhere == "https://git.test"
+
+
+def test_what_was_handed_over_since_is_not_touched() -> None:
+    """The commit that judges one takes it from the vault, and no other that has come during its fetch."""
+    for result in ("worked", "refused"):
+        machine = begun(vault(access("a"), access("h")))
+        machine.next()
+        (deed,) = getattr(machine, result)()
+        assert changes(deed, vault(access("a"), access("h")))[NEXT] is None
+        for since in (access("i"), access("h", THERE)):
+            assert NEXT not in changes(deed, vault(access("a"), since)), result
 
 
 def test_what_is_handed_over_comes_first_and_leaves_the_vault_in_one_commit() -> None:
@@ -136,7 +195,7 @@ def test_what_is_handed_over_comes_first_and_leaves_the_vault_in_one_commit() ->
     assert kept(machine.worked())[1] == {GIT: access("h").record(), NEXT: None}
     machine = begun(vault(access("a"), access("h")))
     machine.next()
-    assert machine.refused() == [Drop(Source.HANDED, {NEXT: None})]
+    assert machine.refused() == [Drop(Source.HANDED, access("h"), {NEXT: None})]
     assert tried(machine.next()) == ("a", Source.STORED)
 
 
@@ -146,7 +205,7 @@ def test_what_sees_no_repository_waits_for_what_others_see() -> None:
     machine.next()
     machine.absent()
     machine.next()
-    assert machine.worked() == [Drop(Source.HANDED, {NEXT: None})]
+    assert machine.worked() == [Drop(Source.HANDED, access("h"), {NEXT: None})]
     machine = begun(vault(access("a"), access("h")))
     for _ in range(2):
         machine.next()
@@ -189,7 +248,6 @@ def test_for_every_order_of_events(first: GitAccess | None, polls: list[tuple[ob
     file for one origin never goes to another; whatever else is tried goes to the URL that it came with."""
     records, machine, read_for = vault(first), Accesses(), dict[str, str]()
     named = {(first.url, first.token)} if first else set()
-    file_before = ""
     for at, (handed, file, offered, results, restarts) in enumerate(polls):
         assert isinstance(file, str)
         assert isinstance(results, list)
@@ -198,9 +256,9 @@ def test_for_every_order_of_events(first: GitAccess | None, polls: list[tuple[ob
             named.add((handed.url, handed.token))
         if restarts:
             machine = Accesses()
-        if file != file_before:
-            read_for, file_before = {}, file
-        machine.begin(records, file, at * 10.0)
+        if restarts and at % 2:
+            records = {name: data for name, data in records.items() if name == FILED}  # a move, or a reset
+        records |= {name: data for name, data in machine.begin(records, file, at * 10.0).items() if data is not None}
         asked, steps = 0, list(results)
         while not isinstance(found := machine.next(), Rest):
             if isinstance(found, Ask):
@@ -223,6 +281,8 @@ def test_for_every_order_of_events(first: GitAccess | None, polls: list[tuple[ob
                     if data is None:
                         assert name == NEXT, "nothing takes the stored one away"
                         records.pop(name, None)
+                    elif name == FILED:
+                        records[name] = data
                     else:
                         assert result == "worked"
                         assert json.loads(data)["accessToken"] == found.access.token
