@@ -13,6 +13,7 @@ from typing import Any, Final
 import pytest
 
 from tests.e2e.checked import CheckedDaemon
+from tests.e2e.checking import check
 from tests.e2e.test_token import TOKEN
 from tests.support.devwfm import DevWfm
 from tests.support.gitserver import GitServer
@@ -253,6 +254,8 @@ async def test_a_rewritten_history(tmp_path: Path) -> None:
         held = await device.error("git-rewound")
         assert (held["commit"], held["complete"]) == (first["commit"], True)
         assert "security=yes" in await device.journal_line("desired-state-refused", having="git-rewound")
+        found = await check(device, "--offline")
+        assert (found.verdict("local-socket"), found.code) == (("warning", "git-rewound"), 10)
         assert (await device.command("deployments", "accept"))[0] == 0
         taken = await device.version(3)
         assert (taken["error"], taken["commit"] != first["commit"]) == (None, True)
