@@ -185,8 +185,9 @@ class DesiredState:
         """
         if self._kind != "git":
             raise MargodError(reasons.GIT_NOT_USED)
-        from margod.shell.gittokens import hand  # for who asks
+        from margod.shell.gittokens import hand, require_time_left  # for who asks
 
+        require_time_left(expires_at, self._ground.keeper)
         return await hand(self._mirroring, self, url, token, expires_at)
 
     def token_file_changed(self) -> bool:

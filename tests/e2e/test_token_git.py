@@ -239,6 +239,13 @@ async def test_a_token_that_is_handed_over_and_no_good(tmp_path: Path) -> None:
         assert not list(device.state.glob("gen-*/git-next.json")) or device.token() == "token-1"
         assert await handed(device, {"accessToken": "a b"}) == (400, "bad-request")
         assert await handed(device, {"accessToken": "a", "url": "https://evil.test/x"}) == (409, "git-place-refused")
+        (tmp_path / "token").write_text("token-bad\n")
+        give = ("git-token", "set", str(tmp_path / "token"))
+        code, _, said = await device.command(*give, "--url", "https://evil.test/x.git")
+        assert code == 1
+        assert said.startswith("margod: The URL that was given cannot be used: evil.test is neither the WFM's")
+        code, _, said = await device.command(*give, "--expires-at", "2020-01-01T00:00:00Z")
+        assert (code, "--expires-at is 2020-01-01T00:00:00Z" in " ".join(said.split())) == (1, True)
         assert device.token() == "token-1"
         git.commit({"fan.yaml": OTHER.encode()}, parent=git.git("rev-parse", "main"))
         await device.version(2)
