@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from margod.cli.exits import USAGE
 from margod.cli.options import add_socket_options, client
 from margod.cli.words import shown
-from margod.cli.wrapping import wrapped
+from margod.cli.wrapping import say
 from margod.client import RequestRefused
 
 if TYPE_CHECKING:
@@ -53,11 +53,11 @@ def _set(args: argparse.Namespace) -> int:
     given = {"accessToken": token, "expiresAt": args.expires_at, "url": args.url}
     body = json.dumps({name: value for name, value in given.items() if value is not None}).encode()
     try:
-        print(wrapped(shown(client(args, admin=True).hand_git_token(body)["message"]), 0))
+        say(shown(client(args, admin=True).hand_git_token(body)["message"]))
     except RequestRefused as error:
         if error.status != 400:
             raise
-        print(wrapped(f"margod: {shown(_of_the_command(error.message, args.file))}"), file=sys.stderr)
+        say(f"margod: {shown(_of_the_command(error.message, args.file))}", 2, to=sys.stderr)
         return USAGE
     return 0
 
@@ -90,7 +90,7 @@ def _read(name: str) -> str | None:
         return None
     text = data.decode("ascii", "replace").strip()
     if problem := _problem(text):
-        print(wrapped(f"margod: {said}: {problem}"), file=sys.stderr)
+        say(f"margod: {said}: {problem}", 2, to=sys.stderr)
         return None
     return text
 
