@@ -56,7 +56,7 @@ class Questions:
 
 
 async def examine(questions: Questions) -> tuple[Line, ...]:
-    """Look at everything, within about 30 s, and return a line for each of `report.NAMES`. Changes nothing."""
+    """Look at everything, within about 30 s, and return a line for each of `report.NAMES` there is. Changes nothing."""
     now = time.time()
     device = look_at(questions.sources, questions.env, questions.overrides, now)
     why_not = _why_not(device, questions)
@@ -105,10 +105,12 @@ class _Online:
     async def look(self, why_not: tuple[str, str] | None) -> None:
         """Look as far as it goes; what is then left is skipped because of what stood in the way."""
         if self._by_records:
-            self.lines.append(secrets.places(self._device))
+            self.lines.append(secrets.look(self._device))
         because, says = (await self._go_on(), "") if why_not is None else why_not
         done = {line.name for line in self.lines}
-        names = ("dns", "tcp", "proxy", "tls", "certificate-api", "signed-request")
+        names: tuple[str, ...] = ("dns", "tcp", "proxy", "tls", "certificate-api")
+        if not self._by_records:
+            names = (*names, "signed-request")
         self.lines += [report.skipped(name, because, says) for name in names if name not in done]
 
     @property

@@ -10,6 +10,7 @@ from typing import Final
 from margod.check import report
 from margod.check.report import Line
 from margod.client import StatusDocument, exit_code
+from margod.client.documents import DesiredStateDocument
 from margod.engine.timekeeping import beyond
 from margod.model import reasons
 from margod.model.outcome import Kind, Step
@@ -199,15 +200,19 @@ def daemon(status: StatusDocument, *, url: str | None, fingerprint: str | None, 
         return report.warning(name, reasons.DAEMON_DISAGREES, "; ".join(differing), facts=facts)
     code = exit_code(status["state"])
     message = f"margod {status['version']} is {status['state']}: {status['message']}"
-    if code == 0 and not status["warnings"]:
+    desired: DesiredStateDocument | None = status.get("desired_state")  # an older daemon has none
+    error = desired["error"] if desired else None
+    if code == 0 and not status["warnings"] and error is None:
         return report.ok(name, message, facts=facts)
     known = REASONS.get(status["reason"]) or Reason(status["reason"], Side.NONE, status["message"], status["hint"])
     judged = report.failed if code == 5 else report.warning
     said, hint = status["detail"], status["hint"]
     if code == 0:
-        first = status["warnings"][0]
+        first = error or status["warnings"][0]
         known = REASONS.get(first["code"]) or Reason(first["code"], Side.NONE, first["message"], first["hint"])
         said, hint = first["message"], first["hint"]
+        if error and error["detail"]:
+            said = f"{said} {error['detail']}"
     return judged(name, known, said, message=message, hint=hint, facts=facts)
 
 

@@ -29,9 +29,10 @@ NAMES: Final = (
     "tls",
     "certificate-api",
     "signed-request",
+    "secret-hosts",
     "local-socket",
 )
-"""Every line of a report, in order."""
+"""The lines of a report, in order; of `signed-request` and `secret-hosts` it has one, as wfm.protocol is."""
 
 Fact = str | int | float | bool | None | Sequence[str]
 

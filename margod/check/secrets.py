@@ -6,14 +6,42 @@ from typing import Final
 
 from margod.check import report
 from margod.check.device import Device
-from margod.check.report import Line
+from margod.check.report import Line, Verdict
+from margod.config.files import shown
 from margod.model import reasons
 from margod.protocols.token import NotUsable, Origins, read_place, stored_access, stored_credentials
+from margod.protocols.token.credentials import TOKEN
+from margod.store import read_regular
 
-NAME: Final = "signed-request"
+NAME: Final = "secret-hosts"
+_FILE_LIMIT: Final = 16_384
+"""Bytes of a token's file, as the daemon reads them."""
 
 
-def places(device: Device) -> Line:
+def look(device: Device) -> Line:
+    """Judge where secrets would be sent, and, where nothing is wrong with that, the file with a Git token."""
+    line = _places(device)
+    return line if line.verdict is Verdict.FAILED else _token_file(device) or line
+
+
+def _token_file(device: Device) -> Line | None:
+    """Return what is wrong with desired_state.git.token_file; None if nothing is, or this user may not look."""
+    file = device.config.desired_state.git.token_file
+    if file is None:
+        return None
+    try:
+        usable, said = TOKEN.fullmatch(read_regular(file, _FILE_LIMIT, follow=True).decode("ascii").strip()), ""
+    except PermissionError:
+        return None
+    except (OSError, ValueError) as error:  # ValueError: no ASCII
+        usable, said = None, (isinstance(error, OSError) and error.strerror) or ""
+    if usable:
+        return None
+    said = f"{shown(file)}: {said or 'not one token of 1 to 8192 printable characters'}"
+    return report.warning(NAME, reasons.GIT_TOKEN_FILE_UNUSABLE, said, facts={"token_file": str(file)})
+
+
+def _places(device: Device) -> Line:
     """Judge the token endpoint and the repository that the WFM named when it onboarded this device.
 
     No request is made here that has a secret in it: the daemon makes it, and says what came of it.

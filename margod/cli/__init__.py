@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = leave.code if isinstance(leave.code, int) else 0
         except MargodError as error:
             code = error_exit(error)
-            print(f"margod: {_shown(error)}", file=sys.stderr)
+            _say(error)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -71,12 +71,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _shown(error: MargodError) -> str:
-    if error.code != CONFIG_INVALID.code:
-        return error.diagnostics()
-    from margod.cli.wrapping import wrapped  # many lines, and long ones
+def _say(error: MargodError) -> None:
+    from margod.cli.wrapping import say, wrapped
 
-    return wrapped(error.diagnostics())
+    said = f"margod: {error.diagnostics()}"
+    say(wrapped(said) if error.code == CONFIG_INVALID.code else said, 2, to=sys.stderr)
 
 
 class _Formatter(argparse.HelpFormatter):

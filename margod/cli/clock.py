@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from margod.cli.options import add_socket_options, client
 from margod.cli.words import clock, shown
+from margod.cli.wrapping import say
 
 if TYPE_CHECKING:
     from margod.cli.options import Subparsers
@@ -48,5 +49,5 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _reset(args: argparse.Namespace) -> int:
-    print(shown(client(args, admin=True).reset_clock()["message"]))
+    say(shown(client(args, admin=True).reset_clock()["message"]))
     return 0

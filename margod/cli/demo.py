@@ -93,7 +93,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         screen.end("good", last_word)
         screen.note(f"{time.monotonic() - began:.1f} s. Everything the demo started has ended. {left}")
-        screen.note("Other ways: --agent, --protocol token, --reject, --approval auto, --like sandbox-2025, --keep.")
+        own = "--agent, --protocol token, --like sandbox-2025, " if args.protocol == "signed" else ""
+        screen.note(f"Other ways: {own}--reject, --approval auto, --keep.")
     return code
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from margod.cli.options import add_socket_options, agent_client, client
 from margod.cli.words import shown, waits
-from margod.cli.wrapping import wrapped
+from margod.cli.wrapping import say, wrapped
 from margod.client import RequestRefused
 from margod.model.deployment import DeploymentState, overall
 
@@ -175,10 +175,10 @@ def _all(daemon: Client) -> list[ReportDocument]:
 
 
 def _retry(args: argparse.Namespace) -> int:
-    print(shown(client(args, admin=True).retry_reports(None if args.all else args.number)["message"]))
+    say(shown(client(args, admin=True).retry_reports(None if args.all else args.number)["message"]))
     return 0
 
 
 def _drop(args: argparse.Namespace) -> int:
-    print(shown(client(args, admin=True).drop_reports(None if args.all else args.number)["message"]))
+    say(shown(client(args, admin=True).drop_reports(None if args.all else args.number)["message"]))
     return 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from margod.cli.options import add_socket_options, client
 from margod.cli.words import shown
+from margod.cli.wrapping import say
 
 if TYPE_CHECKING:
     from margod.cli.options import Subparsers
@@ -34,15 +35,18 @@ def add_parser(subparsers: Subparsers) -> None:
     commands = parser.add_subparsers(title="commands (default: the list)", metavar="COMMAND")
     show = commands.add_parser("show", help="print the YAML of one", description="Print its YAML.", epilog=_EPILOG)
     show.add_argument("id", type=_id, help="its id")
+    add_socket_options(show, again=True)
     show.set_defaults(run=_show)
     says = "Say that this version of the desired state is what the device works by, as its agent does."
     adopted = commands.add_parser("adopted", help="say which version is adopted", description=says, epilog=_EPILOG)
     adopted.add_argument("version", type=int, help="its manifestVersion")
+    add_socket_options(adopted, again=True)
     adopted.set_defaults(run=_adopted)
     says = "Have the next desired state taken whatever its version is, once, within ten minutes; ask for it now. "
     says += "For a WFM whose versions went back (manifest-rolled-back), or a Git history that was rewritten "
     says += "(git-rewound): find out first why they did. Needs root."
     accept = commands.add_parser("accept", help="let its version go back (root)", description=says, epilog=_EPILOG)
+    add_socket_options(accept, again=True)
     accept.set_defaults(run=_accept)
 
 
@@ -83,5 +87,5 @@ def _adopted(args: argparse.Namespace) -> int:
 
 def _accept(args: argparse.Namespace) -> int:
     """Print what holds now; 0."""
-    print(shown(client(args, admin=True).accept_deployments()["message"]))
+    say(shown(client(args, admin=True).accept_deployments()["message"]))
     return 0

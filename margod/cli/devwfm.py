@@ -42,6 +42,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     rotate.add_argument(
         "act",
         choices=("offer", "present", "swap", "back"),
+        metavar="{offer,present,swap,back}",
         help="offer it beside the first; present a chain under it; swap: both at once, the first is gone; back",
     )
     deploy = _command(commands, "deploy", _deploy, "want a deployment on every device")
@@ -56,6 +57,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     tokens.add_argument(
         "act",
         choices=("revoke", "rotate", "rewind"),
+        metavar="{revoke,rotate,rewind}",
         help="revoke: the bearer tokens end; rotate: the Git tokens; rewind: the branch gets a history of its own",
     )
     _add_fault_arguments(_command(commands, "fault", _fault, "break something on purpose"))
@@ -120,7 +122,8 @@ def _add_fault_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("action", choices=actions, metavar="ACTION", help=", ".join(actions))
     desired = ("deployments", "deployment", "bundle", "status")
-    routes = ("all", "certificate", "onboarding", "capabilities", *desired, "other")
+    of_token = ("token", "git-access", "repository")
+    routes = ("all", "certificate", "onboarding", "capabilities", *desired, *of_token, "other")
     add("--route", default=hidden, choices=routes)
     add("--deployment", default=hidden, metavar="ID", help="with --route status: only reports of this deployment")
     add("--times", default=hidden, type=int, help="how often (default 1); 0: until cleared")
@@ -237,7 +240,11 @@ def _tokens(args: argparse.Namespace) -> int:
     answer = _call(args, "POST", f"/v1/tokens/{args.act}")
     if answer is None:
         return 1
-    print(f"commit {answer['commit']}" if "commit" in answer else f"{answer['ended']} ended")
+    if "commit" in answer:
+        print(f"The branch has another history now, at commit {answer['commit']}.")
+    else:
+        kind, count = "bearer" if args.act == "revoke" else "Git", answer["ended"]
+        print(f"{count} {kind} token{'' if count == 1 else 's'} ended.")
     return 0
 
 
@@ -297,6 +304,7 @@ def _spoil(args: argparse.Namespace) -> int:
 
         for name, says in SPOILS.items():
             print(f"{name:16} {says}")
+        print("All of the generation signed: with --protocol token there is no manifest, and nothing is spoilt.")
         return 0
     answer = _call(args, "PUT", "/v1/spoils", args.names)
     if answer is not None:

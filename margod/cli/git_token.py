@@ -9,8 +9,11 @@ from getpass import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from margod.cli.exits import USAGE
 from margod.cli.options import add_socket_options, client
 from margod.cli.words import shown
+from margod.cli.wrapping import say
+from margod.client import RequestRefused
 
 if TYPE_CHECKING:
     from margod.cli.options import Subparsers
@@ -49,13 +52,31 @@ def _set(args: argparse.Namespace) -> int:
         return 1
     given = {"accessToken": token, "expiresAt": args.expires_at, "url": args.url}
     body = json.dumps({name: value for name, value in given.items() if value is not None}).encode()
-    print(shown(client(args, admin=True).hand_git_token(body)["message"]))
+    try:
+        say(shown(client(args, admin=True).hand_git_token(body)["message"]))
+    except RequestRefused as error:
+        if error.status != 400:
+            raise
+        say(f"margod: {shown(_of_the_command(error.message, args.file))}", 2, to=sys.stderr)
+        return USAGE
     return 0
+
+
+def _of_the_command(said: str, file: str) -> str:
+    """Return what the daemon says of a field in the words of who gave it by an option or a file."""
+    for field, given in (("accessToken", _called(file)), ("expiresAt", "--expires-at"), ("url", "--url")):
+        if said.startswith(f"{field}: "):
+            return given + said[len(field) :]
+    return said
+
+
+def _called(name: str) -> str:
+    return "the standard input" if name == "-" else name
 
 
 def _read(name: str) -> str | None:
     """Return the one line of a file; None, and say why, where it has none."""
-    said = "the standard input" if name == "-" else shown(name)
+    said = shown(_called(name))
     try:
         if name == "-" and sys.stdin.isatty():
             data = getpass("Token (not shown): ").encode()
@@ -68,7 +89,20 @@ def _read(name: str) -> str | None:
         print(f"margod: {said}: {error.strerror or error}", file=sys.stderr)
         return None
     text = data.decode("ascii", "replace").strip()
-    if not text or len(text) > LIMIT or not text.isprintable() or not text.isascii():
-        print(f"margod: {said}: not one line with a token of at most {LIMIT} characters", file=sys.stderr)
+    if problem := _problem(text):
+        say(f"margod: {said}: {problem}", 2, to=sys.stderr)
         return None
     return text
+
+
+def _problem(text: str) -> str:
+    """Return what is wrong with a token; nothing of it is repeated."""
+    if not text:
+        return "there is no token in it; it stands alone on one line"
+    if len(text) > LIMIT:
+        return f"a token has at most {LIMIT} characters, and this is longer"
+    if len(text.splitlines()) > 1:
+        return "there is more than one line in it; the token stands alone"
+    if not text.isascii() or not text.isprintable() or " " in text:
+        return "there are blanks in it, or characters that no token has"
+    return ""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from margod.cli.exits import USAGE
 from margod.cli.options import add_socket_options, client
 from margod.cli.words import shown
+from margod.cli.wrapping import say
 from margod.client import IdentityDocument
 from margod.model.errors import DaemonUnreachable, IdentityError, MargodError, StateUnusable
 from margod.model.reasons import (
@@ -124,12 +125,12 @@ def _export(args: argparse.Namespace) -> int:
 def _rotate(args: argparse.Namespace) -> int:
     daemon = client(args, admin=True)
     answer = daemon.abort_rotation() if args.abort else daemon.rotate()
-    print(shown(answer["message"]))
+    say(shown(answer["message"]))
     return 0
 
 
 def _adopt_hardware(args: argparse.Namespace) -> int:
-    print(shown(client(args, admin=True).adopt_hardware()["message"]))
+    say(shown(client(args, admin=True).adopt_hardware()["message"]))
     return 0
 
 

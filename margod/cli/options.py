@@ -14,12 +14,16 @@ if TYPE_CHECKING:
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-def add_socket_options(parser: argparse.ArgumentParser) -> None:
-    """Add --socket and --runtime-dir."""
+def add_socket_options(parser: argparse.ArgumentParser, *, again: bool = False) -> None:
+    """Add --socket and --runtime-dir; `again`: the command before it has them too, and what was given there holds."""
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--socket", metavar="PATH", help="the daemon's socket")
+    default = argparse.SUPPRESS if again else None
+    where.add_argument("--socket", metavar="PATH", default=default, help="the daemon's socket")
     where.add_argument(
-        "--runtime-dir", metavar="DIR", help="directory of the sockets (MARGOD_RUNTIME_DIR, or /run/margod)"
+        "--runtime-dir",
+        metavar="DIR",
+        default=default,
+        help="directory of the sockets (MARGOD_RUNTIME_DIR, or /run/margod)",
     )
 
 

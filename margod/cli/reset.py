@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from margod.cli.exits import FAILED, USAGE
 from margod.cli.options import add_socket_options, client
 from margod.cli.words import shown
+from margod.cli.wrapping import say
 
 if TYPE_CHECKING:
     from margod.cli.options import Subparsers
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
             return FAILED
     daemon = client(args, admin=True)
     answer = daemon.reset(unregister=args.unregister, new_identity=args.new_identity, wipe=args.wipe)
-    print(shown(answer["message"]))
+    say(shown(answer["message"]))
     return 0
 
 

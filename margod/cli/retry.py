@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from margod.cli.options import add_socket_options, client
 from margod.cli.words import shown
+from margod.cli.wrapping import say
 
 if TYPE_CHECKING:
     from margod.cli.options import Subparsers
@@ -27,7 +28,7 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print what the daemon makes of it; 0."""
     answer = client(args, admin=True).retry()
-    print(shown(answer["message"]))
+    say(shown(answer["message"]))
     if answer["next_attempt_at"]:
         print(f"Next attempt: {shown(answer['next_attempt_at'])}")
     return 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from margod.cli.options import add_socket_options, client
 from margod.cli.words import shown
+from margod.cli.wrapping import say
 from margod.model.errors import TrustError
 from margod.model.reasons import NO_ANCHOR
 from margod.model.text import duration
@@ -111,12 +112,12 @@ def _left(seconds: int) -> str:
 
 
 def _accept(args: argparse.Namespace) -> int:
-    print(shown(client(args, admin=True).accept_trust(args.fingerprint)["message"]))
+    say(shown(client(args, admin=True).accept_trust(args.fingerprint)["message"]))
     return 0
 
 
 def _forget(args: argparse.Namespace) -> int:
-    print(shown(client(args, admin=True).forget_trust()["message"]))
+    say(shown(client(args, admin=True).forget_trust()["message"]))
     return 0
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
-from typing import Final
+from typing import Final, TextIO
 
 WIDTH: Final = 80
 
@@ -26,3 +27,9 @@ def wrapped(text: str, more: int = 2) -> str:
             break_on_hyphens=False,
         ) or [""]
     return "\n".join(lines)
+
+
+def say(text: str, more: int = 0, *, to: TextIO | None = None) -> None:
+    """Print `text` (default: on the standard output); on a terminal it is wrapped, for a program it stays as it is."""
+    stream = sys.stdout if to is None else to
+    print(wrapped(text, more) if stream is not None and stream.isatty() else text, file=stream)

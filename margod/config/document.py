@@ -152,11 +152,16 @@ def _raw(node: yaml.Node) -> Raw:
     if isinstance(node, yaml.SequenceNode):
         texts = tuple(item.value for item in node.value if _TYPES.get(item.tag) == "text")
         if len(texts) < len(node.value):
-            return Raw("", "list")
+            return Raw("", "list", stray=_stray(node))
         if not texts:
             return Raw("", "list", empty=True)
         return Raw("" if any("," in text for text in texts) else ",".join(texts), "list", texts)
     return Raw("", "mapping")
+
+
+def _stray(node: yaml.SequenceNode) -> str:
+    item = next(item for item in node.value if _TYPES.get(item.tag) != "text")
+    return (str(item.value) or "null") if isinstance(item, yaml.ScalarNode) else _describe(item)
 
 
 def _describe(node: yaml.Node) -> str:

@@ -59,12 +59,13 @@ RULES: Final = Kind(
 
 @attrs.frozen(kw_only=True)
 class DoorSettings:
-    """What other programs on the device may ask the WFM through margod. Deployments and bundles may always be read."""
+    """What other programs on the device may ask the WFM through margod."""
 
     allow: tuple[Rule, ...] | None = _setting(
         RULES,
         None,
         "More routes of the WFM's device API that programs of the group margod-agent may use in the device's name, for "
-        "everybody or for some users only: one, or a list. Onboarding, status and capabilities stay margod's own.",
+        "everybody or for some users only: one, or a list. Onboarding, status and capabilities stay margod's own. "
+        "Deployments and bundles may be read anyway, except with wfm.protocol: token, where they are in Git.",
         example="POST /api/v1/clients/{clientId}/logs for collector",
     )

@@ -84,6 +84,8 @@ def authorities() -> Kind:
 
 
 def _texts(raw: Raw, expected: str, most: int) -> tuple[str, ...]:
+    if raw.stray:
+        raise Refusal(f"has an entry that is no text: {clean(raw.stray, 60)}", "put each entry into quotes")
     if raw.type not in ("text", "list") or not (raw.text or raw.items):
         raise refuse_type(raw, expected, f"for an empty list write {NOTHING}" if raw.type == "list" else "")
     entries = tuple(dict.fromkeys(raw.items or re.split(r"\s*,\s*", raw.text.strip())))

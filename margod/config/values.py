@@ -32,6 +32,8 @@ class Raw:
     """The texts of a list of texts, commas and all; of any other value none."""
     empty: bool = False
     """It is a list without anything in it."""
+    stray: str = ""
+    """The first entry of a list that is no text, as written; of a list or mapping within it what it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,9 @@ def text(longest: int, *, pattern: re.Pattern[str] | None = None, what: str = ""
         if raw.type != "text":
             quotable = raw.type in ("integer", "number", "boolean", "date")
             raise refuse_type(raw, expected, f'put it into quotes: "{clean(raw.text, 60)}"' if quotable else "")
-        if not 1 <= len(raw.text) <= longest:
+        if not raw.text:
+            raise Refusal(f"is empty; expected {expected}")
+        if len(raw.text) > longest:
             raise Refusal(f"expected {expected}, not {len(raw.text)} characters")
         if not raw.text.isprintable() or raw.text != raw.text.strip():
             raise Refusal("has control characters, line breaks, or spaces at an end")

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote
 
-from margod.devwfm.problems import DevWfmError, NotFound
+from margod.devwfm.problems import DevWfmError, NotFound, NotPossible
 from margod.devwfm.registry import Registry
 
 MANIFEST: Final = "application/vnd.margo.manifest.v1+json"
@@ -80,10 +80,14 @@ class Desired:
         """Begin with nothing spoilt."""
         self._registry = registry
         self.spoils: list[str] = []
+        self.has_manifest = True
+        """Whether a device is given a manifest and bundles; in the generation `token` it has a Git repository."""
         self._packed: tuple[object, bytes] = (None, b"")
 
     def spoil(self, names: list[str]) -> None:
-        """Make these things wrong, and these alone. Raises DevWfmError for a name that is none."""
+        """Make these things wrong, and these alone. Raises DevWfmError for a name that is none, NotPossible."""
+        if names and not self.has_manifest:
+            raise NotPossible("there is no manifest to spoil: what can be spoilt is of the generation signed")
         if unknown := sorted(set(names) - SPOILS.keys()):
             raise DevWfmError(f"{unknown[0]}: not one of {', '.join(SPOILS)}")
         self.spoils = list(names)

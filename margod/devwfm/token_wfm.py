@@ -60,6 +60,7 @@ class TokenWfm(Wfm):
     ) -> None:
         """`url` gives the WFM's own root URL, which is known once it listens."""
         super().__init__(registry, roots, DIALECTS["spec"], approval=approval, pending=pending, retry_after=retry_after)
+        self.desired.has_manifest = False
         self._store = store
         self._repository = repository
         self._url = url

@@ -8,7 +8,7 @@ from margod.model.reason import reason as _reason
 MANIFEST_INVALID = _reason(
     "manifest-invalid",
     Side.WFM,
-    "The WFM's desired state cannot be read, and what was mirrored before stays.",
+    "The WFM's desired state cannot be read, and anything mirrored before stays.",
     "Tell the WFM's operator what the detail says.",
 )
 MANIFEST_ROLLED_BACK = _reason(
@@ -21,13 +21,13 @@ MANIFEST_ROLLED_BACK = _reason(
 DEPLOYMENT_MISMATCH = _reason(
     "deployment-mismatch",
     Side.WFM,
-    "What the WFM gave is not what its manifest names, and what was mirrored before stays.",
+    "What the WFM gave is not what its manifest names, and anything mirrored before stays.",
     "Tell the WFM's operator what the detail says; a proxy that changes what passes does this too.",
 )
 DEPLOYMENT_NOT_GIVEN = _reason(
     "deployment-not-given",
     Side.WFM,
-    "The WFM does not give out a deployment that its manifest names, and what was mirrored before stays.",
+    "The WFM does not give out a deployment that its manifest names, and anything mirrored before stays.",
     "Tell the WFM's operator what the detail says.",
 )
 DESIRED_STATE_UNKNOWN = _reason(

@@ -20,7 +20,7 @@ GIT_PLACE_REFUSED = _reason(
 GIT_UNREACHABLE = _reason(
     "git-unreachable",
     Side.NETWORK,
-    "The Git server cannot be reached, or the fetch broke off; what was mirrored before stays.",
+    "The Git server cannot be reached, or the fetch broke off; anything mirrored before stays.",
     "Check the network, any proxy (wfm.proxy) and the firewall between this device and the Git server.",
 )
 GIT_UNTRUSTED = _reason(
@@ -32,7 +32,7 @@ GIT_UNTRUSTED = _reason(
 GIT_TOKEN_REFUSED = _reason(
     "git-token-refused",
     Side.WFM,
-    "The Git server refuses the access token, and there is no other one; what was mirrored before stays.",
+    "The Git server refuses the access token, and there is no other one; anything mirrored before stays.",
     "The WFM is asked for another at each poll. Or give one: `margod git-token set`, or desired_state.git.token_file.",
 )
 GIT_TOKEN_NOT_TAKEN = _reason(
@@ -41,41 +41,47 @@ GIT_TOKEN_NOT_TAKEN = _reason(
     "The Git server refuses the new access token; the one before stays in use.",
     "Compare token and repository with whoever gave the token; `margod git-token set` takes another.",
 )
+GIT_TOKEN_ENDED = _reason(
+    "git-token-ended",
+    Side.DEVICE,
+    "The access token that was handed over has ended already, by the time that was given with it.",
+    "Hand over one that still holds, or without --expires-at; `margod clock show` says what this device's clock says.",
+)
 GIT_NOT_FOUND = _reason(
     "git-not-found",
     Side.WFM,
-    "There is no such Git repository, or the access token may not see it; what was mirrored before stays.",
+    "There is no such Git repository, or the access token may not see it; anything mirrored before stays.",
     "Have the WFM's operator compare the repository with the one in the detail.",
 )
 GIT_BRANCH_MISSING = _reason(
     "git-branch-missing",
     Side.WFM,
-    "The Git repository is empty or has no such branch; what was mirrored before stays.",
+    "The Git repository is empty or has no such branch; anything mirrored before stays.",
     "Have the branch made there, or set desired_state.git.branch. That nothing is wanted is a commit without files.",
 )
 GIT_BUSY = _reason("git-busy", Side.WFM, "The Git server is busy or has an error of its own, and is asked again later.")
 GIT_MALFORMED = _reason(
     "git-malformed",
     Side.WFM,
-    "What answers in the Git server's place is no Git repository, or breaks its rules; what was mirrored before stays.",
+    "What answers in the Git server's place is no Git repository, or breaks its rules; anything mirrored before stays.",
     "Compare the repository's address with the WFM's operator; a proxy or portal with a page of its own does this too.",
 )
 GIT_TOO_LARGE = _reason(
     "git-too-large",
     Side.WFM,
-    "The desired state in Git is larger than this device takes; what was mirrored before stays.",
+    "The desired state in Git is larger than this device takes; anything mirrored before stays.",
     "Have what does not belong to this device's deployments taken out of the branch; see the bounds in the detail.",
 )
 GIT_HOSTILE = _reason(
     "git-hostile",
     Side.WFM,
-    "The Git repository holds names that no honest tool makes; nothing was taken, what was mirrored before stays.",
+    "The Git repository holds names that no honest tool makes; nothing was taken, anything mirrored before stays.",
     "Find out who may write to the repository, and look at the commit there.",
 )
 GIT_TREE_INVALID = _reason(
     "git-tree-invalid",
     Side.WFM,
-    "The files in Git cannot be deployments of this device; nothing was taken, what was mirrored before stays.",
+    "The files in Git cannot be deployments of this device; nothing was taken, anything mirrored before stays.",
     "Each deployment is a file <id>.yaml, ids of letters, digits and . _ ~ -, no id twice; mend what the detail names.",
 )
 GIT_REWOUND = _reason(

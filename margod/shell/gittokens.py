@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Final
 from margod.engine.messages import Cause
 from margod.model import reasons
 from margod.model.errors import MargodError
+from margod.model.text import timestamp
 from margod.shell.gitmirroring import GitMirroring
 
 if TYPE_CHECKING:
     from margod.shell.mirrored import Mirrored
     from margod.shell.polling import DesiredState
+    from margod.shell.timekeeper import Timekeeper
 
 PROVEN_WITHIN: Final = 20.0
 """Seconds for which the caller waits for what comes of it; it goes on without him."""
@@ -23,7 +25,10 @@ async def hand(
 ) -> dict[str, object]:
     """Keep it and wait a while for the fetch that proves it. Raises MargodError, also where it is refused."""
     assert isinstance(mirroring, GitMirroring)
-    handed = await mirroring.hand(url, token, expires_at)
+    try:
+        handed = await mirroring.hand(url, token, expires_at)
+    except MargodError as error:
+        raise _of_the_person(error) if url else error from None
     desired.wake(Cause.OPERATOR)
     wait = desired.due_in()
     if wait is not None and wait < PROVEN_WITHIN:
@@ -41,3 +46,22 @@ async def hand(
     await asyncio.sleep(0)  # the poll that did not prove it says when the next one is
     words = desired.words() or "the desired state is not asked for at present"
     return {"taken": False, "message": f"The token is kept and is tried with the next fetch; {words}."}
+
+
+def require_time_left(expires_at: float | None, keeper: Timekeeper) -> None:
+    """Raise MargodError where a token has ended by a clock that can be believed."""
+    if expires_at is not None and keeper.plausible() and expires_at <= keeper.wall():
+        about = reasons.GIT_TOKEN_ENDED
+        raise MargodError(about, f"{about.says} --expires-at is {timestamp(expires_at)}.")
+
+
+def _of_the_person(error: MargodError) -> MargodError:
+    """Return the error in words for a URL that was given with the token: the WFM has not named it."""
+    about = reasons.GIT_PLACE_REFUSED
+    if error.reason is not about:
+        return error
+    said = error.message.removeprefix(about.says).strip()
+    hint = (
+        "If that host is right, list it in token.allowed_hosts and run `margod reload`; without --url the repository "
+    )
+    return MargodError(about, f"The URL that was given cannot be used: {said}.", hint=f"{hint}that is known is meant.")

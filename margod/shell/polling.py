@@ -135,7 +135,7 @@ class DesiredState:
         """Return what is mirrored (local/openapi.yaml, `Deployments`). Raises MargodError if nothing is known."""
         held = self._mirroring.held
         if held is None:
-            raise MargodError(reasons.DESIRED_STATE_UNKNOWN)
+            raise self._unknown()
         return {
             "manifestVersion": held.manifest.version,
             "commit": self._mirroring.commit,
@@ -147,10 +147,16 @@ class DesiredState:
             ],
         }
 
+    def _unknown(self) -> MargodError:
+        if self._state is State.ENROLLED:
+            return MargodError(reasons.DESIRED_STATE_UNKNOWN)
+        hint = "It is asked for once this device is enrolled; `margod status` says what that waits for."
+        return MargodError(reasons.DESIRED_STATE_UNKNOWN, hint=hint)
+
     async def deployment(self, deployment_id: str) -> tuple[str, bytes]:
         """Return digest and YAML of a deployment. Raises MargodError if there is none."""
         if self._mirroring.held is None:
-            raise MargodError(reasons.DESIRED_STATE_UNKNOWN)
+            raise self._unknown()
         found = await self._mirroring.text(deployment_id)
         if found is None:
             raise MargodError(reasons.DEPLOYMENT_UNKNOWN)
@@ -185,8 +191,9 @@ class DesiredState:
         """
         if self._kind != "git":
             raise MargodError(reasons.GIT_NOT_USED)
-        from margod.shell.gittokens import hand  # for who asks
+        from margod.shell.gittokens import hand, require_time_left  # for who asks
 
+        require_time_left(expires_at, self._ground.keeper)
         return await hand(self._mirroring, self, url, token, expires_at)
 
     def token_file_changed(self) -> bool:

@@ -21,6 +21,16 @@ async def test_the_status_socket(directory: Path) -> None:
     assert "This is the agent socket; use ../admin/admin.sock" in err
 
 
+async def test_the_sockets_are_named_before_or_after(directory: Path) -> None:
+    """Each of its commands takes the options, and what stands before the command holds."""
+    for command in (("show", "pump"), ("adopted", "7"), ("accept",)):
+        after = await run_margod("deployments", *command, "--runtime-dir", str(directory))
+        before = await run_margod("deployments", "--runtime-dir", str(directory), *command)
+        assert after == before
+        assert "No margod answers" not in after[2]
+        assert "unrecognized" not in after[2]
+
+
 async def test_an_empty_id(directory: Path) -> None:
     """An empty id is a usage error."""
     code, out, err = await run_margod("deployments", "show", "", "--runtime-dir", str(directory))

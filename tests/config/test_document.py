@@ -134,7 +134,7 @@ def test_bounded(text: str, shown: str) -> None:
 def test_depth_that_is_used_is_taken() -> None:
     """The bound is above what is looked at: a value nested a little is named as a wrong type, with its key."""
     nested = "[" * (DEEPEST - 2) + "]" * (DEEPEST - 2)
-    assert parse(f"wfm: {{url: {nested}}}".encode(), "f")[0] == [Entry("wfm.url", Raw("", "list"), 1)]
+    assert parse(f"wfm: {{url: {nested}}}".encode(), "f")[0] == [Entry("wfm.url", Raw("", "list", stray="a list"), 1)]
 
 
 def test_foreign_text_is_cleaned() -> None:

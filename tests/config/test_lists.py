@@ -10,6 +10,7 @@ from margod.config import lists
 from margod.config.refusal import Refusal
 from margod.config.values import Raw
 from margod.protocols.token import Origins, read_place
+from tests.config.support import problems, write
 
 WORDS = lists.amendments(("oci", "wasm"), details=2)
 
@@ -106,3 +107,19 @@ def test_what_is_no_host(raw: Raw) -> None:
     """No URL, no user, no pattern: a secret goes to hosts that are written out."""
     with pytest.raises(Refusal):
         lists.authorities().read(raw)
+
+
+@pytest.mark.parametrize(
+    ("entry", "shown"),
+    [("5", "5"), ("null", "null"), ("true", "true"), ("[a.test]", "a list"), ("{a: b}", "a mapping")],
+)
+def test_an_entry_that_is_no_text(tmp_path: Path, entry: str, shown: str) -> None:
+    """It is named, and not the list that it stands in."""
+    (said,) = problems(write(tmp_path, f"token: {{allowed_hosts: [git.test, {entry}]}}"))
+    assert f"token.allowed_hosts: has an entry that is no text: {shown} (put each entry into quotes)" in said
+
+
+def test_an_empty_text(tmp_path: Path) -> None:
+    """It is empty, which nobody has to count."""
+    (said,) = problems(write(tmp_path, 'desired_state: {git: {branch: ""}}'))
+    assert "desired_state.git.branch: is empty; expected a branch name" in said

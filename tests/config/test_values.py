@@ -92,7 +92,7 @@ def test_takes(kind: Kind, raw: Raw, value: object) -> None:
         (NAME, Raw("2026-11-21", "date"), "not a date", 'put it into quotes: "2026-11-21"'),
         (NAME, Raw("", "mapping"), "not a mapping", ""),
         (NAME, Raw("!"), "", ""),
-        (NAME, Raw(""), "0 characters", ""),
+        (NAME, Raw(""), "is empty", ""),
         (NAME, Raw("x" * 65), "65 characters", ""),
         (NAME, Raw("a\nb"), "control characters", ""),
         (NAME, Raw("a\u202eb"), "control characters", ""),

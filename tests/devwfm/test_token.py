@@ -238,7 +238,10 @@ async def test_the_commands(tmp_path: Path) -> None:
     """`margod devwfm tokens` at a running one, and what it says where there are none."""
 
     async def tokens(act: str) -> tuple[int, str]:
-        line = command("tokens", "--directory", str(tmp_path), act)
+        return await told("tokens", act)
+
+    async def told(name: str, *arguments: str) -> tuple[int, str]:
+        line = command(name, "--directory", str(tmp_path), *arguments)
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(*line, stdout=pipe, stderr=pipe, env=environment())
         out, err = await process.communicate()
@@ -248,10 +251,19 @@ async def test_the_commands(tmp_path: Path) -> None:
     async with started as wfm, gateway(wfm.url, wfm.ca_file) as device:
         assert (await device.step(Step.ENROL)).kind is Kind.ACCEPTED
         assert (await device.bearer()).lifetime == 5.0
-        assert await tokens("revoke") == (0, "1 ended\n")
-        assert await tokens("rotate") == (0, "1 ended\n")
+        assert await tokens("revoke") == (0, "1 bearer token ended.\n")
+        assert await tokens("revoke") == (0, "0 bearer tokens ended.\n")
+        assert await tokens("rotate") == (0, "1 Git token ended.\n")
         code, said = await tokens("rewind")
-        assert (code, said.startswith("commit ")) == (0, True)
+        assert (code, said.startswith("The branch has another history now, at commit ")) == (0, True)
+        assert (await told("tokens"))[1].endswith("required: {revoke,rotate,rewind}\n")
+        code, said = await told("spoil", "symlink")
+        assert (code, "of the generation signed" in said) == (1, True)
+        assert await told("spoil") == (0, "spoilt: nothing\n")
+        assert "--protocol token" in (await told("spoil", "list"))[1].splitlines()[-1]
+        for route in ("token", "git-access", "repository"):
+            code, said = await told("fault", "answer", "--route", route)
+            assert (code, f"answer on {route}, before, left: 1" in said) == (0, True)
     async with DevWfm(tmp_path):
         code, said = await tokens("revoke")
         assert (code, "--protocol token" in said) == (1, True)

@@ -25,7 +25,8 @@ class Report:
         """Check what holds of every report."""
         self.code, self.document, self.seconds = code, document, seconds
         assert document["schema"] == 1
-        assert [line["name"] for line in document["lines"]] == list(NAMES)
+        names = [line["name"] for line in document["lines"]]
+        assert names in ([n for n in NAMES if n != other] for other in ("signed-request", "secret-hosts"))
         self.lines = {line["name"]: line for line in document["lines"]}
         verdicts = {line["verdict"] for line in document["lines"]}
         assert code == (11 if "failed" in verdicts else 10 if "warning" in verdicts else 0)

@@ -194,6 +194,7 @@ def test_token(temporary: Path) -> None:
         "POST /device/{clientId}/deployment/hello/status: 201",
         "the WFM was told: Installed",
         "fetched, fetched again with another token, reported",
+        "Other ways: --reject, --approval auto, --keep.",
     )
     assert [text for text in says if text not in out] == []
     assert len(set(re.findall(r"\bcommit ([0-9a-f]{40})", out))) == 2

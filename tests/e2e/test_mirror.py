@@ -159,6 +159,7 @@ async def test_a_reset_takes_it_along(tmp_path: Path) -> None:
             await daemon.until("pending-approval")
             unknown = await daemon.answer("GET", "/v1/deployments")
             assert (unknown.status, unknown.json()["error"]["code"]) == (404, "desired-state-unknown")
+            assert "once this device is enrolled" in unknown.json()["error"]["hint"]
             await wfm.approve(1)
             await daemon.retry()
             await until_version(daemon, 2)

@@ -13,6 +13,7 @@ from typing import Any, Final
 import pytest
 
 from tests.e2e.checked import CheckedDaemon
+from tests.e2e.checking import check
 from tests.e2e.test_token import TOKEN
 from tests.support.devwfm import DevWfm
 from tests.support.gitserver import GitServer
@@ -238,6 +239,13 @@ async def test_a_token_that_is_handed_over_and_no_good(tmp_path: Path) -> None:
         assert not list(device.state.glob("gen-*/git-next.json")) or device.token() == "token-1"
         assert await handed(device, {"accessToken": "a b"}) == (400, "bad-request")
         assert await handed(device, {"accessToken": "a", "url": "https://evil.test/x"}) == (409, "git-place-refused")
+        (tmp_path / "token").write_text("token-bad\n")
+        give = ("git-token", "set", str(tmp_path / "token"))
+        code, _, said = await device.command(*give, "--url", "https://evil.test/x.git")
+        assert code == 1
+        assert said.startswith("margod: The URL that was given cannot be used: evil.test is neither the WFM's")
+        code, _, said = await device.command(*give, "--expires-at", "2020-01-01T00:00:00Z")
+        assert (code, "--expires-at is 2020-01-01T00:00:00Z" in " ".join(said.split())) == (1, True)
         assert device.token() == "token-1"
         git.commit({"fan.yaml": OTHER.encode()}, parent=git.git("rev-parse", "main"))
         await device.version(2)
@@ -253,6 +261,8 @@ async def test_a_rewritten_history(tmp_path: Path) -> None:
         held = await device.error("git-rewound")
         assert (held["commit"], held["complete"]) == (first["commit"], True)
         assert "security=yes" in await device.journal_line("desired-state-refused", having="git-rewound")
+        found = await check(device, "--offline")
+        assert (found.verdict("local-socket"), found.code) == (("warning", "git-rewound"), 10)
         assert (await device.command("deployments", "accept"))[0] == 0
         taken = await device.version(3)
         assert (taken["error"], taken["commit"] != first["commit"]) == (None, True)

@@ -185,18 +185,29 @@ async def test_a_check_sends_no_secret(tmp_path: Path) -> None:
         daemon = daemon_of(tmp_path, wfm)
         async with daemon:
             found = await check(daemon)
-            assert found.verdict("signed-request")[0] in ("ok", "skipped")
+            assert found.verdict("secret-hosts")[0] in ("ok", "skipped")
             await daemon.until("enrolled")
         before = len(await wfm.requests())
         found = await check(daemon)
-        assert found.verdict("signed-request") == ("ok", None)
-        assert "nothing secret is sent" in found.lines["signed-request"]["message"]
-        assert found.lines["signed-request"]["facts"]["token_endpoint"] == f"{wfm.url}/oauth/token"
+        assert found.verdict("secret-hosts") == ("ok", None)
+        assert "nothing secret is sent" in found.lines["secret-hosts"]["message"]
+        assert found.lines["secret-hosts"]["facts"]["token_endpoint"] == f"{wfm.url}/oauth/token"
         seen = (await wfm.requests())[before:]
         assert [one["route"] for one in seen] == ["certificate"]
         assert not [name for one in seen for name, _ in one["fields"] if name.lower() == "authorization"]
         found = await check(daemon, "--offline")
-        assert found.verdict("signed-request") == ("ok", None)
+        assert found.verdict("secret-hosts") == ("ok", None)
+        file = tmp_path / "git-token"
+        daemon.config.write_text(daemon.config.read_text() + f"desired_state: {{git: {{token_file: {file}}}}}\n")
+        for text, says in ((None, "No such file"), ("", "not one token"), ("a b", "not one token"), ("é", "not one")):
+            if text is not None:
+                file.write_text(text)
+            found = await check(daemon, "--offline")
+            assert found.verdict("secret-hosts") == ("warning", "git-token-file-unusable")
+            assert str(file) in found.lines["secret-hosts"]["detail"]
+            assert says in found.lines["secret-hosts"]["detail"]
+        file.write_text("git-2\n")
+        assert (await check(daemon, "--offline")).verdict("secret-hosts") == ("ok", None)
 
 
 @pytest.mark.parametrize(
@@ -217,12 +228,12 @@ async def test_a_check_names_hosts_that_are_not_allowed(
         async with device(tmp_path, wfm, certificates) as daemon:
             await daemon.until_status(lambda s: s["client_id"] is not None, "onboarded")
         found = await check(daemon, "--offline")
-        assert found.verdict("signed-request") == ("failed", code)
+        assert found.verdict("secret-hosts") == ("failed", code)
         if "unusable" not in code:
-            assert "token.allowed_hosts" in found.lines["signed-request"]["hint"]
+            assert "token.allowed_hosts" in found.lines["secret-hosts"]["hint"]
             host = url.split("/")[2]
             daemon.config.write_text(daemon.config.read_text() + f"token: {{allowed_hosts: [{host}]}}\n")
-            assert (await check(daemon, "--offline")).verdict("signed-request") == ("ok", None)
+            assert (await check(daemon, "--offline")).verdict("secret-hosts") == ("ok", None)
 
 
 async def test_the_door(tmp_path: Path, certificates: Certificates) -> None:

@@ -102,15 +102,44 @@ async def test_the_command_reads_the_standard_input(directory: Path, controller:
     assert controller.git_tokens == [("https://git.test/a", "secret-1", 60.0)]
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"a\nb\n", b"\xff\n", b"x" * 8193])
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "there is no token in it"),
+        (b" \n", "there is no token in it"),
+        (b"a\nb\n", "more than one line"),
+        (b"\xff\n", "characters that no token has"),
+        (b"a b", "blanks"),
+        (b"x" * 8193, "at most 8192 characters"),
+    ],
+)
 async def test_the_command_and_a_file_that_is_no_token(
-    content: bytes, tmp_path: Path, directory: Path, controller: SteeredController
+    content: bytes, says: str, tmp_path: Path, directory: Path, controller: SteeredController
 ) -> None:
     """Nothing is sent, and what is in the file is not shown."""
     (tmp_path / "token").write_bytes(content)
     code, out, err = await run_margod("git-token", "set", str(tmp_path / "token"), "--runtime-dir", str(directory))
     assert (code, out, controller.git_tokens) == (1, "", [])
-    assert "not one line with a token" in err
+    assert says in " ".join(err.split())
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("--expires-at", "yesterday", "--expires-at: neither"),
+        ("--url", "http://git.test/a", "--url: the URL does not begin with https://"),
+        ("--url", "", "--url: the URL is missing"),
+    ],
+)
+async def test_the_command_names_its_options(
+    option: str, value: str, says: str, tmp_path: Path, directory: Path, controller: SteeredController
+) -> None:
+    """And not the fields of the local API."""
+    (tmp_path / "token").write_text("secret-1")
+    arguments = ("git-token", "set", str(tmp_path / "token"), "--runtime-dir", str(directory), option, value)
+    code, out, err = await run_margod(*arguments)
+    assert (code, out, controller.git_tokens) == (2, "", [])
+    assert err.startswith(f"margod: {says}")
 
 
 async def test_the_command_says_what_the_daemon_refuses(

@@ -19,8 +19,10 @@ def read_handed(body: bytes) -> GitAccess:
     token, url, expires = (
         first(value, *names) for names in (("accessToken", "access_token"), ("url",), ("expiresAt", "expires_at"))
     )
+    if token is None:
+        raise NotUsable("accessToken: missing")
     if not isinstance(token, str) or not TOKEN.fullmatch(token):
-        raise NotUsable("accessToken: missing, or not 1 to 8192 printable characters without blanks")
+        raise NotUsable("accessToken: not 1 to 8192 printable characters without blanks")
     expires_at = moment(expires)
     if expires is not None and expires_at is None:
         raise NotUsable("expiresAt: neither Unix seconds nor a time such as 2026-11-22T12:00:00Z")
