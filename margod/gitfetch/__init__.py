@@ -2,6 +2,8 @@
 
     parent.fetch(job)  runs it, bounds it, and returns the files of one branch, or why there are none
     child              the process: bounds itself, reads the job from standard input, answers on standard output
+    answer             what came of it, on its way through the pipe: believed nothing that it cannot be
+    confine            Landlock, and an end with the parent
     wire               smart HTTP by dulwich over a connection of ours: one origin, one CA bundle, no redirect
     connection         that connection: TLS by the owner's rules, proxy, addresses, certificates by another clock
     pack, trees        a pack to objects, objects to files; every bound is checked before what it bounds is made

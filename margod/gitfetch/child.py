@@ -10,16 +10,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from margod.gitfetch.job import TOO_LARGE, Failed, Fetched, Job, Limits, Refusal, encode_failed, encode_fetched
+from margod.gitfetch.answer import encode_failed, encode_fetched
+from margod.gitfetch.confine import confine, die_with
+from margod.gitfetch.job import TOO_LARGE, Failed, Fetched, Job, Limits, Refusal
 
 JOB_LIMIT: Final = 4 << 20
 OOM_SCORE: Final = Path("/proc/self/oom_score_adj")
 
 
-def main() -> None:
-    """Do one job."""
+def main(parent: int) -> None:
+    """Do one job for the process that started this one."""
+    die_with(parent)
     job = Job.decode(sys.stdin.buffer.read(JOB_LIMIT))
     bound(job.limits)
+    confine(job)
     try:
         pieces = encode_fetched(_fetch(job))
     except Refusal as refusal:
@@ -55,7 +59,7 @@ def _fetch(job: Job) -> Fetched:
 
 
 def bound(limits: Limits) -> None:
-    """Take away what the fetch does not need: time, memory, files, a core that would hold the token."""
+    """Take away what the fetch does not need: time, memory, files, processes, a core that would hold the token."""
     with suppress(OSError):
         OOM_SCORE.write_text("1000")  # if memory runs out all the same, this process is to go, and not the daemon
     seconds = max(1, int(limits.seconds))
@@ -63,6 +67,7 @@ def bound(limits: Limits) -> None:
         (resource.RLIMIT_CORE, 1),  # 0 does not hold where core_pattern is a pipe
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_NOFILE, 32),
+        (resource.RLIMIT_NPROC, 0),  # not for root, whose processes are ended as a group
         (resource.RLIMIT_CPU, seconds),
         (resource.RLIMIT_DATA, limits.memory),
     ):

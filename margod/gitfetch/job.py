@@ -1,19 +1,11 @@
-"""What is fetched and what came of it, and both as they go through the pipe."""
+"""What is fetched and what came of it; a job as it goes through the pipe (what comes back: answer.py)."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Final
-
-from margod.model.text import clean
-
-NOTES_LIMIT: Final = 64
-_ID: Final = re.compile("[0-9a-f]{40}")
-HEADER_LIMIT: Final = 4 << 20
-"""Bytes of the answer's first line, which names every file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,58 +145,3 @@ class Refusal(Exception):
         assert code in CODES, code
         super().__init__(detail)
         self.code, self.detail, self.retry_after = code, detail, retry_after
-
-
-def encode_fetched(fetched: Fetched) -> list[bytes]:
-    """Return the answer in pieces: one line of JSON, then every file's bytes in its order."""
-    files = fetched.files
-    head = {
-        "commit": fetched.commit,
-        "rewound": fetched.rewound,
-        "notes": fetched.notes,
-        "files": None if files is None else [[path, len(data)] for path, data in files.items()],
-    }
-    return [json.dumps(head).encode() + b"\n", *(files or {}).values()]
-
-
-def encode_failed(failed: Failed) -> list[bytes]:
-    """Return the answer of a fetch that came to nothing."""
-    return [
-        json.dumps({"error": failed.code, "detail": failed.detail, "retry_after": failed.retry_after}).encode() + b"\n"
-    ]
-
-
-def decode(answer: bytes) -> Fetched | Failed:
-    """Return what the child answered. Raises ValueError, KeyError, TypeError or RecursionError for what it never says.
-
-    It has parsed what a server sent: that it still says what it was written to say is looked at, not believed.
-    """
-    head, _, rest = answer.partition(b"\n")
-    value = json.loads(head)
-    if "error" in value:
-        return _failed(str(value["error"]), str(value["detail"]), value["retry_after"])
-    files: dict[str, bytes] | None = None
-    if value["files"] is not None:
-        files, at = {}, 0
-        for path, size in value["files"]:
-            if not isinstance(path, str) or size < 0 or not all(map(_plain, path.split("/"))):
-                raise ValueError("a file that cannot be one")
-            files[path] = rest[at : at + size]
-            at += size
-        if at != len(rest) or len(files) < len(value["files"]):
-            raise ValueError("the files are not as long, or as many, as they are said to be")
-    commit, notes = value["commit"], value["notes"]
-    if not _ID.fullmatch(commit) or not isinstance(notes, list) or len(notes) > NOTES_LIMIT:
-        raise ValueError("not a commit, or no notes")
-    return Fetched(commit, files, value["rewound"] is True, tuple(clean(str(note)) for note in notes))
-
-
-def _failed(code: str, detail: str, retry_after: object) -> Failed:
-    if code not in CODES:
-        raise ValueError("a code that there is not")
-    known = isinstance(retry_after, int | float) and not isinstance(retry_after, bool) and 0 <= retry_after < 1e12
-    return Failed(code, clean(detail), float(retry_after) if known else None)  # type: ignore[arg-type]
-
-
-def _plain(name: str) -> bool:
-    return name not in ("", ".", "..") and "\\" not in name and name.isprintable()

@@ -14,6 +14,9 @@ from margod.gitfetch.job import HOSTILE, MALFORMED, TOO_LARGE, Limits, Refusal
 COMMIT, TREE, BLOB, TAG, OFS_DELTA, REF_DELTA = 1, 2, 3, 4, 6, 7
 _NAMES: Final = {COMMIT: b"commit", TREE: b"tree", BLOB: b"blob", TAG: b"tag"}
 
+SLICE: Final = 64 << 10
+"""Bytes of a pack that are handed to zlib at once."""
+
 Object = tuple[int, bytes]
 """Type and content."""
 
@@ -22,7 +25,7 @@ def read_pack(pack: bytes, limits: Limits) -> dict[str, Object]:
     """Return every object of a pack by its id (hexadecimal SHA-1). Raises Refusal."""
     if len(pack) < 32 or pack[:4] != b"PACK" or int.from_bytes(pack[4:8], "big") != 2:
         raise Refusal(MALFORMED, "the server's pack is not one of version 2")
-    if hashlib.sha1(pack[:-20], usedforsecurity=False).digest() != pack[-20:]:
+    if hashlib.sha1(memoryview(pack)[:-20], usedforsecurity=False).digest() != pack[-20:]:
         raise Refusal(MALFORMED, "the server's pack is damaged: its checksum is another one")
     count = int.from_bytes(pack[8:12], "big")
     if count > limits.objects:
@@ -42,7 +45,7 @@ class _Reader:
         self.at = 12
         self.objects: dict[str, Object] = {}
         self.waiting: dict[int | str, list[tuple[int, bytes]]] = {}
-        self._pack = pack
+        self._pack = memoryview(pack)
         self._end = len(pack) - 20
         self._limits = limits
         self._left = limits.inflated
@@ -118,18 +121,22 @@ class _Reader:
 
     def _inflate(self, size: int) -> bytes:
         self._claim(size)
-        stream = zlib.decompressobj()
+        stream, pieces, left, end = zlib.decompressobj(), [], size, self._end
+        # In slices, because zlib copies what is left of its input at the end of each object.
+        step = min(size, SLICE) + 128
         try:
-            # One byte more than was said shows that there is more, and no more than that is made.
-            data = stream.decompress(memoryview(self._pack)[self.at : self._end], size + 1)
-            if len(data) == size and not stream.eof:
-                data += stream.decompress(stream.unconsumed_tail, 1)
+            while not stream.eof and left >= 0 and self.at < end:
+                given = self._pack[self.at : min(self.at + step, end)]
+                # One byte more than was said shows that there is more, and no more than that is made.
+                piece = stream.decompress(given, left + 1)
+                self.at += len(given) - len(stream.unused_data)
+                left -= len(piece)
+                pieces.append(piece)
         except zlib.error:
             raise Refusal(MALFORMED, "an object in the pack cannot be inflated") from None
-        if len(data) != size or not stream.eof:
+        if left or not stream.eof:
             raise Refusal(MALFORMED, "an object in the pack is not as long as it is said to be")
-        self.at = self._end - len(stream.unused_data)
-        return data
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _apply(self, base: bytes, delta: bytes) -> bytes:
         from dulwich.errors import ApplyDeltaError

@@ -5,6 +5,7 @@ Everywhere the device's own secret is among what the bytes may repeat, in whatev
 
 from __future__ import annotations
 
+import asyncio
 import html
 import http.client
 import io
@@ -27,7 +28,7 @@ from yarl import URL
 
 from margod.devwfm.token_payload import PayloadRefused, verify_payload
 from margod.engine.bearer import LONGEST, SHORTEST, Bearer, lifetime
-from margod.gitfetch import child, job, wire
+from margod.gitfetch import answer, child, wire
 from margod.gitfetch.job import CODES, Failed, Fetched, Job, Limits, Refusal
 from margod.gitfetch.pack import BLOB, COMMIT, OFS_DELTA, REF_DELTA, TREE, read_pack
 from margod.gitfetch.trees import descends, files_of, tree_of
@@ -282,11 +283,18 @@ def place() -> Iterator[Target]:
 @contextmanager
 def child_answer() -> Iterator[Target]:
     """What the fetching process says, which has parsed foreign bytes and is believed nothing that it cannot be."""
+    loop = asyncio.new_event_loop()
+
+    async def read(data: bytes) -> Fetched | Failed:
+        reader = asyncio.StreamReader(limit=answer.HEADER_LIMIT)
+        reader.feed_data(data)
+        reader.feed_eof()
+        return await answer.read_answer(reader, Limits())
 
     def target(data: bytes) -> object:
         try:
-            found = job.decode(data)
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            found = loop.run_until_complete(read(data))
+        except (ValueError, KeyError, TypeError, RecursionError, EOFError) as error:
             return type(error).__name__
         if isinstance(found, Failed):
             assert found.code in CODES
@@ -305,7 +313,10 @@ def child_answer() -> Iterator[Target]:
             shown(note)
         return found.files is None, len(found.files or ()), found.rewound, len(found.notes)
 
-    yield target
+    try:
+        yield target
+    finally:
+        loop.close()
 
 
 _SMALL: Final = Limits(objects=64, inflated=200_000, object=50_000, entries=40, total=100_000, depth=4, path=200)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 import tracemalloc
 import zlib
 from hashlib import sha1
@@ -183,3 +184,14 @@ def test_no_bytes_do_anything_else() -> None:
             read_pack(bytes(data) + sha1(data).digest(), Limits(object=10_000, inflated=50_000))
         except Refusal:
             continue
+
+
+def test_many_objects_before_a_large_one_cost_what_they_are() -> None:
+    """What comes after an object is not copied for each of them: ten thousand times 6 MiB took seconds."""
+    rest = random.Random(1).randbytes(6 << 20)
+    data = pack(*(plain(b"%d" % number) for number in range(10_000)), plain(rest))
+    begin = time.process_time()
+    found = read_pack(data, Limits())
+    assert time.process_time() - begin < 1.5
+    assert len(found) == 10_001
+    assert found[name(rest)] == (BLOB, rest)

@@ -10,6 +10,8 @@ import asyncio
 import json
 import os
 import re
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +20,40 @@ from margod.gitfetch import Fetched, Job, fetch
 
 STATE: Final = Path("/var/lib/margod")
 CA: Final = Path("/etc/margod/ca.pem")
-_LIMITS: Final = ("Max core file size", "Max file size", "Max open files", "Max data size", "Max cpu time")
+_LIMITS: Final = (
+    "Max core file size",
+    "Max file size",
+    "Max open files",
+    "Max data size",
+    "Max cpu time",
+    "Max processes",
+)
+
+
+_TAKEN_OVER: Final = """
+import json, os, sys
+from margod.gitfetch import Job, Limits, child, confine
+job, key, daemon = Job("https://localhost/x.git", "main", "", "", ""), *sys.argv[1:]
+child.bound(Limits())
+found = {"kernel": confine.confine(job)}
+for name, call in {
+    "read": lambda: open(key, "rb"), "empty": lambda: os.truncate(key, 0), "remove": lambda: os.unlink(key),
+    "memory": lambda: open(f"/proc/{daemon}/mem", "rb"), "signal": lambda: os.kill(int(daemon), 0), "start": os.fork,
+}.items():
+    try:
+        call()
+        found[name] = "ok"
+    except OSError as error:
+        found[name] = type(error).__name__
+print(json.dumps(found))
+"""
+
+
+def taken_over(key: Path) -> dict[str, Any]:
+    """Return what a process that is bound as the child is can do to a file of the vault and to the daemon."""
+    given = [sys.executable, "-I", "-c", _TAKEN_OVER, str(key), str(os.getpid())]
+    found: dict[str, Any] = json.loads(subprocess.run(given, capture_output=True, check=True).stdout)
+    return found
 
 
 def children() -> list[str]:
@@ -64,6 +99,7 @@ async def main() -> None:
                 "files": {path: data.decode() for path, data in (files or {}).items()},
                 "child": {**seen, "arguments": git["accessToken"] in seen.get("arguments", git["accessToken"])},
                 "left": children(),
+                "taken_over": taken_over(newest / "git.json"),
                 "uid": os.getuid(),
             }
         ),

@@ -223,6 +223,7 @@ def test_git_is_fetched_inside(service: Service) -> None:
         "Max open files": ["32", "32"],
         "Max data size": [str(144 << 20)] * 2,
         "Max cpu time": ["120", "120"],
+        "Max processes": ["0", "0"],
     }
     assert (child["seccomp"], child["no_new_privileges"], int(child["capabilities"], 16)) == ("2", "1", 0)
     assert "/probe.service" in child["cgroup"], "MemoryMax and TasksMax of the unit hold for it too"
@@ -230,6 +231,13 @@ def test_git_is_fetched_inside(service: Service) -> None:
     assert not child["arguments"], "the token is in its arguments or environment"
     assert found["left"] == []
     assert found["uid"] != 0
+    # Somebody who takes it over gets no secret of the vault and no memory of the daemon, and starts nothing.
+    assert found["taken_over"] == {
+        "kernel": True,
+        **dict.fromkeys(("read", "empty", "remove", "signal"), "PermissionError"),
+        "memory": "FileNotFoundError",  # whom it may not trace it does not even see (ProtectProc=)
+        "start": "BlockingIOError",
+    }
 
 
 def test_a_greedy_fetch_ends_by_its_own_limit(service: Service) -> None:
