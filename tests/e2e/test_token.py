@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -45,12 +46,15 @@ async def test_a_wfm_that_learns_another_generation(tmp_path: Path) -> None:
     """What `signed` has enrolled is archived and not read as `token`'s, at the same URL; and back again, unasked."""
     first = DevWfm(tmp_path / "first")
     daemon = CheckedDaemon(tmp_path / "d", url="https://127.0.0.1:1", wfm=TOKEN)
-    async with first:
-        daemon.configure(url=first.url, ca_file=first.ca_file)
-        await daemon.start()
-        enrolled = await daemon.until("enrolled")
-    second = DevWfm(tmp_path / "second", "--protocol", "token", "--listen", f"127.0.0.1:{urlsplit(first.url).port}")
-    async with second:
+    async with AsyncExitStack() as ended:
+        async with first:
+            daemon.configure(url=first.url, ca_file=first.ca_file)
+            await ended.enter_async_context(daemon)
+            enrolled = await daemon.until("enrolled")
+        port = urlsplit(first.url).port
+        second = await ended.enter_async_context(
+            DevWfm(tmp_path / "second", "--protocol", "token", "--listen", f"127.0.0.1:{port}")
+        )
         assert second.url == first.url
         yaml = f'wfm: {{url: "{second.url}", protocol: token}}\ntrust: {{ca_file: {second.ca_file}}}'
         daemon.configure(yaml=yaml)
@@ -64,4 +68,3 @@ async def test_a_wfm_that_learns_another_generation(tmp_path: Path) -> None:
         back = await at(daemon, "signed")
         assert back["client_id"] == enrolled["client_id"]
         assert len(await second.requests()) == seen
-    await daemon.stop()

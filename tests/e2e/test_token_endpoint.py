@@ -147,6 +147,7 @@ async def test_a_client_that_is_not_wanted_is_no_storm(tmp_path: Path, certifica
             assert wfm.count() <= before + 3
             wfm.good = wfm.grant = None
         async with daemon:
+            await daemon.until("refused", "revoked")
             await daemon.retry()
             await daemon.until("enrolled")
         assert wfm.count("/onboarding/") == wfm.count("/onboarding/git") + 1, "it was onboarded once"
