@@ -35,7 +35,7 @@ class TokenRepository:
         self._repository = (
             Repo(str(directory)) if found else Repo.init_bare(str(directory), mkdir=not directory.exists())
         )
-        self._repository.refs.set_symbolic_ref(b"HEAD", BRANCH)  # type: ignore[arg-type]
+        self._repository.refs.set_symbolic_ref(b"HEAD", BRANCH)  # type: ignore[arg-type]  # a name is bytes here too
         served: dict[str, Any] = {"/": self._repository}
         self._serve = make_wsgi_chain(DictBackend(served), handlers={b"git-upload-pack": _Upload})
 
@@ -52,7 +52,7 @@ class TokenRepository:
             tree.add(f"{deployment_id}.yaml".encode(), 0o100644, blob.id)
         refs: Any = self._repository.refs
         tip: Any = refs.as_dict().get(BRANCH)
-        if tip is not None and not rewind and store[tip].tree == tree.id:  # type: ignore[attr-defined]
+        if tip is not None and not rewind and store[tip].tree == tree.id:  # type: ignore[attr-defined]  # a tip is a commit
             return str(tip.decode())
         store.add_object(tree)
         commit = Commit()

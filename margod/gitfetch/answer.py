@@ -89,8 +89,10 @@ async def _files(reader: asyncio.StreamReader, count: Any, limits: Limits) -> di
 def _failed(code: Any, detail: Any, retry_after: object) -> Failed:
     if code not in CODES or not isinstance(detail, str):
         raise ValueError("a code that there is not, or no detail")
-    known = isinstance(retry_after, int | float) and not isinstance(retry_after, bool) and 0 <= retry_after < 1e12
-    return Failed(code, clean(detail), float(retry_after) if known else None)  # type: ignore[arg-type]
+    wait: float | None = None
+    if isinstance(retry_after, int | float) and not isinstance(retry_after, bool) and 0 <= retry_after < 1e12:
+        wait = float(retry_after)
+    return Failed(code, clean(detail), wait)
 
 
 def _plain(name: str) -> bool:

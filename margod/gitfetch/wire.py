@@ -83,7 +83,7 @@ class Repository:
             self._client.fetch_pack(
                 self._path,
                 wanted,
-                _Haves(known),  # type: ignore[arg-type]
+                _Haves(known),  # type: ignore[arg-type]  # dulwich names a whole graph; these methods are what it calls
                 receive,
                 depth=None if known else 1,
                 ref_prefix=[b"refs/heads/" + self._job.branch.encode()],
