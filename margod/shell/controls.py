@@ -248,14 +248,16 @@ class Controls:
     async def reset(self, *, unregister: bool, new_identity: bool, wipe: bool) -> dict[str, object]:
         """End the enrolment and start again, or clear everything. Raises MargodError if it was not done."""
         order = Order(unregister, new_identity, wipe)
-        if not wipe:
-            return {"message": await self._actions.resetting.ask(order, self._lane.look_again)}
-        await self._reports.let_go()
+        if wipe:
+            await self._reports.let_go()
         try:
-            return {"message": await self._actions.resetting.ask(order, self._lane.look_again)}
+            message = await self._actions.resetting.ask(order, self._lane.look_again)
         except MargodError:
-            self._reports.resume()
+            if wipe:
+                self._reports.resume()
             raise
+        await self._lane.looked()  # it was done at the begin of a look: until its end the status is the former one
+        return {"message": message}
 
     async def report(self, deployment_id: str, body: bytes, uid: int) -> dict[str, object]:
         """Take a report of a deployment into the outbox."""

@@ -123,8 +123,12 @@ class Lane:
     async def look_again(self) -> None:
         """Take in what was configured, seen or chosen: at once, or as soon as the request under way is answered."""
         self.handle(Reread())
+        await self.looked()
+
+    async def looked(self) -> None:
+        """Wait for a look that is under way, so that whoever asks for the status next sees what came of it."""
         looks = [task for task, command in self._tasks.items() if isinstance(command, Examine)]
-        if looks:  # so that whoever asks for the status next sees what came of it
+        if looks:
             await asyncio.wait(looks, timeout=LOOK)
             take_events(self._inbox)
         self.post(Due())

@@ -91,12 +91,16 @@ async def test_nothing_to_unregister(tmp_path: Path) -> None:
         assert len(await wfm.clients()) == 2
 
 
-async def test_while_a_request_is_under_way(tmp_path: Path) -> None:
-    """A reset waits for the answer: what it brings belongs to the old enrolment and is archived with it."""
+@pytest.mark.parametrize(("route", "step"), [("onboarding", "enrol"), ("capabilities", "report")])
+async def test_while_a_request_is_under_way(tmp_path: Path, route: str, step: str) -> None:
+    """A reset waits for the answer: what it brings belongs to the old enrolment and is archived with it.
+
+    Whoever was told that it is done is not shown the old enrolment by the status any more.
+    """
     async with DevWfm(tmp_path / "wfm") as wfm:
-        await wfm.fault("slow", route="onboarding", when="after", seconds=0.02)
+        await wfm.fault("slow", route=route, when="after", seconds=0.02)
         async with Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file) as daemon:
-            await daemon.journal_line("request", having="enrol")
+            await daemon.journal_line("request", having=f"step={step}")
             assert "message" in await daemon.post("/v1/reset")  # a command would take as long as the answer to start
             await daemon.until("enrolled")
             registered = [one["client_id"] for one in await wfm.clients()]
