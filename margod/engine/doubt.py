@@ -1,7 +1,9 @@
 """Whether a WFM that once accepted this device still does: what it has said against it, and when that is enough.
 
 One word decides nothing: a server that is being restored, a balancer that points elsewhere or a wrong clock says the
-same. It takes two routes and a day (design, "What an answer means": unknown client later on).
+same. It takes two routes and a day (design, "What an answer means": unknown client later on). A word that says nothing
+else than that this client is not accepted (PLAIN) is enough by itself: nothing is lost by it, and it ends with the next
+acceptance.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ QUIET: Final = 6 * 3_600.0
 
 _ROUTES: Final = (Step.REPORT, Step.CONFIRM)
 _AGAINST: Final = frozenset({Kind.UNKNOWN, Kind.UNAUTHORIZED, Kind.FORBIDDEN})
+PLAIN: Final = frozenset({reasons.CLIENT_SECRET_REFUSED, reasons.BEARER_TOKEN_REFUSED})
+"""What is said about nothing but who asks: `invalid_client`, and a 401 to a token that was given a moment ago."""
 
 
 @dataclass(frozen=True, slots=True)

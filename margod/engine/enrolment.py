@@ -97,7 +97,7 @@ class Enrolment(Standing):
             return []  # it asks for itself already
         if self._doubt.counts(outcome):
             self._resting = False  # it asks for itself from now on, and a person may have it ask at once
-            return self._wait_after(Step.CONFIRM, outcome, now)
+            return self._wait_after(Step.CONFIRM, outcome, now, heard=True)
         return self._failed(outcome.reason, outcome.kind, outcome.detail, event.wait, now)
 
     def _examined(self, event: m.Examined, now: m.Now) -> list[m.Command]:

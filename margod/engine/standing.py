@@ -162,8 +162,11 @@ class Standing:
     def _begin_step(self) -> None:
         self._attempt, self._streak, self._schedule, self._streaks = 0, 0, None, Streaks()
 
-    def _wait_after(self, step: Step, outcome: Outcome, now: m.Now) -> list[m.Command]:
-        """Enter the state that the outcome leads to and set the time of the next attempt."""
+    def _wait_after(self, step: Step, outcome: Outcome, now: m.Now, *, heard: bool = False) -> list[m.Command]:
+        """Enter the state that the outcome leads to and set the time of the next attempt.
+
+        `heard`: it was another lane's, on a route that may have its own mind; a plain word is heard for oneself first.
+        """
         facts = self._facts
         assert facts is not None
         kind, reason = outcome.kind, outcome.reason
@@ -178,13 +181,15 @@ class Standing:
         if (self._silent or reason is reasons.DOWNTIME) and kind in SILENCED:
             self._wait(verdict.schedule, outcome.retry_after, now)
             return self._first_words(step, now) if self._picture.reason in policy.FIRST_REASONS else []
-        if enrolled and step in ABOUT_US:
-            self._doubt = self._doubt.heard(step, outcome, now.mono)
         said = step in ABOUT_US and self._doubt.counts(outcome)
+        plain = said and facts.enrolled and reason in doubt.PLAIN and not heard
+        if step in ABOUT_US and (enrolled or plain):
+            self._doubt = self._doubt.heard(step, outcome, now.mono)
         stays = self._picture.state is State.REFUSED and bool(self._doubt.last)
-        if stays or (said and self._doubt.is_enough(self.rules.forgotten_after)):
-            state, reason = State.REFUSED, self._doubt.reason
-            detail = outcome.detail if said else self._picture.detail
+        if stays and not said:
+            state, reason, detail = State.REFUSED, self._picture.reason, self._picture.detail
+        elif stays or plain or (said and self._doubt.is_enough(self.rules.forgotten_after)):
+            state, reason = State.REFUSED, reason if plain else self._doubt.reason
         elif state is State.ENROLLED:
             reason, detail = reasons.ENROLLED, ""
         elif verdict.state is None and state in m.SPOKEN:

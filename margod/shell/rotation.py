@@ -121,7 +121,7 @@ class Rotation:
             candidate.about if candidate else None,
             reonboards=reonboards,
             forgotten=said is reasons.FORGOTTEN,
-            revoked=said is reasons.REVOKED,
+            revoked=said not in (None, reasons.FORGOTTEN),
             accepted=condition.state in _ACCEPTED
             and condition.connection is Connection.ONLINE
             and condition.last_error is None,
