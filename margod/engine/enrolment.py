@@ -41,6 +41,9 @@ class Enrolment(Standing):
             self._floor -= event.seconds
             self._upkeep.slept(event.seconds, now)
         commands = [*notes, *self._dispatch(event, now)]
+        if self._told_early and self._on is not On.EXAMINED:
+            self._told_early = False
+            commands += self._woken(m.Cause.OPERATOR, now)
         self._hold(now)
         if self._look_again and self._on is On.TIMER:
             # Nothing else is begun meanwhile: what the look commits must not meet a request made under older facts.
@@ -215,6 +218,9 @@ class Enrolment(Standing):
         return [*self._picture.recovered(now), *self._enter(State.ENROLLED, reasons.ENROLLED, "", now)]
 
     def _woken(self, cause: m.Cause, now: m.Now) -> list[m.Command]:
+        if self._on is On.EXAMINED:  # a wait may come of what the look finds, and a person wants none
+            self._told_early = self._told_early or cause is m.Cause.OPERATOR
+            return []
         if self._on is not On.TIMER or self._due is None or self._resting or (self._silent and self._would_send):
             return []
         told = cause is m.Cause.OPERATOR

@@ -54,7 +54,7 @@ class Standing:
         """What came of the rest of a step, a part of which was accepted and is being kept."""
         self._intent_form: str | None = None
         """The form of a durable intent whose request certainly never left: it is still good for that form."""
-        self._former_asked, self._is_new, self._look_again = False, True, False
+        self._former_asked, self._is_new, self._look_again, self._told_early = False, True, False, False
         self._upkeep, self._doubt, self._resting = Upkeep(rng), doubt.NONE, False
         self._picture = Picture(now)
         self._attempt = self._streak = 0

@@ -222,6 +222,20 @@ def test_retry_after_is_a_floor(asked: str, least: float, most: float) -> None:
     assert least <= world.until_due() <= most
 
 
+def test_a_person_who_asks_before_the_first_look() -> None:
+    """`margod retry` right after a start ends the wait that the look brings back; a network that comes does not."""
+    for cause, made in ((m.Cause.OPERATOR, 1), (m.Cause.NETWORK, 0)):
+        world = World(server=lambda step, request: UNSENT)
+        world.settle()
+        for _ in range(8):
+            world.until_due()
+        world.asked.clear()
+        world.restart_with_memory(told=m.Woken(cause))
+        assert len(world.asked) == made
+        assert world.engine.due is not None
+        assert world.engine.due > world.now.mono
+
+
 def test_operator_wakes_once_a_minute() -> None:
     """The first retry acts at once, the next within a minute of it only when the minute is over."""
     world = World(server=Script(answer(400, b"expired")))

@@ -190,13 +190,15 @@ class World:
             self.trusted = self.trusted or command.step is Step.FETCH_TRUST
         return m.Kept()
 
-    def restart_with_memory(self, at: m.Now | None = None) -> None:
-        """Stop in good order and start again: what runtime.json holds is known as well."""
+    def restart_with_memory(self, at: m.Now | None = None, *, told: m.Event | None = None) -> None:
+        """Stop in good order and start again: what runtime.json holds is known as well. `told`: before it looks."""
         memory = self.engine.memory(self.now)
         assert memory is not None
         self.remembered = ledger.from_text(ledger.to_text(memory))
         self.now = at or self.now
         self.start()
+        if told is not None:
+            self.tell(told)
         self.settle()
 
     def enrolments(self) -> int:
