@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
@@ -32,6 +32,7 @@ _STAND_INS: Final = (
     # The grammar and the parser of mail's headers, for the parameters of a Content-Type: no answer's is looked at.
     "email.policy",
     "email.parser",
+    "email.message",
     # OpenSSH's forms of keys and certificates, which cryptography lists among its own.
     "cryptography.hazmat.primitives.serialization.ssh",
     # Names in other alphabets: yarl asks it for hosts that are not ASCII, which is where it is loaded.
@@ -87,8 +88,8 @@ class _Later:
         return getattr(self._real(), attribute)
 
     def __mro_entries__(self, bases: tuple[object, ...]) -> tuple[type, ...]:
-        # A class that a library makes of it while it is loaded itself is there, without what it would inherit.
-        return () if isinstance(sys.modules.get(self._module), _StandIn) else (self._real(),)
+        # A class that a library makes of it while it is loaded itself inherits from it as soon as one is made.
+        return (_heir(self._real) if isinstance(sys.modules.get(self._module), _StandIn) else self._real(),)
 
     def __instancecheck__(self, instance: object) -> bool:
         return isinstance(instance, self._real())
@@ -97,6 +98,19 @@ class _Later:
         if self._module in _LASTING and isinstance(sys.modules.get(self._module), _StandIn):
             sys.modules.pop(self._module, None)
         return getattr(import_module(self._module), self._name)
+
+
+def _heir(real: Callable[[], Any]) -> type:
+    """Return the base of a class until there is an instance of it; from then on it is what `real` returns."""
+
+    class Heir:
+        def __new__(cls, *given: Any, **named: Any) -> Any:
+            for each in cls.__mro__:
+                if Heir in each.__bases__:
+                    each.__bases__ = tuple(real() if base is Heir else base for base in each.__bases__)
+            return cls.__new__(cls, *given, **named)
+
+    return Heir
 
 
 class _Made:
