@@ -18,6 +18,7 @@ from margod.engine.timekeeping import OFFSET_FROM
 from margod.identity import Identity
 from margod.model import reasons
 from margod.model.errors import MargodError, TrustError
+from margod.model.outcome import Kind, Outcome, Step
 from margod.model.reasons import Reason
 from margod.model.wire import Answer, Request, SignedRequest, Sink, TransportFailure
 from margod.protocols import Context
@@ -88,6 +89,25 @@ class Courier:
             if unknown and situation is not None and await self._exchange.adopt(situation):
                 result = await self._call(request, binding, seconds, into)
             return result
+
+    async def ask_whether_known(self) -> Outcome:
+        """Return what the WFM says of this device: ACCEPTED, or why not. Raises nothing but CancelledError.
+
+        Where there is no route for the question, it is told once more what the device can do, which changes nothing.
+        """
+        context, generation = self.context, self._exchange.ground.generation
+        if context is None:
+            return Outcome(Kind.UNREACHABLE, reasons.NOT_ENROLLED, sent=False)
+        form = generation.forms(Step.CONFIRM)[0]
+        result = await self.call(generation.request(Step.CONFIRM, form, context))
+        outcome = generation.outcome(Step.CONFIRM, form, context, result)
+        _, form = generation.reported(context.records)
+        if outcome.reason is not reasons.NO_CONFIRM_ROUTE or generation.report_problem(form, context):
+            return outcome
+        result = await self.call(generation.request(Step.REPORT, form, context))
+        outcome = generation.outcome(Step.REPORT, form, context, result)
+        knows = outcome.kind is Kind.INVALID  # who finds fault with what a client says knows the client
+        return Outcome(Kind.ACCEPTED, reasons.ENROLLED) if knows else outcome
 
     def hides(self, *tokens: str) -> None:
         """Have what the WFM says shown without these Git tokens, in every lane of the device."""

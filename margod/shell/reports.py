@@ -19,7 +19,7 @@ from margod.engine import messages as m
 from margod.model import reasons
 from margod.model.deployment import FINAL
 from margod.model.errors import MargodError
-from margod.model.outcome import Kind, Outcome, Step
+from margod.model.outcome import Kind, Outcome
 from margod.model.report import About, Reply
 from margod.model.state import Condition, Connection, State
 from margod.model.text import timestamp
@@ -290,7 +290,7 @@ class Reports:
             case d.Deliver():
                 return d.Answered(await self._deliver(command))
             case d.Confirm():
-                return d.Confirmed(await self._confirm())
+                return d.Confirmed(await self._courier.ask_whether_known())
             case d.Forget():
                 await self._file.run(lambda outbox: outbox.sent(command.numbers, lasting=command.lasting))
                 return d.Stored()
@@ -332,15 +332,6 @@ class Reports:
         if self._next is not None and self._next[0] is item and self._next[1] == form and self._next[2] is context:
             return self._next[3]
         return self._ground.generation.report_request(form, context, item.deployment_id, item.body)
-
-    async def _confirm(self) -> Outcome:
-        context = self._courier.context
-        if context is None:
-            return Outcome(Kind.UNREACHABLE, reasons.NOT_ENROLLED, sent=False)
-        generation = self._ground.generation
-        form = generation.forms(Step.CONFIRM)[0]
-        result = await self._courier.call(generation.request(Step.CONFIRM, form, context))
-        return generation.outcome(Step.CONFIRM, form, context, result)
 
     def _tell(self) -> None:
         """Have the status document sent to whoever listens, now and then."""

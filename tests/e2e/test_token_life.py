@@ -12,12 +12,13 @@ import pytest
 from tests.e2e.checked import CheckedDaemon
 from tests.e2e.checking import check
 from tests.e2e.test_door import ask
+from tests.e2e.test_outbox import failed, outbox
 from tests.e2e.test_rotation import begin, old_ones, rotated
 from tests.e2e.test_token import TOKEN
 from tests.e2e.test_token_answers import device, told
 from tests.e2e.test_trust_renewal import anchors, other
 from tests.support.devwfm import DevWfm
-from tests.support.rawserver import Certificates
+from tests.support.rawserver import Certificates, Turn
 from tests.support.tokenserver import Said, TokenServer, bearer, form
 
 pytestmark = pytest.mark.e2e
@@ -155,6 +156,29 @@ async def test_a_wfm_without_the_repositorys_route(tmp_path: Path, certificates:
             await daemon.retry()
             await daemon.until("refused", "forgotten")  # in so many words on both routes, for long enough
             assert wfm.count("/onboarding/") == wfm.count("/onboarding/git") + 1
+
+
+async def test_a_wfm_that_cannot_be_asked(tmp_path: Path, certificates: Certificates) -> None:
+    """Without GET /onboarding/git its answer to the capabilities tells which of deployment and device is gone."""
+    gone = Said(404, {"error": "no such deployment"})
+
+    async def answer(turn: Turn) -> None:
+        await (gone if "/gone/" in turn.request.line else Said(201)).give(turn)
+
+    async with TokenServer(certificates) as wfm:
+        wfm.confirm, wfm.other = Said(404, {"error": "no such route"}), answer
+        async with device(tmp_path, wfm, certificates) as daemon:
+            await daemon.until("enrolled")
+            await daemon.report("gone", REPORT)
+            await daemon.report("here", REPORT)
+            await daemon.until_status(outbox(waiting=0, parked=1), "one parked, one sent")
+            (item,) = await daemon.outbox()
+            assert (item["deployment_id"], item["parked"]) == ("gone", "report-refused")
+            assert [wfm.count(path) for path in ("/onboarding/git", "/device/client-7/capabilities")] == [1, 2]
+            wfm.report = Said(404, {"error": "client not found"})
+            await daemon.report("gone", REPORT)
+            await daemon.until_status(failed("client-unknown"), "not about the report")
+            await daemon.until_status(outbox(waiting=1, parked=1), "it waits")
 
 
 async def test_another_root_ca(tmp_path: Path) -> None:
