@@ -27,6 +27,7 @@ from margod.model.outcome import Kind, Outcome, Step
 from margod.model.state import State
 
 _REFUSALS: Final = (Kind.INVALID, Kind.UNAUTHORIZED, Kind.WRONG_ADDRESS, Kind.CONFLICT, Kind.UNKNOWN)
+_OTHER: Final = {Step.REPORT: Step.CONFIRM, Step.CONFIRM: Step.REPORT}
 _NO_ANSWER: Final = (Kind.UNREACHABLE, Kind.UNTRUSTED, Kind.INTERCEPTED, Kind.CLOCK, Kind.BUSY)
 
 
@@ -90,8 +91,12 @@ class Enrolment(Standing):
         if outcome.kind is Kind.ACCEPTED:
             self._upkeep.done(Step.CONFIRM, now)
             notes: list[m.Command] = [*self._picture.recovered(now)]
+            if self._only_the_report_is_refused:
+                return [*notes, *self._known_otherwise(now)]
             if self._doubt.last:
                 self._doubt = doubt.NONE
+                if now.mono < self._floor:
+                    return [*notes, *self._enter(State.ENROLLED, reasons.ENROLLED, "", now)]
                 return [*notes, *self._upkept(Step.CONFIRM, now)]
             if self._resting:
                 self._due = self._upkeep.due()
@@ -115,7 +120,7 @@ class Enrolment(Standing):
         if not same_binding:
             self._history, self._intent_form, self._to_keep, self._floor = event.history, None, None, 0.0
             self._in_part = None
-            self._former_asked, self._doubt = False, doubt.NONE
+            self._former_asked, self._doubt, self._vouched = False, doubt.NONE, False
             self._picture.recall(new, event.history.memory, now)
         if new.obstacle is not None:
             self._attempt += 1
@@ -166,7 +171,8 @@ class Enrolment(Standing):
         if step not in (None, Step.REPORT):
             return step
         if self._doubt.last:  # by turns: it takes words on both routes to be sure
-            return self._doubt.next_step()
+            turn = self._doubt.next_step()
+            return _OTHER[turn] if turn is self._mute else turn
         if step is not None and self._step is step and self._facts is not None and self._facts.reported:
             return self._upkeep.next(now) or step  # what is refused for days must not keep the upkeep from its turn
         return step or self._upkeep.next(now)
@@ -256,6 +262,8 @@ class Enrolment(Standing):
 
     def _done(self, step: Step, outcome: Outcome, now: m.Now) -> list[m.Command]:
         outcome = self._picture.exchanged(step, outcome, self._facts, now)
+        says = outcome.kind is Kind.ACCEPTED or self._doubt.counts(outcome)
+        self._mute = step if self._doubt.last and not says else None
         if outcome.kind is Kind.ACCEPTED:
             return self._accepted(step, outcome, now)
         if step is Step.ENROL:
@@ -284,8 +292,10 @@ class Enrolment(Standing):
         return said_no and self._facts is not None and not self._facts.enrolled
 
     def _accepted(self, step: Step, outcome: Outcome, now: m.Now) -> list[m.Command]:
+        if step is Step.CONFIRM and not outcome.records and self._only_the_report_is_refused:
+            return self._known_otherwise(now)
         notes = self._picture.recovered(now)
-        self._intent_form = None
+        self._intent_form, self._vouched = None, False
         if step in ABOUT_US:
             self._doubt = doubt.NONE
         self._upkeep.done(step, now)
@@ -293,6 +303,19 @@ class Enrolment(Standing):
             self._to_keep, self._on = m.Keep(step, outcome.records), On.KEPT
             return [*notes, self._to_keep]
         return [*notes, *self._upkept(step, now)]
+
+    @property
+    def _only_the_report_is_refused(self) -> bool:
+        """Whether what speaks against this device was said to a report that is still to be made."""
+        due = self._facts is not None and self._facts.next_step(former_asked=False) is Step.REPORT
+        return due and Step.REPORT in self._doubt.last
+
+    def _known_otherwise(self, now: m.Now) -> list[m.Command]:
+        """The WFM knows this device: the report is made again in its own time, not because another route is well."""
+        self._doubt, self._vouched = doubt.NONE, True
+        self._upkeep.done(Step.CONFIRM, now)
+        self._due = max(now.mono + self._wait(policy.REJECTED, None, now), self._floor)
+        return self._enter(State.ENROLLED, reasons.ENROLLED, "", now)
 
     def _upkept(self, step: Step, now: m.Now) -> list[m.Command]:
         """A step that leaves nothing to keep is done."""

@@ -56,6 +56,10 @@ class Standing:
         """The form of a durable intent whose request certainly never left: it is still good for that form."""
         self._former_asked, self._is_new, self._look_again, self._told_early = False, True, False, False
         self._upkeep, self._doubt, self._resting = Upkeep(rng), doubt.NONE, False
+        self._mute: Step | None = None
+        """The step that has just said nothing of this device, for it or against it: the other one is next."""
+        self._vouched = False
+        """The WFM knows this device by another route than that of its report, which it refuses."""
         self._picture = Picture(now)
         self._attempt = self._streak = 0
         self._schedule: Schedule | None = None
@@ -183,13 +187,18 @@ class Standing:
             return self._first_words(step, now) if self._picture.reason in policy.FIRST_REASONS else []
         said = step in ABOUT_US and self._doubt.counts(outcome)
         plain = said and facts.enrolled and reason in doubt.PLAIN and not heard
-        if step in ABOUT_US and (enrolled or plain):
+        plain = plain and not (self._vouched and step is Step.REPORT)
+        if enrolled and step in ABOUT_US:
             self._doubt = self._doubt.heard(step, outcome, now.mono)
-        stays = self._picture.state is State.REFUSED and bool(self._doubt.last)
+        stays = self._picture.state is State.REFUSED and (bool(self._doubt.last) or kind in SILENCED)
+        enough = self._doubt.is_enough(self.rules.forgotten_after)
         if stays and not said:
             state, reason, detail = State.REFUSED, self._picture.reason, self._picture.detail
-        elif stays or plain or (said and self._doubt.is_enough(self.rules.forgotten_after)):
-            state, reason = State.REFUSED, reason if plain else self._doubt.reason
+        elif stays or plain or (said and enough):
+            early = self._picture.reason in doubt.PLAIN and not enough
+            state = State.REFUSED
+            if not plain:
+                reason = self._picture.reason if early else self._doubt.reason
         elif state is State.ENROLLED:
             reason, detail = reasons.ENROLLED, ""
         elif verdict.state is None and state in m.SPOKEN:

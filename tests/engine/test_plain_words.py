@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from margod.engine import messages as m
 from margod.engine.policy import DAY, Policy
 from margod.model import reasons
+from margod.model.capabilities import Capabilities
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.state import State
 from tests.engine.test_heard import FINE
@@ -16,75 +19,168 @@ from tests.engine.world import World
 SECRET = Outcome(Kind.FORBIDDEN, reasons.CLIENT_SECRET_REFUSED, "HTTP 401: invalid_client", sent=False)
 TOKEN = Outcome(Kind.UNAUTHORIZED, reasons.BEARER_TOKEN_REFUSED, "HTTP 401")
 OFFLINE = Outcome(Kind.UNREACHABLE, reasons.CONNECT_FAILED, "nobody there", sent=False)
+MUTE = Outcome(Kind.WRONG_ADDRESS, reasons.NO_CONFIRM_ROUTE, "HTTP 404")
+WRONG = Outcome(Kind.INVALID, reasons.CAPABILITIES_REFUSED, "HTTP 422: vendor")
+FORBIDDEN = Outcome(Kind.FORBIDDEN, reasons.CLIENT_REFUSED, "HTTP 403")
+ABOUT_US = (Step.REPORT, Step.CONFIRM)
+BOTH = pytest.mark.parametrize("word", [SECRET, TOKEN], ids=["secret", "token"])
 
 
 class Worded(World):
-    """A WFM of which only the meaning of what it says to an accepted device is given; None: it is well."""
+    """A WFM of which only the meaning of what it says at some steps is given; at the others it is well."""
 
-    word: Outcome | None = None
+    words: dict[Step, Outcome]
 
     def send(self, command: m.Send) -> m.Done:
         """Ask, and hear the word."""
         done = super().send(command)
-        told = self.word is not None and command.step in (Step.REPORT, Step.CONFIRM)
-        return m.Done(command.step, self.word) if told and self.word is not None else done
+        return m.Done(command.step, self.words.get(command.step, done.outcome))
+
+    def says(self, word: Outcome | None, *at: Step) -> None:
+        """Have it say this from now on, and nothing else."""
+        self.words = {} if word is None else dict.fromkeys(at or ABOUT_US, word)
 
 
-def worded(word: Outcome | None) -> Worded:
+def worded(word: Outcome | None = None, *at: Step) -> Worded:
     """Return a device that has been onboarded at such a WFM."""
     world = Worded(policy=Policy(upkeep={Step.CONFIRM: DAY}))
-    world.word = word
+    world.says(word, *at)
     world.settle()
+    world.asked.clear()
     return world
 
 
-@pytest.mark.parametrize("word", [SECRET, TOKEN], ids=["secret", "token"])
+def changed(world: World) -> None:
+    """Give the device something new to report."""
+    world.capabilities = Capabilities(None, "Vendor", "Model", "SN-2")
+    world.tell(world.examined())
+    world.settle()
+
+
+@BOTH
 def test_at_the_first_report(word: Outcome) -> None:
     """A person at the WFM has to mend it: that is said at once, and who mends it has the device enrolled."""
     world = worded(word)
     assert world.condition() == (State.REFUSED, word.reason.code)
     assert world.engine.condition(world.now).detail == word.detail
-    world.word = None
+    world.says(OFFLINE)
+    world.until_due()
+    world.restart_with_memory()
+    world.until_due()
+    assert world.condition() == (State.REFUSED, word.reason.code)
+    world.says(WRONG, Step.REPORT)
     let_pass(world, 3_700.0)
+    assert world.condition() == (State.ONBOARDED, "capabilities-refused"), "who finds fault with it knows the client"
+    world.says(None)
+    let_pass(world, 6 * 3_700.0)
     assert world.condition() == (State.ENROLLED, "enrolled")
-    assert world.enrolments() == 1
+    assert world.enrolments() == 0, "once, before"
 
 
-@pytest.mark.parametrize("word", [SECRET, TOKEN], ids=["secret", "token"])
+@BOTH
 def test_of_an_enrolled_device(word: Outcome) -> None:
     """No day has to pass; it asks once an hour from then on, keeps its id, and a network that fails changes nothing."""
-    world = worded(None)
+    world = worded()
     assert world.condition() == (State.ENROLLED, "enrolled")
-    world.asked.clear()
-    world.word = word
+    world.says(word)
     while not steps(world):
         world.until_due()
     assert world.condition() == (State.REFUSED, word.reason.code)
     let_pass(world, DAY)
     assert world.condition() == (State.REFUSED, word.reason.code)
     assert len(steps(world)) < 60
-    world.word = OFFLINE
+    world.says(OFFLINE)
     world.until_due()
     world.restart_with_memory()
     world.until_due()
     assert world.condition() == (State.REFUSED, word.reason.code)
-    world.word = None
+    world.says(None)
     world.until_due()
     assert world.condition() == (State.ENROLLED, "enrolled")
     assert world.enrolments() == 0
 
 
+@BOTH
+@pytest.mark.parametrize("reported", [False, True])
+def test_a_wfm_that_cannot_be_asked(word: Outcome, reported: bool) -> None:
+    """A route that says nothing does not keep the other one from being asked: what is mended is noticed."""
+    world = worded(None if reported else word)
+    if reported:
+        world.says(word, Step.REPORT)
+        changed(world)
+    assert world.condition() == (State.REFUSED, word.reason.code)
+    world.words[Step.CONFIRM] = MUTE
+    let_pass(world, DAY)
+    assert world.condition() == (State.REFUSED, word.reason.code)
+    world.says(MUTE, Step.CONFIRM)
+    let_pass(world, 2 * 3_700.0)
+    assert world.condition() == (State.ENROLLED, "enrolled")
+
+
+def test_a_report_alone_that_is_refused() -> None:
+    """It is no storm, and the state does not go to and fro: the other route says that the device is known."""
+    world = worded()
+    world.says(TOKEN, Step.REPORT)
+    changed(world)
+    assert world.condition() == (State.REFUSED, "bearer-token-refused")
+    let_pass(world, 61.0)
+    assert world.condition() == (State.ENROLLED, "enrolled")
+    world.notes.clear()
+    for _ in range(24 * 60):
+        let_pass(world, 60.0)
+        world.tell(m.Heard(FINE, 60.0))  # a poll that is well is no reason to report at once
+        world.settle()
+        assert world.condition() == (State.ENROLLED, "enrolled")
+    assert 20 < steps(world).count("report") < 60
+    assert not [note for note in world.notes if note.event == "state"]
+    world.says(None)
+    let_pass(world, 3_700.0)
+    assert world.facts().report == world.facts().reported
+
+
 def test_what_another_lane_heard() -> None:
     """One route may have its own mind: the device asks for itself before it says so."""
-    world = worded(None)
+    world = worded()
     world.tell(m.Heard(TOKEN, 600.0))
     assert world.condition() == (State.ENROLLED, "enrolled")
     let_pass(world, 61.0)
     assert world.condition() == (State.ENROLLED, "enrolled")
     world.tell(m.Heard(TOKEN, 600.0))
-    world.word = TOKEN
+    world.says(TOKEN)
     let_pass(world, 61.0)
     assert world.condition() == (State.REFUSED, "bearer-token-refused")
-    world.word = None
+    world.says(None)
     world.tell(m.Heard(FINE, 600.0))
     assert world.condition() == (State.ENROLLED, "enrolled")
+
+
+def test_a_good_word_is_no_reason_to_come_too_early() -> None:
+    """What another lane hears ends the doubt, and no wait that the WFM has asked for."""
+    world = worded()
+    world.says(replace(TOKEN, retry_after=3_600.0), Step.CONFIRM)
+    while not steps(world):
+        world.until_due()
+    assert world.condition() == (State.REFUSED, "bearer-token-refused")
+    world.asked.clear()
+    world.capabilities = Capabilities(None, "Vendor", "Model", "SN-2")
+    world.tell(world.examined())
+    world.tell(m.Heard(FINE, 600.0))
+    world.settle()
+    assert world.condition() == (State.ENROLLED, "enrolled")
+    let_pass(world, 3_599.0)
+    assert steps(world) == []
+    let_pass(world, 3_700.0)
+    assert steps(world)[0] == "report"
+
+
+def test_another_word_takes_its_day() -> None:
+    """A 403 beside it is no plain word: what is shown stays, with its hint, until it was said for long enough."""
+    world = worded()
+    world.says(SECRET)
+    while not steps(world):
+        world.until_due()
+    world.says(FORBIDDEN)
+    world.until_due()
+    assert world.condition() == (State.REFUSED, "client-secret-refused")
+    let_pass(world, 2 * DAY)
+    assert world.condition() == (State.REFUSED, "revoked")
