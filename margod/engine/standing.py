@@ -77,6 +77,11 @@ class Standing:
         return min((at for at in (self._due, self._view.edge) if at is not None), default=None)
 
     @property
+    def looks(self) -> bool:
+        """Whether it waits for what is configured and stored; a person's wish for an attempt is kept till then."""
+        return self._on is On.EXAMINED
+
+    @property
     def attempt_due(self) -> float | None:
         """When the next attempt is, on the monotonic clock; None while an answer is awaited or nothing is left."""
         return self._due

@@ -105,9 +105,12 @@ def _heir(real: Callable[[], Any]) -> type:
 
     class Heir:
         def __new__(cls, *given: Any, **named: Any) -> Any:
+            each: Any
             for each in cls.__mro__:
                 if Heir in each.__bases__:
                     each.__bases__ = tuple(real() if base is Heir else base for base in each.__bases__)
+                    if each.__new__ is object.__new__:  # it has this method's slot, which takes no arguments
+                        each.__new__ = staticmethod(lambda kind, *_, **__: object.__new__(kind))
             return cls.__new__(cls, *given, **named)
 
     return Heir

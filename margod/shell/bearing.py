@@ -118,7 +118,9 @@ class Bearing:
             if self._silent():
                 return TransportFailure(reasons.DOWNTIME, "", sent=False)
             self._borne = given.grant.value
-            result = _said(await send(t.bearing(request, given.grant, base)), request, *self._secrets(records))
+            answer = await send(t.bearing(request, given.grant, base))
+            # By then another lane may have a newer token: the one that was sent is hidden too.
+            result = _said(answer, request, given.grant.value, *self._secrets(records))
             if not isinstance(result, Answer) or result.status != 401:
                 if isinstance(result, Answer):
                     machine.borne(lane, given.serial)

@@ -167,6 +167,8 @@ class Controls:
             message = self._keeper.downtime.says()
         elif condition.next_attempt_at is None and (words := self._desired.words()):
             message = words
+        elif lane.engine.looks:
+            message = "trying as soon as what is stored has been read"
         elif before is None:
             message = f"nothing waits: {condition.reason.says}"
         elif due is None:

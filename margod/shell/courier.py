@@ -95,7 +95,7 @@ class Courier:
 
         Where there is no route for the question, it is told once more what the device can do, which changes nothing.
         """
-        context, generation = self.context, self._exchange.ground.generation
+        context, binding, generation = self.context, self.binding, self._exchange.ground.generation
         if context is None:
             return Outcome(Kind.UNREACHABLE, reasons.NOT_ENROLLED, sent=False)
         form = generation.forms(Step.CONFIRM)[0]
@@ -104,6 +104,8 @@ class Courier:
         _, form = generation.reported(context.records)
         if outcome.reason is not reasons.NO_CONFIRM_ROUTE or generation.report_problem(form, context):
             return outcome
+        if self.binding != binding:  # what is known of the former enrolment says nothing of this one
+            return Outcome(Kind.UNREACHABLE, reasons.NOT_ENROLLED, sent=False)
         result = await self.call(generation.request(Step.REPORT, form, context))
         outcome = generation.outcome(Step.REPORT, form, context, result)
         knows = outcome.kind is Kind.INVALID  # who finds fault with what a client says knows the client

@@ -174,6 +174,32 @@ async def test_a_token_that_is_said_back(tmp_path: Path, certificates: Certifica
             assert "bearer-1" not in "\n".join(daemon.journal)
 
 
+async def test_an_older_token_that_is_said_back(tmp_path: Path, certificates: Certificates) -> None:
+    """Another lane has a newer one by the time that the answer comes: the one that was sent is hidden all the same."""
+    async with TokenServer(certificates) as wfm, device(tmp_path, wfm, certificates, DOOR) as daemon:
+        await daemon.until("enrolled")
+        reported, go_on = asyncio.Event(), asyncio.Event()
+
+        async def late(turn: Turn) -> None:
+            if not turn.request.line.split(" ")[1].endswith("/status"):
+                await Said(200, {}).give(turn)
+                return
+            reported.set()
+            await go_on.wait()
+            await Said(403, {"error": f"you said {bearer(turn.request)}"}).give(turn)
+
+        wfm.other = late
+        await daemon.report("app", REPORT)
+        await reported.wait()
+        wfm.good = {"bearer-2"}
+        assert (await ask(daemon, "/things/1"))[0] == 200
+        assert wfm.given == 2
+        go_on.set()
+        status = await daemon.until_status(lambda s: s["outbox"]["last_error"] is not None, "refused")
+        assert "you said (secret)" in status["outbox"]["last_error"]["detail"]
+        assert "bearer-1" not in "\n".join(daemon.journal)
+
+
 async def test_a_wfm_that_has_moved(tmp_path: Path, certificates: Certificates) -> None:
     """What the old WFM gave never goes to the new one, also where the answer of its endpoint comes after the move."""
     async with TokenServer(certificates) as old, TokenServer(certificates) as new:

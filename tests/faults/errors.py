@@ -193,7 +193,8 @@ async def unreadable(bench: Bench) -> None:
     before = await daemon.until("enrolled")
     device.look()
     await daemon.stop()
-    bench.arm(device, READ, errno.EIO, skip=rng.randrange(20), times=rng.choice((1, 1, 2, 4, FOR_EVER)))
+    times = rng.choice((1, 1, 2, 4, FOR_EVER))
+    bench.arm(device, READ, errno.EIO, skip=rng.randrange(20), times=times)
     await daemon.start()
     status = await daemon.until_status(lambda status: status["state"] in ("enrolled", "blocked"), "settled")
     hit = bench.shim.disarm()
@@ -205,7 +206,9 @@ async def unreadable(bench: Bench) -> None:
         status = await daemon.until("enrolled")
         bench.run.count("unreadable for a while, blocked and healed")
     _same(before, status, f"unreadable: {said}")
-    promise(not hit or said & {"state-damaged", "state-unusable"} or hit < 3, f"{hit} reads failed in silence: {said}")
+    # A few that fail are over when it looks once more, in the same breath: then there is nothing to say.
+    told = said & {"state-damaged", "state-unusable"} or hit < 3 or times != FOR_EVER
+    promise(told, f"{hit} reads failed in silence: {said}")
     await _ended(bench, device, status)
     bench.run.count("reads that failed", hit)
     bench.run.count("unreadable at a start")

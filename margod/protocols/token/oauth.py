@@ -78,7 +78,7 @@ def _refusal(body: dict[str, object], result: Answer) -> Outcome:
     said = error if isinstance(error, str) else ""
     if said in _BUSY or result.status in (408, 425, 429) or result.status >= 500:
         return _outcome(Kind.BUSY, reasons.TOKEN_ENDPOINT_BUSY, result)
-    if said in _REFUSED or result.status in (401, 403):
+    if said in _REFUSED or (body and result.status in (401, 403)):  # a page is no word of an endpoint's
         return _outcome(Kind.FORBIDDEN, reasons.CLIENT_SECRET_REFUSED, result)
     return _outcome(Kind.WRONG_ADDRESS, reasons.TOKEN_ANSWER_INVALID, result)
 
