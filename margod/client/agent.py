@@ -3,7 +3,7 @@
     with the group margod-agent, or the directory /run/margod/agent in a container:
 
     agent = Agent()
-    wanted = agent.wait_for_deployments()
+    wanted = agent.wait_for_deployments()  # and then wait_for_deployments(after=wanted)
     for each in wanted["deployments"]:
         install(agent.deployment(each["deploymentId"]))
         agent.report_state(each["deploymentId"], "installed")
@@ -41,11 +41,12 @@ class Agent(Client):
         super().__init__(path or agent_socket(runtime_directory()), timeout=timeout)
 
     def wait_for_deployments(
-        self, after: int | None = None, timeout: float | None = None
+        self, after: DeploymentsDocument | int | None = None, timeout: float | None = None
     ) -> DeploymentsDocument | None:
-        """Return what the WFM wants to run here as soon as its version is another one than `after`.
+        """Return what the WFM wants to run here as soon as it is another one than `after`, what this returned last.
 
-        None after `timeout` seconds (None: waits for ever).
+        A version as `after` misses another desired state that bears the same number. None after `timeout` seconds
+        (None: waits for ever).
         """
         for status in self.events(timeout):
             if is_news(cast("Mapping[str, Any]", status), after):
@@ -137,7 +138,16 @@ def _require_texts(name: str, value: object, example: str) -> None:
         raise TypeError(f"{name} has to be a mapping of texts, each component's name to its own, such as {example}")
 
 
-def is_news(status: Mapping[str, Any], after: int | None) -> bool:
-    """Return whether a status document tells of a whole desired state of another version than `after`."""
+def is_news(status: Mapping[str, Any], after: DeploymentsDocument | int | None) -> bool:
+    """Return whether a status document tells of a whole desired state that is another one than `after`.
+
+    Versions alone do not tell: with Git they begin at 1 in every empty mirror, and a person may let them go back.
+    """
     desired = status.get("desired_state") or {}
-    return desired.get("manifest_version") not in (None, after) and bool(desired.get("complete"))
+    version = desired.get("manifest_version")
+    if version is None or not desired.get("complete"):
+        return False
+    if after is None or isinstance(after, int):
+        return bool(version != after)
+    said = (version, desired.get("commit"), desired.get("fetched_at"))
+    return said != (after["manifestVersion"], after["commit"], after["fetched_at"])

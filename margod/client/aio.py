@@ -79,8 +79,8 @@ class AsyncAgent:
         """Return the YAML of one deployment as the WFM gave it."""
         return (await self._whole("GET", f"/v1/deployments/{quoted(deployment_id)}")).body
 
-    async def wait_for_deployments(self, after: int | None = None) -> DeploymentsDocument:
-        """Return what the WFM wants to run here as soon as its version is another one than `after`."""
+    async def wait_for_deployments(self, after: DeploymentsDocument | int | None = None) -> DeploymentsDocument:
+        """Return what the WFM wants to run here as soon as it is another one than `after`; as `Agent`."""
         async with aclosing(self.events()) as events:  # type: ignore[type-var]  # a generator, as it is written
             async for status in events:
                 if is_news(cast("Mapping[str, Any]", status), after):

@@ -17,8 +17,8 @@ from margod.client.agent import Agent
 
 def follow(agent: Agent, folder: Path, reported: dict[str, str]) -> None:
     """Do what the WFM wants, now and whenever that changes; `reported` has the digests of what is installed."""
-    version = None
-    while wanted := agent.wait_for_deployments(after=version):
+    wanted = None
+    while wanted := agent.wait_for_deployments(after=wanted):
         digests = {each["deploymentId"]: each["digest"] for each in wanted["deployments"]}
         for deployment_id, digest in digests.items():
             if reported.get(deployment_id) != digest:
@@ -31,8 +31,7 @@ def follow(agent: Agent, folder: Path, reported: dict[str, str]) -> None:
                 agent.report_state(file.stem, "removed")
                 print(f"removed {file}", flush=True)
                 reported.pop(file.stem, None)
-        version = wanted["manifestVersion"]
-        agent.adopted(version)
+        agent.adopted(wanted["manifestVersion"])
 
 
 def install(agent: Agent, deployment_id: str, file: Path) -> None:

@@ -56,7 +56,7 @@ async def test_a_day_of_an_agent(tmp_path: Path) -> None:
 
         first = await agent.wait_for_deployments()
         assert first["deployments"] == []
-        waiting = asyncio.ensure_future(agent.wait_for_deployments(after=first["manifestVersion"]))
+        waiting = asyncio.ensure_future(agent.wait_for_deployments(after=first))
         also = asyncio.ensure_future(
             asyncio.to_thread(blocking.wait_for_deployments, first["manifestVersion"], TIMEOUT)
         )
