@@ -20,7 +20,7 @@ from collections.abc import Generator, Mapping
 from typing import Any, Final, TypeVar, cast
 
 from margod.client import messages
-from margod.client.api import POST_TIMEOUT, TIMEOUT, Client, agent_socket, connect, quoted, runtime_directory
+from margod.client.api import TIMEOUT, Client, agent_socket, connect, quoted, runtime_directory
 from margod.client.documents import DeploymentsDocument
 from margod.client.messages import Answer
 
@@ -28,6 +28,9 @@ T = TypeVar("T")
 
 WFM_LIMIT: Final = 9 << 20
 """Bytes of an answer of the WFM: somewhat more than margod lets through."""
+WFM_TIMEOUT: Final = 660.0
+"""Seconds at least for each read of what the WFM is asked: margod lets the caller's request before it take 600, then
+waits 20 for a connection and `wfm.timeout` for the head, and says itself what has taken too long."""
 ERROR_HEADER: Final = "margod-error"
 """Only margod's own answers bear it."""
 _API_VERSION: Final = "deployment.margo.org/v1alpha1"
@@ -73,7 +76,8 @@ class Agent(Client):
     ) -> Answer:
         """Ask the WFM in the device's name and return its answer, whatever its status. Nothing is asked twice.
 
-        `path` is below the WFM's root URL; `{clientId}` in it is filled in. docs/agent.md says which are open.
+        `path` is below the WFM's root URL; `{clientId}` in it is filled in. docs/agent.md says which are open. Waits
+        WFM_TIMEOUT at least: margod has bounds of its own, and answers when they are reached.
         Raises RequestRefused, with margod's reason, where there is no answer of the WFM.
         """
         try:
@@ -87,8 +91,9 @@ class Agent(Client):
 
     def _exchanged(self, data: bytes, reading: Generator[int, bytes, T]) -> T:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
-            caller.settimeout(max(self._timeout, POST_TIMEOUT))
+            caller.settimeout(self._timeout)
             connect(caller, self._path)
+            caller.settimeout(max(self._timeout, WFM_TIMEOUT))
             caller.sendall(data)
             with caller.makefile("rb") as file:
                 try:

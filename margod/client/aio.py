@@ -10,7 +10,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeVar, cast
 
 from margod.client import messages
-from margod.client.agent import ERROR_HEADER, WFM_LIMIT, is_news, status_body
+from margod.client.agent import ERROR_HEADER, WFM_LIMIT, WFM_TIMEOUT, is_news, status_body
 from margod.client.api import (
     ANSWER_LIMIT,
     POST_TIMEOUT,
@@ -59,7 +59,8 @@ class AsyncAgent:
     async def events(self) -> AsyncIterator[StatusDocument]:
         """Yield the status document now and at every change. Raises DaemonUnreachable when the daemon goes away."""
         async with self._connected() as (reader, writer):
-            head = await self._carried_out(reader, writer, messages.request("GET", "/v1/events"), messages.head())
+            asked = messages.request("GET", "/v1/events")
+            head = await self._carried_out(reader, writer, asked, messages.head(), self._timeout)
             if head.status != 200:
                 raise refusal(self._path, head.status, b'{"error": {}}')
             while True:
@@ -111,7 +112,8 @@ class AsyncAgent:
         self, path: str, method: str = "GET", *, headers: Mapping[str, str] | None = None, body: bytes = b""
     ) -> Answer:
         """Ask the WFM in the device's name; as `Agent.wfm`. Cancelled, it asks no more."""
-        answer = await self._answer(method, f"/v1/wfm{path}", headers, body, WFM_LIMIT)
+        seconds = max(self._timeout, WFM_TIMEOUT)
+        answer = await self._answer(method, f"/v1/wfm{path}", headers, body, limit=WFM_LIMIT, seconds=seconds)
         if ERROR_HEADER in answer.headers:
             raise refusal(self._path, answer.status, answer.body)
         return answer
@@ -120,20 +122,28 @@ class AsyncAgent:
         return parsed(self._path, (await self._whole(method, target, body)).body)
 
     async def _whole(self, method: str, target: str, body: bytes = b"") -> Answer:
-        answer = await self._answer(method, target, None, body, ANSWER_LIMIT)
+        seconds = self._timeout if method == "GET" else max(self._timeout, POST_TIMEOUT)
+        answer = await self._answer(method, target, None, body, limit=ANSWER_LIMIT, seconds=seconds)
         if answer.status >= 300:
             raise refusal(self._path, answer.status, answer.body)
         return answer
 
     async def _answer(
-        self, method: str, target: str, headers: Mapping[str, str] | None, body: bytes, limit: int
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str] | None,
+        body: bytes,
+        *,
+        limit: int,
+        seconds: float,
     ) -> Answer:
         async with self._connected() as (reader, writer):
             try:
                 data = messages.request(method, target, headers, body)
             except ValueError as error:
                 raise unreachable(self._path, error) from error
-            return await self._carried_out(reader, writer, data, messages.answer(limit))
+            return await self._carried_out(reader, writer, data, messages.answer(limit), seconds)
 
     async def _carried_out(
         self,
@@ -141,11 +151,11 @@ class AsyncAgent:
         writer: asyncio.StreamWriter,
         data: bytes,
         reading: Generator[int, bytes, T],
+        seconds: float,
     ) -> T:
-        quick = data.startswith(b"GET") and not data.startswith(b"GET /v1/wfm/")
         try:
             writer.write(data)
-            return await _read(reader, reading, self._timeout if quick else max(self._timeout, POST_TIMEOUT))
+            return await _read(reader, reading, seconds)
         except (OSError, ValueError) as error:
             raise unreachable(self._path, error) from error
 
