@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
+import time
 from collections.abc import AsyncIterator, Generator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeVar, cast
@@ -162,14 +164,37 @@ class AsyncAgent:
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
         try:
-            async with asyncio.timeout(self._timeout):
-                reader, writer = await asyncio.open_unix_connection(self._path, limit=ANSWER_LIMIT)
+            caller = await _dialled(self._path, self._timeout)
+            reader, writer = await asyncio.open_unix_connection(sock=caller, limit=ANSWER_LIMIT)
         except OSError as error:  # TimeoutError is one
             raise unreachable(self._path, error) from error
         try:
             yield reader, writer
         finally:
             writer.transport.abort()
+
+
+async def _dialled(path: str, seconds: float) -> socket.socket:
+    """Return a connection; a queue that is full is waited for, as `api.connect` does. Raises OSError.
+
+    asyncio would take EAGAIN, which is what the kernel says then, for a connection that is under way.
+    """
+    deadline = time.monotonic() + seconds
+    caller = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        caller.setblocking(False)
+        while True:
+            try:
+                caller.connect(path)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise TimeoutError("its queue of callers is full") from None
+            else:
+                return caller
+            await asyncio.sleep(0.02)
+    except BaseException:  # a cancellation, too
+        caller.close()
+        raise
 
 
 async def _read(reader: asyncio.StreamReader, reading: Generator[int, bytes, T], seconds: float | None) -> T:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from margod.client import Client, RequestRefused, admin_socket, agent_socket, runtime_directory, status_socket
+from margod.client.aio import AsyncAgent
 from margod.local import LocalServer
 from margod.model.errors import DaemonUnreachable, MargodError
 from margod.model.reasons import STATE_NOT_WRITABLE
@@ -193,7 +194,8 @@ def test_which_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert admin_socket("/run/given/") == "/run/given/admin/admin.sock"
 
 
-def test_a_full_queue_is_waited_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["blocking", "asyncio"])
+def test_a_full_queue_is_waited_for(tmp_path: Path, kind: str) -> None:
     """A daemon whose queue of callers is full is there: it is waited for, not called unreachable."""
     path = tmp_path / "run" / "status.sock"
     path.parent.mkdir()
@@ -211,5 +213,21 @@ def test_a_full_queue_is_waited_for(tmp_path: Path) -> None:
 
         thread = threading.Timer(0.3, make_room)
         thread.start()
-        assert json.dumps(Client(path).health()) == "{}"
+        answer = asyncio.run(AsyncAgent(path).status()) if kind == "asyncio" else Client(path).status()
+        assert json.dumps(answer) == "{}"
         thread.join()
+
+
+@pytest.mark.parametrize("kind", ["blocking", "asyncio"])
+def test_a_queue_that_stays_full(tmp_path: Path, kind: str) -> None:
+    """It is waited for as long as for any read, and no longer."""
+    path = tmp_path / "status.sock"
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as crowd:
+        listener.bind(str(path))
+        listener.listen(0)
+        crowd.connect(str(path))
+        with pytest.raises(DaemonUnreachable, match="its queue of callers is full"):
+            if kind == "asyncio":
+                asyncio.run(AsyncAgent(path, timeout=0.1).status())
+            else:
+                Client(path, timeout=0.1).status()
