@@ -37,7 +37,7 @@ _API_VERSION: Final = "deployment.margo.org/v1alpha1"
 
 
 class Agent(Client):
-    """The agent socket. Besides what `Client` raises, nothing."""
+    """The agent socket. Raises what `Client` does, and ValueError or TypeError where a call says so."""
 
     def __init__(self, path: str | os.PathLike[str] | None = None, *, timeout: float = TIMEOUT) -> None:
         """Talk to the socket at `path`; without it to that of MARGOD_RUNTIME_DIR, or /run/margod/agent/agent.sock."""
@@ -78,10 +78,11 @@ class Agent(Client):
 
         `path` is below the WFM's root URL; `{clientId}` in it is filled in. docs/agent.md says which are open. Waits
         WFM_TIMEOUT at least: margod has bounds of its own, and answers when they are reached.
-        Raises RequestRefused, with margod's reason, where there is no answer of the WFM.
+        Raises RequestRefused, with margod's reason, where there is no answer of the WFM, and ValueError for what is no
+        request: characters that HTTP does not take, and HEAD.
         """
+        data = messages.request(method, f"/v1/wfm{path}", headers, body)
         try:
-            data = messages.request(method, f"/v1/wfm{path}", headers, body)
             answer = self._exchanged(data, messages.answer(WFM_LIMIT))
         except (OSError, ValueError) as error:
             raise self._unreachable(error) from error

@@ -140,11 +140,8 @@ class AsyncAgent:
         limit: int,
         seconds: float,
     ) -> Answer:
+        data = messages.request(method, target, headers, body)
         async with self._connected() as (reader, writer):
-            try:
-                data = messages.request(method, target, headers, body)
-            except ValueError as error:
-                raise unreachable(self._path, error) from error
             return await self._carried_out(reader, writer, data, messages.answer(limit), seconds)
 
     async def _carried_out(

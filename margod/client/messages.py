@@ -34,10 +34,16 @@ class Answer(NamedTuple):
 
 
 def request(method: str, target: str, headers: Mapping[str, str] | None = None, body: bytes = b"") -> bytes:
-    """Return a request that asks for the connection to be closed after it. ValueError for what would break it."""
+    """Return a request that asks for the connection to be closed after it.
+
+    Raises ValueError for what would break it, and for HEAD, which the door has not, and whose answer `answer` would
+    wait for the body of.
+    """
+    if method.upper() == "HEAD":
+        raise ValueError("the door has no HEAD")
     lines = [f"{method} {target} HTTP/1.1", "Host: localhost", "Connection: close"]
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
-    lines += [f"Content-Length: {len(body)}"] if body or method not in ("GET", "HEAD") else []
+    lines += [f"Content-Length: {len(body)}"] if body or method != "GET" else []
     if any(not line.isascii() or not line.isprintable() for line in lines) or " " in target:
         raise ValueError("the request has characters that HTTP does not take")
     return "\r\n".join([*lines, "", ""]).encode() + body

@@ -127,6 +127,27 @@ def test_requests_that_are_none(path: str) -> None:
         messages.request("GET", "/x", {"Accept": path + "\r\n"})
 
 
+@pytest.mark.parametrize(
+    ("path", "method", "headers", "says"),
+    [
+        *[(path, "GET", None, "HTTP does not take") for path in ("/a b", "/a\r\nX: y", "/\xe4")],
+        ("/x", "GET", {"Accept": "a\r\nX: y"}, "HTTP does not take"),
+        ("/x", "GET\n", None, "HTTP does not take"),
+        ("/x", "HEAD", None, "no HEAD"),
+        ("/x", "head", None, "no HEAD"),
+    ],
+)
+async def test_what_is_wrong_with_a_request_is_the_callers(
+    directory: Path, path: str, method: str, headers: dict[str, str] | None, says: str
+) -> None:
+    """Both clients raise ValueError, before anybody is asked: it is not the daemon that is away, nor worth a retry."""
+    nobody = directory / "agent.sock"
+    with pytest.raises(ValueError, match=says):
+        Agent(nobody).wfm(path, method, headers=headers)
+    with pytest.raises(ValueError, match=says):
+        await AsyncAgent(nobody).wfm(path, method, headers=headers)
+
+
 def test_requests() -> None:
     """What goes out, byte for byte."""
     assert (
