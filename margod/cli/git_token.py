@@ -79,7 +79,7 @@ def _read(name: str) -> str | None:
     said = shown(_called(name))
     try:
         if name == "-" and sys.stdin.isatty():
-            data = getpass("Token (not shown): ").encode()
+            data = _asked()
         elif name == "-":
             data = sys.stdin.buffer.readline(LIMIT + 2)
         else:
@@ -93,6 +93,18 @@ def _read(name: str) -> str | None:
         say(f"margod: {said}: {problem}", 2, to=sys.stderr)
         return None
     return text
+
+
+def _asked() -> bytes:
+    """Return what is typed: nothing at the end of the input (Ctrl-D), what no token holds for what is no text."""
+    try:
+        return getpass("Token (not shown): ").encode()
+    except EOFError:
+        print(file=sys.stderr)  # the cursor is still behind the question
+        return b""
+    except UnicodeError:
+        print(file=sys.stderr)
+        return b"\xff"
 
 
 def _problem(text: str) -> str:

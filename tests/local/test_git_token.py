@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -100,6 +101,40 @@ async def test_the_command_reads_the_standard_input(directory: Path, controller:
     out, _ = await process.communicate(b"secret-1\n")
     assert (process.returncode, out) == (0, b"Taken.\n")
     assert controller.git_tokens == [("https://git.test/a", "secret-1", 60.0)]
+
+
+@pytest.mark.parametrize(
+    ("typed", "code", "says"),
+    [
+        (b"secret-1\n", 0, b""),
+        (b"\x04", 1, b"there is no token in it"),
+        (b"secret-\xff\n", 1, b"characters that no token has"),
+        (b"secret-\xc3\xa4\n", 1, b"characters that no token has"),
+    ],
+)
+async def test_the_command_asks_on_a_terminal(
+    directory: Path, controller: SteeredController, typed: bytes, code: int, says: bytes
+) -> None:
+    """A token that is typed is not shown; its end (Ctrl-D) and bytes that are no text are refused in a sentence."""
+    ours, theirs = os.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "margod", "git-token", "set", "--runtime-dir", str(directory)),
+        stdin=theirs,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,  # no terminal of whoever runs the tests
+    )
+    os.close(theirs)
+    assert process.stderr is not None
+    async with asyncio.timeout(30):
+        asked = await process.stderr.readuntil(b": ")  # from here on nothing is shown
+        os.write(ours, typed)
+        _, error = await process.communicate()
+    os.close(ours)
+    assert (asked, process.returncode, says in error) == (b"Token (not shown): ", code, True)
+    assert b"Traceback" not in error
+    assert b"secret" not in error
+    assert [token for _, token, _ in controller.git_tokens] == ([] if code else ["secret-1"])
 
 
 @pytest.mark.parametrize(
