@@ -64,12 +64,10 @@ class AsyncAgent:
             asked = messages.request("GET", "/v1/events")
             head = await self._carried_out(reader, writer, asked, messages.head(), self._timeout)
             if head.status != 200:
-                raise refusal(self._path, head.status, b'{"error": {}}')
+                said = await self._part(reader, messages.body(head, ANSWER_LIMIT), self._timeout)
+                raise refusal(self._path, head.status, said)
             while True:
-                try:
-                    data = await _read(reader, messages.event(ANSWER_LIMIT), None)
-                except (OSError, ValueError) as error:
-                    raise unreachable(self._path, error) from error
+                data = await self._part(reader, messages.event(ANSWER_LIMIT), None)
                 if data is None:
                     raise DaemonUnreachable(DAEMON_UNREACHABLE, f"The margod behind {self._path} went away.")
                 yield cast("StatusDocument", parsed(self._path, data))
@@ -154,6 +152,13 @@ class AsyncAgent:
     ) -> T:
         try:
             writer.write(data)
+        except OSError as error:
+            raise unreachable(self._path, error) from error
+        return await self._part(reader, reading, seconds)
+
+    async def _part(self, reader: asyncio.StreamReader, reading: Generator[int, bytes, T], seconds: float | None) -> T:
+        """Carry out a reading, waiting at most `seconds` for each part of it. Raises DaemonUnreachable."""
+        try:
             return await _read(reader, reading, seconds)
         except (OSError, ValueError) as error:
             raise unreachable(self._path, error) from error

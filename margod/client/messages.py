@@ -65,27 +65,32 @@ def head() -> Generator[int, bytes, Head]:
 
 def answer(limit: int) -> Generator[int, bytes, Answer]:
     """Read a whole answer with a body of at most `limit` bytes."""
-    status, headers = yield from head()
-    if status in (204, 304):
-        return Answer(status, headers, b"")
-    if headers.get("transfer-encoding", "").lower() == "chunked":
-        return Answer(status, headers, (yield from _chunks(limit)))
-    body, length = bytearray(), headers.get("content-length")
+    first = yield from head()
+    return Answer(first.status, first.headers, (yield from body(first, limit)))
+
+
+def body(first: Head, limit: int) -> Generator[int, bytes, bytes]:
+    """Read the body that belongs to a head, of at most `limit` bytes."""
+    if first.status in (204, 304):
+        return b""
+    if first.headers.get("transfer-encoding", "").lower() == "chunked":
+        return (yield from _chunks(limit))
+    found, length = bytearray(), first.headers.get("content-length")
     if length is not None and not (length.isascii() and length.isdigit()):
         raise ValueError("its answer has no length that can be read")
     wanted = limit + 1 if length is None else int(length)
     if length is not None and wanted > limit:
         raise ValueError("its answer is too large")
-    while len(body) < wanted:
-        piece = yield min(_PIECE, wanted - len(body))
+    while len(found) < wanted:
+        piece = yield min(_PIECE, wanted - len(found))
         if not piece:
             break
-        body += piece
-    if len(body) > limit:
+        found += piece
+    if len(found) > limit:
         raise ValueError("its answer is too large")
-    if length is not None and len(body) < wanted:
+    if length is not None and len(found) < wanted:
         raise ValueError("its answer ends early")
-    return Answer(status, headers, bytes(body))
+    return bytes(found)
 
 
 def _chunks(limit: int) -> Generator[int, bytes, bytes]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from margod.client import agent, agent_socket, aio
+from margod.client import DaemonUnreachable, RequestRefused, agent, agent_socket, aio
 from margod.client.agent import Agent, is_news
 from margod.client.aio import AsyncAgent
 from margod.config.settings_wfm import Wfm
 from margod.local import LocalServer
+from margod.local.events import SUBSCRIBERS_PER_UID
 from margod.model.wire import Sink
 from margod.shell import door
+from tests.client.test_api import answering
 from tests.support.local_api import SteeredController
 
 STATE: dict[str, object] = {"manifest_version": 1, "commit": "a" * 40, "fetched_at": "2026-11-21T18:00:00Z"}
@@ -65,3 +68,24 @@ async def test_the_wfm_may_take_its_time(
     )
     assert (await asked).status == 404
     assert door.LONGEST + door.PATIENCE + Wfm().timeout < agent.WFM_TIMEOUT
+
+
+async def test_too_many_listeners(server: LocalServer, directory: Path, controller: SteeredController) -> None:
+    """Who may not listen is told the daemon's reason, by both clients."""
+    path = agent_socket(str(directory))
+    async with AsyncExitStack() as stack:
+        for _ in range(SUBSCRIBERS_PER_UID):
+            await anext(await stack.enter_async_context(aclosing(AsyncAgent(path).events())))  # type: ignore[type-var]
+        for ask in (asyncio.to_thread(next, Agent(path).events()), anext(AsyncAgent(path).events())):
+            with pytest.raises(RequestRefused) as caught:
+                await ask
+            assert (caught.value.status, caught.value.code) == (503, "too-many-subscribers")
+            assert caught.value.message == "Too many callers are listening for events."
+
+
+@pytest.mark.parametrize("body", [b"Content-Length: 9\r\n\r\nhalf", b"Content-Length: 4\r\n\r\nhtml"])
+async def test_a_refusal_that_is_none(directory: Path, body: bytes) -> None:
+    """Half a refusal, or a page of somebody else's, is no margod."""
+    directory.mkdir()
+    with answering(directory / "agent.sock", b"HTTP/1.1 503 Oh\r\n" + body), pytest.raises(DaemonUnreachable):
+        await anext(AsyncAgent(directory / "agent.sock").events())
