@@ -98,12 +98,16 @@ def epoch_of(stored: Mapping[str, object]) -> int:
 
 
 def _there(records: Mapping[str, bytes], place: str, url: str | None) -> Former | None:
-    """Return the archived enrolment of this place, also where a discovered WFM's URL was written down meanwhile."""
+    """Return the archived enrolment of this place, also where a discovered WFM's URL was written down meanwhile.
+
+    What another generation has enrolled is not of this place, whatever its URL.
+    """
     if (former := archive.find(records, place)) is not None:
         return former
     for former in reversed(archive.formers(records)):
         stored = json_object(former.records.get(WFM, b""))
-        if former.why == archive.MOVED and url is not None and stored.get("instance") and stored.get("url") == url:
+        alike = former.why == archive.MOVED and spoken_at(former.place) == spoken_at(place)
+        if alike and url is not None and stored.get("instance") and stored.get("url") == url:
             return former
     return None
 

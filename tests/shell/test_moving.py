@@ -213,7 +213,7 @@ def test_a_vault_that_cannot_be_read_is_not_reset_by_accident(tmp_path: Path) ->
 
 
 def test_a_discovered_wfm_whose_url_was_written_down() -> None:
-    """Its archived enrolment is found by the URL too; by another URL it is not."""
+    """Its archived enrolment is found by the URL too; by another URL, or in another generation, it is not."""
     record = {"url": "https://a.test/x", "urls": ["https://a.test/x"], "instance": "A", "path": "/x", "addresses": []}
     left = {**enrolment("https://a"), WFM: json.dumps(record).encode()}
     away = apply(left, move(left, "https://b", url="https://b"))
@@ -221,6 +221,9 @@ def test_a_discovered_wfm_whose_url_was_written_down() -> None:
     back = apply(away, move(away, "https://a.test/x", url="https://a.test/x"))
     assert back == left
     assert ENROLMENT not in apply(away, move(away, "https://c", url="https://c"))
+    other = apply(away, move(away, "token https://a.test/x", url="https://a.test/x"))
+    assert ENROLMENT not in other
+    assert archive.find(other, "discovered\nA\n/x") is not None
 
 
 def test_the_enrolment_before_the_mistyped_url_may_still_hold() -> None:
