@@ -85,6 +85,7 @@ class Daemon(Controls):
         self._work.sidelines.append(self._devices)
         self._reports = Reports(self._work, self._ground, self._disk)
         self._work.sidelines.append(self._reports)
+        self._actions.resetting.let_go, self._actions.resetting.resume = self._reports.let_go, self._reports.resume
         self._desired = DesiredState(self._work, self._disk, self._ground)
         self._work.sidelines.append(self._desired)
         self._finder = Finder(self._ground, self._disk, self._lane.look_again)

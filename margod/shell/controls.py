@@ -250,14 +250,7 @@ class Controls:
     async def reset(self, *, unregister: bool, new_identity: bool, wipe: bool) -> dict[str, object]:
         """End the enrolment and start again, or clear everything. Raises MargodError if it was not done."""
         order = Order(unregister, new_identity, wipe)
-        if wipe:
-            await self._reports.let_go()
-        try:
-            message = await self._actions.resetting.ask(order, self._lane.look_again)
-        except MargodError:
-            if wipe:
-                self._reports.resume()
-            raise
+        message = await self._actions.resetting.ask(order, self._lane.look_again)
         await self._lane.looked()  # it was done at the begin of a look: until its end the status is the former one
         return {"message": message}
 

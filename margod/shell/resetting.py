@@ -29,6 +29,8 @@ PATIENCE: Final = 20.0
 """Seconds that whoever asks is kept waiting; the local API answers within 30."""
 UNREGISTER: Final = 10.0
 """Seconds that the WFM is given to unregister the device."""
+RELEASE: Final = 5.0
+"""Seconds that the outbox's disk is given to close its file before a wipe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +56,20 @@ class Resetting:
 
     def __init__(self, ground: Ground, disk: Disk) -> None:
         """Reset what `ground` stands on."""
+        self.let_go: Callable[[], Awaitable[None]] = _nothing
+        """Closes what else is open in the state directory, before a wipe begins."""
+        self.resume: Callable[[], None] = lambda: None
+        """Lets that go on, where a wipe was not done."""
         self._ground = ground
         self._disk = disk
         self._order: Order | None = None
         self._done: asyncio.Future[str] | None = None
 
     async def ask(self, order: Order, look: Callable[[], Awaitable[None]]) -> str:
-        """Have it carried out by `look`; return what was done. Raises MargodError if it was not."""
+        """Have it carried out by `look`; return what was done. Raises MargodError if it was not, or not in time.
+
+        An order that has not begun by then is withdrawn, as it is where whoever asks is cancelled.
+        """
         if self._done is not None:
             raise MargodError(reasons.NOT_RESET, "Another reset is under way.", hint="Wait for its end.")
         done = self._done = asyncio.get_running_loop().create_future()
@@ -70,6 +79,9 @@ class Resetting:
                 await look()
                 return await asyncio.shield(done)
         except TimeoutError:
+            if self._order is not order:
+                hint = "Do not repeat it before the journal says what came of it: `reset` or `reset-failed`."
+                raise MargodError(reasons.NOT_RESET, "It has begun and is not done yet.", hint=hint) from None
             hint = "Repeat it in a minute."
             raise MargodError(reasons.NOT_RESET, "A request to the WFM is under way.", hint=hint) from None
         finally:
@@ -82,6 +94,8 @@ class Resetting:
         if order is None or done is None:
             return
         try:
+            if order.wipe:
+                await self._release()
             if order.unregister:
                 await unregister()
             result: str | Exception = await self._disk.run(lambda: self._reset(order))
@@ -90,16 +104,30 @@ class Resetting:
             raise
         except Exception as error:  # who asked is told
             result = error
+            if order.wipe:
+                self.resume()
         finally:
             self._done = None
+        if isinstance(result, str):
+            log.warning("reset", unregistered=order.unregister, new_identity=order.new_identity, wiped=order.wipe)
+        else:
+            log.warning("reset-failed", message=getattr(result, "message", type(result).__name__))
         if done.done():
             return
         if isinstance(result, str):
-            log.warning("reset", unregistered=order.unregister, new_identity=order.new_identity, wiped=order.wipe)
             done.set_result(result)
         else:
             done.set_exception(result)
             done.exception()  # it may be that nobody waits any more
+
+    async def _release(self) -> None:
+        """Have the outbox closed. Raises MargodError if that takes too long: nothing else waits for its disk."""
+        try:
+            async with asyncio.timeout(RELEASE):
+                await self.let_go()
+        except TimeoutError:
+            hint = "Repeat it in a minute."
+            raise MargodError(reasons.NOT_RESET, "The disk does not let go of the outbox.", hint=hint) from None
 
     def _reset(self, order: Order) -> str:
         if order.wipe:
@@ -156,6 +184,10 @@ async def unregister(
     if new and all(map(_untouched, tried)):
         await leaving.take_back()
     raise MargodError(reasons.NOT_UNREGISTERED, said)
+
+
+async def _nothing() -> None:
+    """Nothing else is open."""
 
 
 def _untouched(result: Answer | TransportFailure) -> bool:
