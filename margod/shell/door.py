@@ -38,8 +38,9 @@ PATIENCE: Final = 20.0
 LONGEST: Final = 600.0
 """Seconds for a whole answer; between two pieces of it wfm.timeout counts."""
 
-log: Final = structlog.get_logger()
+_ANOTHER: Final = "The enrolment that this was asked under is not in force any more; nothing was sent."
 
+log: Final = structlog.get_logger()
 
 _Key: TypeAlias = tuple[str, int, str, str]
 """The event, the user, the method, and the route or the rule that refused it."""
@@ -70,13 +71,19 @@ class Door:
         It is read before one of the few connections is taken, so that who sends it in drops keeps none from others.
         Raises DoorError where there is no answer, and what `body` raises.
         """
+        binding = self._all[0].binding
         opened, headers = await self._opened(asked)
         async with self._turn(asked.uid):
-            return await self._passed(asked, opened, headers, await body(), into)
+            return await self._passed(asked, opened, headers, await body(), into, binding=binding)
 
-    async def _passed(self, asked: Asked, opened: Opened, headers: dict[str, str], body: bytes, into: Sink) -> Answer:
+    async def _passed(
+        self, asked: Asked, opened: Opened, headers: dict[str, str], body: bytes, into: Sink, *, binding: str
+    ) -> Answer:
+        """Send what was opened, under the enrolment that it was opened for. Raises DoorError if that is another now."""
         async with self._courier() as courier:
-            context, binding = self._context(courier), courier.binding
+            if courier.binding != binding:
+                raise DoorError(reasons.NOT_ENROLLED, _ANOTHER, status=503, retry_after=1.0, hint="Ask again.")
+            context = self._context(courier)
             generation = self._ground.generation
             request = generation.forwarded(asked.method, opened.path, headers, body, ANSWER_LIMIT)
             result = await courier.call(request, seconds=LONGEST, into=into)
