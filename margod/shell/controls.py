@@ -124,7 +124,7 @@ class Controls:
         if self._door is None:
             from margod.shell.door import Door  # most devices have no program that asks
 
-            self._door = Door(self._ground, self._disk, self._work)
+            self._door = Door(self._ground, self._work)
         return await self._door.forward(asked, body, into)
 
     def deployments(self) -> dict[str, object]:

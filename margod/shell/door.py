@@ -7,10 +7,9 @@ own, a few of them overall. Which requests go through is decided in model/door.p
 from __future__ import annotations
 
 import asyncio
-import pwd
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -25,8 +24,8 @@ from margod.model.text import clean
 from margod.model.wire import Answer, Sink, TransportFailure
 from margod.protocols import Context
 from margod.shell.courier import Courier
-from margod.shell.disk import Disk
 from margod.shell.ground import Ground
+from margod.shell.users import Users
 from margod.shell.work import Work
 
 TOGETHER: Final = 4
@@ -55,9 +54,10 @@ class _Queue:
 class Door:
     """What `ANY /v1/wfm/{path}` of the agent socket leads to."""
 
-    def __init__(self, ground: Ground, disk: Disk, work: Work) -> None:
+    def __init__(self, ground: Ground, work: Work) -> None:
         """Forward by the configuration of `ground`, with couriers of `work`."""
-        self._ground, self._disk, self._work = ground, disk, work
+        self._ground, self._work = ground, work
+        self._users = Users()
         self._audit: Audit[_Key] = Audit()
         self._queues: dict[int, _Queue] = {}
         self._room = asyncio.Semaphore(TOGETHER)
@@ -101,12 +101,13 @@ class Door:
             log.info(
                 event, uid=uid, method=method, **{"why" if event == "door-refused" else "route": what}, count=count
             )
+        self._users.close()
         await asyncio.gather(*(courier.close() for courier in self._all))
 
     async def _opened(self, asked: Asked) -> tuple[Opened, dict[str, str]]:
         """Return what goes to the WFM, and put it into the journal; or put there that it does not, and raise."""
         try:
-            opened = judge(asked, self._client_id(), self._rules(), await self._uids(), self._why())
+            opened = judge(asked, self._client_id(), self._rules(), await self._uids(asked.method), self._why())
             headers = inwards(asked.headers)
         except DoorClosed as error:
             self._note("door-refused", asked, clean(asked.path), why=error.message)
@@ -145,9 +146,9 @@ class Door:
             return ""
         return f"Without one nothing is open in the generation `{generation.name}`: what there is to read holds tokens."
 
-    async def _uids(self) -> dict[str, int]:
-        names = named(self._rules())
-        return await self._disk.run(lambda: _numbers(names)) if names else {}
+    async def _uids(self, method: str) -> dict[str, int]:
+        names = named(rule for rule in self._rules() if rule.method == method)
+        return await self._users.numbers(names) if names else {}
 
     def _client_id(self) -> str:
         client_id = self._ground.generation.client_id(self._context(self._all[0]).records)
@@ -198,15 +199,6 @@ class Door:
                 self._free.append(courier)
         finally:
             self._room.release()
-
-
-def _numbers(names: Sequence[str]) -> dict[str, int]:
-    """Return the numbers of the users that this system knows."""
-    found = {}
-    for name in names:
-        with suppress(KeyError):
-            found[name] = pwd.getpwnam(name).pw_uid
-    return found
 
 
 def _unanswered(failure: TransportFailure, silent_for: float | None) -> DoorError:

@@ -81,7 +81,7 @@ async def test_the_wait_for_room_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
         def courier(self, name: str) -> object:
             return name
 
-    crowded = Door(None, None, Couriers())  # type: ignore[arg-type]  # nothing else is asked for
+    crowded = Door(None, Couriers())  # type: ignore[arg-type]  # nothing else is asked for
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(TOGETHER):
             await stack.enter_async_context(crowded._courier())

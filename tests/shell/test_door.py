@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import pwd
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +25,7 @@ from tests.support.shell import Shell
 
 pytestmark = pytest.mark.e2e
 MANIFEST = Asked("GET", "/api/v1/clients/{clientId}/deployments", uid=os.getuid())
+LOGS = Asked("POST", "/logs", uid=os.getuid())
 
 
 class Nowhere:
@@ -68,7 +72,7 @@ async def device(tmp_path: Path, yaml: str = "") -> AsyncIterator[tuple[Shell, D
         Shell(tmp_path, url=server.url, ca_file=ca, yaml=yaml) as it,
     ):
         assert it.status()["state"] == "enrolled"
-        door = Door(it.ground, it.disk, cast("Work", DoorWork(it)))
+        door = Door(it.ground, cast("Work", DoorWork(it)))
         try:
             yield it, door, asked
         finally:
@@ -103,3 +107,26 @@ async def test_a_request_of_a_former_enrolment(tmp_path: Path) -> None:
         assert asked == []
         assert await forward(door, MANIFEST) == 200
         assert asked == ["GET /api/v1/clients/client-2/deployments HTTP/1.1"]
+
+
+async def test_a_name_service_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is open for a user by name waits for the name; what is open for all does not, nor does any signature."""
+    begun, let = threading.Event(), threading.Event()
+
+    def hangs(_name: str) -> pwd.struct_passwd:
+        begun.set()
+        let.wait(20)
+        return pwd.getpwuid(os.getuid())
+
+    monkeypatch.setattr(pwd, "getpwnam", hangs)
+    async with device(tmp_path, 'door: {allow: "POST /logs for somebody"}') as (_, door, asked):
+        waits = asyncio.ensure_future(forward(door, LOGS))
+        await asyncio.sleep(0)
+        try:
+            assert await asyncio.to_thread(begun.wait, 20)
+            async with asyncio.timeout(3):
+                assert await forward(door, MANIFEST) == 200
+        finally:
+            let.set()
+        assert await waits == 200
+        assert [line.split()[0] for line in asked] == ["GET", "POST"]
