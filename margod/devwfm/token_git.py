@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
@@ -15,6 +16,7 @@ from dulwich.server import DictBackend, UploadPackHandler
 from dulwich.web import make_wsgi_chain
 
 BRANCH: Final = b"refs/heads/main"
+_NOT_GIT: Final = (GitProtocolError, HangupException, ValueError, LookupError, AssertionError)
 _WHO: Final = b"margod development WFM <wfm@localhost>"
 
 
@@ -91,7 +93,7 @@ class TokenRepository:
         }
         try:
             pieces += list(self._serve(environment, start))
-        except (GitProtocolError, HangupException, ValueError, LookupError, AssertionError) as error:
+        except (*_NOT_GIT, zlib.error, EOFError) as error:  # the last two: what was said to be compressed is not
             return 400, "text/plain", f"not Git as it is spoken here: {error}".encode()
         status, media = said[0]
         return int(status.split()[0]), media, b"".join(pieces)

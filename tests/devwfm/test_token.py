@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import ssl
 import time
@@ -16,6 +17,7 @@ import aiohttp
 import pytest
 
 from margod.devwfm.server import DevServer
+from margod.devwfm.token_git import TokenRepository
 from margod.devwfm.token_routes import Lifetimes
 from margod.gitfetch import Failed, Fetched, Job, fetch
 from margod.identity import Identity, load, mint
@@ -299,3 +301,16 @@ async def test_nobody_pushes_and_nobody_reads_without_a_token(tmp_path: Path) ->
             value = auth or aiohttp.BasicAuth("oauth2", password).encode()
             answer = await device.send(SignedRequest("GET", request, {"Authorization": value}, b"", 1_000))
             assert answer.status == expected
+
+
+@pytest.mark.parametrize("broken", ["cut", "damaged", "no gzip"])
+def test_a_compressed_request_that_cannot_be_read(tmp_path: Path, broken: str) -> None:
+    """What a device says that it has compressed, and what is not, is answered with 400, as all that is not Git."""
+    repository = TokenRepository(tmp_path / "repository")
+    fields = {"content-type": "application/x-git-upload-pack-request", "content-encoding": "gzip"}
+    want = f"want {repository.bring({'a': b'x: 1'})} side-band-64k ofs-delta\n"
+    whole = gzip.compress(f"{len(want) + 4:04x}{want}00000009done\n".encode(), mtime=0)
+    body = {"cut": whole[:20], "damaged": whole[:10] + b"\xff" * 20 + whole[30:], "no gzip": b"0000"}[broken]
+    for sent, expected in ((whole, 200), (body, 400)):
+        assert repository.answer("POST", "/git-upload-pack", "", fields, sent)[0] == expected
+    repository.close()
