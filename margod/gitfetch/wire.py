@@ -211,8 +211,15 @@ def _check(status: int, headers: Message, job: Job) -> None:
 
 
 def _shown(text: str, job: Job) -> str:
-    """Return what a server says, fit to be shown: without the token, which it may say back."""
-    return clean(hide(text, job.token))
+    """Return what a server or the proxy says, fit to be shown: without what it was told, which it may say back."""
+    return clean(hide(text, job.token, *_of_proxy(job)))
+
+
+def _of_proxy(job: Job) -> tuple[str, ...]:
+    """Return what the proxy is told of its user: as it is sent, the user with his password, the password alone."""
+    sent = job.proxy.authorization.removeprefix("Basic ") if job.proxy else ""
+    pair = base64.b64decode(sent).decode("utf-8", "replace")
+    return sent, pair, pair.partition(":")[2]
 
 
 def _basic(job: Job) -> str:
@@ -241,7 +248,7 @@ class _translated:  # noqa: N801 - it reads as a word
                     MALFORMED, f"what answers does not speak HTTP as it should ({type(error).__name__})"
                 ) from None
             case OSError():
-                raise Refusal(UNREACHABLE, clean(error.strerror or str(error))) from None
+                raise Refusal(UNREACHABLE, _shown(error.strerror or str(error), self._job)) from None
             case GitProtocolError() | HangupException() | NotGitRepository():
                 raise Refusal(MALFORMED, _shown(str(error), self._job)) from None
             case AssertionError() | ValueError() | LookupError() | TypeError() | AttributeError() | EOFError():
