@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import unicodedata
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -96,4 +97,7 @@ def _failed(code: Any, detail: Any, retry_after: object) -> Failed:
 
 
 def _plain(name: str) -> bool:
-    return name not in ("", ".", "..") and "\\" not in name and name.isprintable()
+    """Return whether a name may be one of a tree (trees.safe_name): any space can be seen, not only the usual one."""
+    if name in ("", ".", "..") or "\\" in name:
+        return False
+    return name.isprintable() or all(each.isprintable() or unicodedata.category(each) == "Zs" for each in name)

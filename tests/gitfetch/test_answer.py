@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from margod.gitfetch.answer import HEADER_LIMIT, encode_failed, encode_fetched, read_answer
-from margod.gitfetch.job import Failed, Fetched, Limits
+from margod.gitfetch.job import Failed, Fetched, Limits, Refusal
+from margod.gitfetch.trees import safe_name
 
 COMMIT = "ab" * 20
 
@@ -62,6 +63,22 @@ async def test_it_is_read_as_it_was_written() -> None:
     failed = Failed("busy", "later", 7.0)
     assert await read(encode_failed(failed)) == failed
     assert await read(encode_failed(replace(failed, retry_after=None))) == replace(failed, retry_after=None)
+
+
+async def test_every_name_that_a_tree_may_have_comes_through() -> None:
+    """Each character of three planes that a file's name is taken with: a no-break space and what is like it, too."""
+
+    def is_taken(character: str) -> bool:
+        try:
+            return safe_name(f"n{character}".encode()) == f"n{character}"
+        except (Refusal, UnicodeEncodeError):
+            return False
+
+    taken = "".join(filter(is_taken, map(chr, range(0x30000))))
+    assert {" ", "\u00a0", "\u202f", "\u3000"} <= {*taken}
+    files = {f"n{taken[at : at + 60]}/n": b"" for at in range(0, len(taken), 60)}
+    fetched = Fetched(COMMIT, files)
+    assert await read([b"".join(encode_fetched(fetched))]) == fetched
 
 
 @pytest.mark.parametrize(
