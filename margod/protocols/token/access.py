@@ -95,7 +95,7 @@ class Accesses:
         self._origins: dict[str, str] = {}
         """The origin that each token of a file belongs to, by its mark; the oldest first."""
         self._file_done = ""
-        """The mark of the file's token that was tried, or is the stored one: it is not tried again."""
+        """The mark of the file's token that was refused, or is the stored one: it is not tried again."""
         self._offers: dict[Source, GitAccess] = {}
         self._tried: set[Source] = set()
         self._absent: set[Source] = set()
@@ -210,8 +210,6 @@ class Accesses:
                 self._bind(self._file_token, before)
             records |= self._bound()  # the token may stand in a file that is not seen now
         self._offers.pop(trying.source, None)
-        if trying.source is Source.FILE:
-            self._file_done = _mark(self._file_token)
         self._stored, self._since = access, self._now
         if trying.source is Source.HANDED:
             records[NEXT] = None

@@ -123,6 +123,20 @@ def test_the_files_token_is_tried_once_for_each_change() -> None:
     assert kept(machine.worked())[0] == access("f")
 
 
+def test_the_files_token_is_tried_again_where_it_could_not_be_stored() -> None:
+    """It works, the commit fails (a full disk): in the next poll it is tried and kept; then it is the stored one."""
+    machine = begun(vault(access("a")), "f")
+    for _ in range(2):
+        assert tried(machine.next()) == ("f", Source.FILE)
+        assert kept(machine.worked())[0] == access("f")
+        machine.begin(vault(access("a")), "f", 0.0)
+    assert tried(machine.next()) == ("f", Source.FILE)
+    machine.worked()
+    for stored in (access("f"), access("w")):  # once it was the stored one, another one takes its place for good
+        machine.begin(vault(stored), "f", 0.0)
+        assert tried(machine.next()) == (stored.token, Source.STORED)
+
+
 def test_the_files_token_does_not_follow_to_another_origin() -> None:
     """When the WFM names another host, what the file holds stays with the old one, over a restart too."""
     machine, of_the_device = Accesses(), {}
