@@ -58,10 +58,14 @@ class Mirror:
         """The digests of what is wanted, was here, and is damaged."""
         self.findings = [finding.message for finding in self._vault.findings]
         """What was found damaged."""
-        if self.held is None:
-            self._remove_all_but(frozenset())
-        else:
-            self._look_at(self.held.manifest.digests)
+        try:
+            if self.held is None:
+                self._remove_all_but(frozenset())
+            else:
+                self._look_at(self.held.manifest.digests)
+        except BaseException:
+            self.close()  # else nobody could, and the lock would stay
+            raise
 
     @property
     def whole(self) -> bool:

@@ -65,6 +65,24 @@ def test_what_was_taken_is_there_after_a_restart(directory: Path) -> None:
     again.close()
 
 
+def test_a_disk_that_fails_at_the_opening(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The directory is given back: nobody holds its lock when the next one opens it."""
+    mirror = Mirror(directory, "client-1")
+    take(mirror, 1, a=b"A")
+    mirror.close()
+
+    def fail(path: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("margod.deployments.mirror.remove_tree", fail)
+        with pytest.raises(OSError, match="Input/output"):
+            Mirror(directory, "client-2")
+    again = Mirror(directory, "client-1")
+    assert again.held is not None
+    again.close()
+
+
 def test_files_go_with_the_manifest_after_next(directory: Path) -> None:
     """What the last two manifests name is kept, for a generation that rots; what neither names is removed."""
     mirror = Mirror(directory, "client-1")
