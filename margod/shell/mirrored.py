@@ -203,9 +203,12 @@ class Mirrored:
             self.close()
             if vault is not None and not vault.wiped and vault.binding != mirror.binding:  # reset, moved, or replaced
                 drop_tree(self._ground.directory, DIRECTORY)
-        if self._mirror is None and binding and not self._retired and (make or self._directory.exists()):
-            self._mirror = Mirror(self._directory, binding)
-            _say_damage(self._mirror)
+        try:
+            if self._mirror is None and binding and not self._retired and (make or self._directory.exists()):
+                self._mirror = Mirror(self._directory, binding)
+                _say_damage(self._mirror)
+        except OSError as error:  # a disk that fails, or one over the network
+            raise StateUnusable(reasons.STATE_UNUSABLE, f"The mirror cannot be opened: {error}") from error
         return self._mirror
 
     @property
