@@ -176,16 +176,19 @@ class _Client(AbstractHttpGitClient):
             raise Refusal(MALFORMED, f"no Git repository answers there, but {said}")
         limits = self._job.limits
         if body is None or b"command=ls-refs" in body[:64]:
-            return answer, self._counted(response.read, limits.refs)
+            return answer, self._counted(response, limits.refs)
         # The frames of a pack add a few bytes in each 64 KiB, and the server's progress is told between them.
-        return answer, self._counted(response.read, limits.pack + (limits.pack >> 6) + limits.refs)
+        return answer, self._counted(response, limits.pack + (limits.pack >> 6) + limits.refs)
 
-    def _counted(self, read: Callable[[int], bytes], most: int) -> Callable[[int], bytes]:
+    def _counted(self, response: http.client.HTTPResponse, most: int) -> Callable[[int], bytes]:
         left = most
 
         def counting(size: int) -> bytes:
             nonlocal left
-            data = read(size)
+            with _translated(self._job):  # here: of an OSError dulwich would make a fault of the server
+                data = response.read(size)
+                if len(data) < size and response.length:
+                    raise http.client.IncompleteRead(b"")
             left -= len(data)
             if left < 0:
                 raise Refusal(TOO_LARGE, f"the server says more than {most} bytes at once")
@@ -243,6 +246,8 @@ class _translated:  # noqa: N801 - it reads as a word
                 raise Refusal(UNTRUSTED, clean(error.verify_message)) from None
             case TimeoutError():
                 raise Refusal(UNREACHABLE, f"nothing was heard for {IDLE:.0f} s") from None
+            case http.client.RemoteDisconnected() | http.client.IncompleteRead():
+                raise Refusal(UNREACHABLE, "the connection was cut") from None
             case http.client.HTTPException():
                 raise Refusal(
                     MALFORMED, f"what answers does not speak HTTP as it should ({type(error).__name__})"

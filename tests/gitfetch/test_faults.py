@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,3 +54,59 @@ async def test_a_proxy_that_repeats_its_credentials(server: GitServer, said: str
         result = await failed(replace(job(server), proxy=ProxyAt("127.0.0.1", proxy.port, f"Basic {basic}")))
     assert (result.code, "407" in result.detail or "(secret)" in result.detail) == ("unreachable", True), result
     assert not any(secret in result.detail for secret in (basic, password, hexed)), result
+
+
+def _advertised(handler: Any, **headers: str) -> None:
+    """Begin an answer of the right media type."""
+    handler.send_response(200)
+    handler.send_header(
+        "Content-Type", f"application/x-git-upload-pack-{'result' if handler.body else 'advertisement'}"
+    )
+    for name, value in headers.items():
+        handler.send_header(name.replace("_", "-"), value)
+    handler.end_headers()
+
+
+def _says_nothing(_handler: Any) -> None:
+    pass
+
+
+def _ends_in_a_length(handler: Any) -> None:
+    _advertised(handler, Content_Length="500")
+    handler.wfile.write(b"001e# serv")
+
+
+def _ends_between_two_lines(handler: Any) -> None:
+    _advertised(handler, Content_Length="500")
+    handler.wfile.write(b"001e# service=git-upload-pack\n")
+
+
+def _ends_in_a_chunk(handler: Any) -> None:
+    _advertised(handler, Transfer_Encoding="chunked")
+    handler.wfile.write(b"50\r\n001e# serv")
+
+
+def _resets(handler: Any) -> None:
+    _ends_in_a_length(handler)
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+@pytest.mark.parametrize("at", [1, 3])
+@pytest.mark.parametrize(
+    "cut",
+    [_says_nothing, _ends_in_a_length, _ends_between_two_lines, _ends_in_a_chunk, _resets],
+    ids=lambda cut: cut.__name__,
+)
+async def test_a_connection_that_is_cut(server: GitServer, cut: Callable[[Any], None], at: int) -> None:
+    """That is the way's fault, and not what the server says, wherever in an answer it ends."""
+
+    def cuts(handler: Any) -> bool:
+        if len(server.requests) < at:
+            return False
+        cut(handler)
+        return True
+
+    server.before = cuts
+    result = await failed(job(server))
+    assert (result.code, len(server.requests)) == ("unreachable", at), result
+    assert "cut" in result.detail or cut is _resets, result
