@@ -18,6 +18,7 @@ from stat import S_ISDIR
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import margod
 from margod.gitfetch.job import Job
 
 _PDEATHSIG, _NO_NEW_PRIVS = 1, 38
@@ -51,7 +52,7 @@ def confine(job: Job) -> bool:
     """Write no file, read few, execute nothing, reach one TCP port; return whether the kernel holds to that."""
     if platform.machine() not in _MACHINES:
         return False
-    readable = (*READABLE, *sys.path, sys.prefix, sys.base_prefix, *job.system)
+    readable = (*READABLE, *sys.path, *margod.__path__, sys.prefix, sys.base_prefix, *job.system)
     place = urlsplit(job.url)
     port = (place.port or 443) if job.proxy is None else job.proxy.port
     try:

@@ -120,6 +120,17 @@ def test_without_its_parent_it_does_not_begin() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"")
 
 
+def test_from_any_folder() -> None:
+    """margod may be found by an importer of its own, as an editable install is: its folder is in no list of folders."""
+    script = (
+        "import asyncio, sys; from margod.gitfetch import Job, fetch;"
+        "print(asyncio.run(fetch(Job.decode(sys.stdin.buffer.read()))).code)"
+    )
+    given = [sys.executable, "-I", "-c", script]
+    done = subprocess.run(given, input=JOB.encode(), capture_output=True, check=True, cwd="/")
+    assert done.stdout == b"untrusted\n", "it came as far as the root CA, which this job has none of"
+
+
 _TRIES = """
 import json, os, socket, sys
 from margod.gitfetch.confine import confine
