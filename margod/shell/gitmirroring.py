@@ -334,8 +334,8 @@ class GitMirroring(Mirrored):
         await self._in_mirror(take)
         if not is_new:
             return True
+        self._accepts_until = 0.0
         if fetched.rewound:
-            self._accepts_until = 0.0
             log.warning("desired-state-accepted", version=version, commit=fetched.commit, security="yes")
         _say_left_out(tuple(map(self._hidden, (*(clean(path, 80) for path in tree.left_out), *fetched.notes))))
         log.info("desired-state", version=version, deployments=len(tree.manifest.deployments), commit=fetched.commit)
