@@ -33,6 +33,7 @@ log: Final = structlog.get_logger()
 
 FILE_LIMIT: Final = 16_384
 """Bytes of a token's file that are read."""
+_UNREAD: Final = object()
 
 
 def job(ground: Ground, situation: Situation, access: GitAccess, known: str) -> Job:
@@ -95,7 +96,7 @@ class TokenFile:
 
     def __init__(self) -> None:
         """Nothing was read yet."""
-        self._seen: object = None
+        self._seen, self._told = _UNREAD, _UNREAD
         self._said = ""
 
     def read(self, file: Path | None) -> str:
@@ -118,8 +119,11 @@ class TokenFile:
         return "" if problem else text
 
     def changed(self, file: Path | None) -> bool:
-        """Return whether it is another one than at the last reading."""
-        return file is not None and signature(file) != self._seen
+        """Return whether it is another one than at the last reading, once for each that it is."""
+        now = signature(file)
+        is_new = file is not None and self._seen is not _UNREAD and now not in (self._seen, self._told)
+        self._told = now
+        return is_new
 
 
 def _allowed(ground: Ground, situation: Situation, url: str) -> Place:

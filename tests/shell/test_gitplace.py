@@ -1,4 +1,4 @@
-"""The file of a Git token: whose links lead to it."""
+"""The file of a Git token: whose links lead to it, and when it is another one."""
 
 from __future__ import annotations
 
@@ -27,3 +27,19 @@ def test_a_link_of_another_user_is_no_way_to_the_token(tmp_path: Path, monkeypat
     (entry,) = logs
     assert (entry["event"], entry["code"]) == ("git-token-file", "git-token-file-unusable")
     assert "symbolic link of another user" in entry["detail"]
+
+
+def test_another_token_is_told_once(tmp_path: Path) -> None:
+    """However long no poll reads it, in a downtime or without polls; what was never read is no other one."""
+    path, file = tmp_path / "token", TokenFile()
+    path.write_text("token-1")
+    assert [file.changed(path) for _ in range(2)] == [False, False]
+    file.read(path)
+    assert not file.changed(path)
+    for number in (2, 3):
+        path.write_text(f"token-{number}" * number)
+        assert [file.changed(path) for _ in range(3)] == [True, False, False]
+    file.read(path)
+    path.unlink()
+    assert [file.changed(path) for _ in range(2)] == [True, False]
+    assert not file.changed(None)
