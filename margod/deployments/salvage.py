@@ -9,6 +9,7 @@ A crash leaves the old one, or none and a whole new one, which the next opening 
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import suppress
@@ -27,6 +28,7 @@ QUARANTINE: Final = "quarantine"
 _LOGS: Final = ("-wal", "-shm")
 _COPIES: Final = 32
 """Damaged outboxes that the quarantine takes; a disk that fails daily must not be filled by us too."""
+_COPY: Final = re.compile(rf"{re.escape(FILE)}(?:\.([1-9][0-9]{{0,8}}))?(-wal)?")
 _VERSION_AT: Final = 60
 """Where `user_version` stands in an SQLite file, four bytes, the highest first (SQLite file format, 1.3)."""
 
@@ -108,17 +110,30 @@ def _finish(directory: Path, *, damaged: bool = False) -> None:
 
 
 def _free(holder: Path) -> Path:
-    for copy in range(_COPIES):
-        path = holder / (f"{FILE}.{copy}" if copy else FILE)
-        if not path.exists():
-            return path
-    raise StateNotWritable(reasons.OUTBOX_UNUSABLE, f"{holder} is full of {FILE}; look at it and move it away.")
+    """Return a name in quarantine after all that are there, so that the newest is the one that was moved last."""
+    files, logs = _copies(holder)
+    if len(files) >= _COPIES:
+        raise StateNotWritable(reasons.OUTBOX_UNUSABLE, f"{holder} is full of {FILE}; look at it and move it away.")
+    return _copy(holder, max(files | logs, default=-1) + 1)
 
 
 def _latest(holder: Path) -> Path:
     """Return where the log of the database goes that was moved last: beside it, under SQLite's name."""
-    found = [path for copy in range(_COPIES) if (path := holder / (f"{FILE}.{copy}" if copy else FILE)).exists()]
-    return (found[-1] if found else holder / FILE).with_name(f"{(found[-1] if found else holder / FILE).name}-wal")
+    files, logs = _copies(holder)
+    newest = max(files, default=-1)
+    path = _free(holder) if newest < 0 or newest in logs else _copy(holder, newest)  # if somebody took it away
+    return path.with_name(f"{path.name}-wal")
+
+
+def _copy(holder: Path, number: int) -> Path:
+    return holder / (f"{FILE}.{number}" if number else FILE)
+
+
+def _copies(holder: Path) -> tuple[set[int], set[int]]:
+    """Return the numbers of the databases in quarantine, and of the logs."""
+    found = [match for path in holder.iterdir() if (match := _COPY.fullmatch(path.name))]
+    files, logs = ({int(match[1] or 0) for match in found if bool(match[2]) is is_log} for is_log in (False, True))
+    return files, logs
 
 
 def _readable(file: Path) -> Iterator[Item]:

@@ -124,6 +124,60 @@ def test_a_crash_in_the_middle_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyP
     outbox.close()
 
 
+def put_away(directory: Path, data: bytes) -> None:
+    """Have a new outbox take the place of a damaged one, whose log SQLite could not fold into it."""
+    for name in ("outbox.db", "outbox.db-wal", "outbox.db.new"):
+        (directory / name).write_bytes(data)
+    salvage._finish(directory, damaged=True)
+
+
+def quarantined(directory: Path) -> dict[str, bytes]:
+    """Return what is in quarantine, by name."""
+    return {path.name: path.read_bytes() for path in (directory / "quarantine").iterdir()}
+
+
+@pytest.mark.parametrize("crash", [False, True])
+@pytest.mark.parametrize("taken", ["outbox.db", "outbox.db.1", "outbox.db.1-wal"])
+def test_what_is_in_quarantine_is_never_overwritten(
+    taken: str, crash: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even where somebody has taken one of several out of it; a log lies beside its own database."""
+    put_away(tmp_path, b"1")
+    put_away(tmp_path, b"2")
+    (tmp_path / "quarantine" / taken).unlink()
+    before = quarantined(tmp_path)
+    assert {*before} == {"outbox.db", "outbox.db-wal", "outbox.db.1", "outbox.db.1-wal"} - {taken}
+
+    def move(source: Path, target: Path) -> None:
+        if source.name.endswith("-wal"):
+            raise KeyboardInterrupt
+        source.rename(target)
+
+    if crash:
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(salvage, "move", move)
+            put_away(tmp_path, b"3")
+        salvage._finish(tmp_path)
+    else:
+        put_away(tmp_path, b"3")
+    after = quarantined(tmp_path)
+    new = {name: after[name] for name in after.keys() - before.keys()}
+    assert after == {**before, **new}
+    assert new == {min(new): b"3", f"{min(new)}-wal": b"3"}
+
+
+def test_a_quarantine_that_is_full(tmp_path: Path) -> None:
+    """A disk that fails daily does not fill it up; the damaged outbox stays where it is, and that is said."""
+    for _ in range(salvage._COPIES):
+        put_away(tmp_path, b"1")
+    (tmp_path / "outbox.db").write_bytes(b"\xa5" * 9000)
+    with pytest.raises(OutboxUnusable, match=r"is full of outbox\.db"):
+        open_outbox(tmp_path)
+    assert len(quarantined(tmp_path)) == 2 * salvage._COPIES
+    (tmp_path / "quarantine" / "outbox.db.7").unlink()
+    open_outbox(tmp_path)[0].close()
+
+
 def test_a_newer_one(tmp_path: Path) -> None:
     """Tables of a later margod are left as they are, to the byte."""
     filled(tmp_path, 2)
