@@ -62,6 +62,15 @@ class Connection(http.client.HTTPSConnection):
                 self.close()
                 raise
 
+    def _tunnel(self) -> None:
+        host = urlsplit(self._job.url).hostname or ""
+        try:
+            if ":" in host:
+                self._tunnel_host = f"[{host}]"  # not every Python writes the brackets of an IPv6 address
+            super()._tunnel()  # type: ignore[misc]  # http.client's own inside
+        finally:
+            self._tunnel_host = host
+
     def _at_an_address(self, there: tuple[str, int], *arguments: Any, **options: Any) -> socket.socket:
         failure = OSError("no address is left")
         for address in self._job.addresses:

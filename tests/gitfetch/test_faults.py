@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from margod.gitfetch import Failed, Job, ProxyAt, fetch
+from margod.gitfetch import Failed, Fetched, Job, ProxyAt, Tls, fetch
 from tests.support.gitserver import BACKEND, GitServer
 from tests.support.proxyserver import ProxyServer, answers
 
@@ -54,6 +54,15 @@ async def test_a_proxy_that_repeats_its_credentials(server: GitServer, said: str
         result = await failed(replace(job(server), proxy=ProxyAt("127.0.0.1", proxy.port, f"Basic {basic}")))
     assert (result.code, "407" in result.detail or "(secret)" in result.detail) == ("unreachable", True), result
     assert not any(secret in result.detail for secret in (basic, password, hexed)), result
+
+
+async def test_an_ipv6_address_behind_a_proxy(server: GitServer) -> None:
+    """It is asked for in brackets: what is between the last colon and the blank is the port."""
+    url = f"https://[2001:db8::1]:{server.port}/device.git"
+    async with ProxyServer() as proxy:
+        through = replace(job(server), url=url, tls=Tls(any_name=True), proxy=ProxyAt("127.0.0.1", proxy.port))
+        assert isinstance(await fetch(through), Fetched)
+    assert {head.split(b" ")[1] for head in proxy.asked} == {b"[2001:db8::1]:%d" % server.port}
 
 
 def _advertised(handler: Any, **headers: str) -> None:
