@@ -6,6 +6,7 @@ import base64
 import http.client
 import re
 import ssl
+import time
 from collections.abc import Callable, Iterator, Mapping
 from email.message import Message
 from typing import Any, Final
@@ -29,6 +30,7 @@ from margod.gitfetch.job import (
     Job,
     Refusal,
 )
+from margod.model.httpdate import asked_wait
 from margod.model.redact import hide
 from margod.model.text import clean
 
@@ -208,8 +210,8 @@ def _check(status: int, headers: Message, job: Job) -> None:
     if 300 <= status < 400:
         raise Refusal(REDIRECTED, f"{said}, to {_shown(headers.get('Location', 'nowhere'), job)}")
     if status in (408, 429) or status >= 500:
-        after = headers.get("Retry-After", "")
-        raise Refusal(BUSY, said, float(after) if after.isascii() and after.isdigit() and len(after) < 10 else None)
+        now = time.time() if job.tls.now is None else job.tls.now
+        raise Refusal(BUSY, said, asked_wait(headers.get("Retry-After", ""), headers.get("Date", ""), now))
     raise Refusal(MALFORMED, said)
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Final
 
+from margod.model.httpdate import asked_wait, http_date
 from margod.model.text import clean
 from margod.model.wire import Answer
 
@@ -16,7 +15,6 @@ CLIENT_ID: Final = re.compile(r"[A-Za-z0-9._~=+:@-]{1,512}")
 
 _TITLE: Final = re.compile(rb"<title[^>]{0,200}>([^<]{1,300})", re.IGNORECASE)
 """Bounded in both parts: an open end would be searched once for every `<title`, seconds for a body made for it."""
-_DIGITS: Final = re.compile(r"[0-9]{1,15}")
 
 
 def read_object(answer: Answer) -> dict[str, object]:
@@ -83,13 +81,9 @@ def retry_after(answer: Answer) -> float | None:
 
     A date is measured against the answer's own `Date` where there is one, so that a wrong local clock does not count.
     """
-    value = answer.headers.get("retry-after", "").strip()
-    if _DIGITS.fullmatch(value):
-        return float(value)
-    if value:
-        then, now = _http_date(value), _http_date(answer.headers.get("date", ""))
-        if then is not None:
-            return max(0.0, then - (answer.at if now is None else now))
+    asked = asked_wait(answer.headers.get("retry-after", ""), answer.headers.get("date", ""), answer.at)
+    if asked is not None:
+        return asked
     seconds = read_object(answer).get("retryAfterSeconds")
     if isinstance(seconds, int | float) and not isinstance(seconds, bool) and -1e15 < seconds < 1e15:  # NaN is neither
         return max(0.0, float(seconds))
@@ -98,16 +92,5 @@ def retry_after(answer: Answer) -> float | None:
 
 def clock_offset(answer: Answer) -> float | None:
     """Return by how many seconds the WFM's clock is ahead of ours (negative: behind), by `Date`; None if unknown."""
-    date = _http_date(answer.headers.get("date", ""))
+    date = http_date(answer.headers.get("date", ""))
     return None if date is None or "age" in answer.headers else date - answer.at
-
-
-def _http_date(value: str) -> float | None:
-    if not value or len(value) > 64:
-        return None
-    try:
-        date = parsedate_to_datetime(value)
-        # The asctime form (RFC 9110 5.6.7) names no zone and means UTC; Python would take the device's own.
-        return (date.replace(tzinfo=UTC) if date.tzinfo is None else date).timestamp()
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None

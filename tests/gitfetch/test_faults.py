@@ -7,12 +7,16 @@ import struct
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from margod.gitfetch import Failed, Fetched, Job, ProxyAt, Tls, fetch
+from margod.gitfetch.job import Refusal
+from margod.gitfetch.wire import _check
 from tests.support.gitserver import BACKEND, GitServer
 from tests.support.proxyserver import ProxyServer, answers
 
@@ -63,6 +67,38 @@ async def test_an_ipv6_address_behind_a_proxy(server: GitServer) -> None:
         through = replace(job(server), url=url, tls=Tls(any_name=True), proxy=ProxyAt("127.0.0.1", proxy.port))
         assert isinstance(await fetch(through), Fetched)
     assert {head.split(b" ")[1] for head in proxy.asked} == {b"[2001:db8::1]:%d" % server.port}
+
+
+SOON = "Sun, 06 Nov 2094 08:49:37 GMT"
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"Retry-After": SOON, "Date": "Sun, 06 Nov 2094 08:47:37 GMT"}, 120.0),
+        ({"Retry-After": SOON, "Date": "Sun, 06 Nov 2094 08:50:37 GMT"}, 0.0),
+        ({"Retry-After": "soon", "Date": SOON}, None),
+        ({"Retry-After": SOON, "Date": "now"}, 600.0),
+    ],
+)
+async def test_a_server_that_says_when(server: GitServer, headers: dict[str, str], seconds: float | None) -> None:
+    """A date is compared with the server's own clock; where it tells none, with the time that the job goes by."""
+
+    def busy(handler: Any) -> bool:
+        handler.date_time_string = lambda: headers["Date"]
+        handler.answer(503, b"", {"Retry-After": headers["Retry-After"]})
+        return True
+
+    server.before = busy
+    with pytest.raises(Refusal) as caught:
+        said = Message()
+        for name, value in headers.items():
+            said[name] = value
+        now = datetime(2094, 11, 6, 8, 39, 37, tzinfo=UTC).timestamp()
+        _check(503, said, replace(job(server), tls=Tls(now=now)))
+    assert caught.value.retry_after == seconds
+    if headers["Date"] != "now":
+        assert (await failed(job(server))).retry_after == seconds
 
 
 def _advertised(handler: Any, **headers: str) -> None:
