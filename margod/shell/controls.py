@@ -160,6 +160,7 @@ class Controls:
         before = lane.engine.attempt_due
         if mended:
             await self._lane.look_again()  # tries at once by itself
+        reads = lane.engine.looks
         lane.wake(Cause.OPERATOR)
         condition, due = lane.condition, lane.engine.attempt_due
         at = None if condition.next_attempt_at is None else timestamp(condition.next_attempt_at)
@@ -167,7 +168,7 @@ class Controls:
             message = self._keeper.downtime.says()
         elif condition.next_attempt_at is None and (words := self._desired.words()):
             message = words
-        elif lane.engine.looks:
+        elif reads:
             message = "trying as soon as what is stored has been read"
         elif before is None:
             message = f"nothing waits: {condition.reason.says}"

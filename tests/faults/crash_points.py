@@ -175,7 +175,7 @@ def every(run: Run, name: str, action: Action, rng: random.Random) -> None:
     if name == "load and mend":
         before = after  # a load shows the same before it has mended and after it
     places = range(len(calls) + 1)
-    some = min(len(places), run.of(len(calls) * 2, 6))
+    some = min(len(places), run.of(len(calls) * 2, 4))
     chosen = sorted({0, len(calls), *rng.sample(places, some)})
     outcomes = []
     for at in chosen:

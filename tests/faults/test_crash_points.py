@@ -19,7 +19,7 @@ with_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="needs s
 def test_killed_at_system_calls() -> None:
     """A seeded sample of every action's calls, the first and the end among them: the old or the new, and it works."""
     run = carry_out(crash_points, seed=4, scale=0.05)
-    assert {name for name in ACTIONS if run.figures[f"{name}: kills"] >= 6} == set(ACTIONS)
+    assert {name for name in ACTIONS if run.figures[f"{name}: kills"] >= 4} == set(ACTIONS)
     assert run.figures["system calls"] > 300, "the calls were counted"
 
 

@@ -43,7 +43,7 @@ def test_a_leak_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(daemon.Daemon, "status", status)
     with pytest.raises(Broken, match="bytes more"):
-        carry_out(endurance.endurance, seed=4, scale=0.02)
+        carry_out(endurance.endurance, seed=4, scale=0.01)
     monkeypatch.setattr(daemon.Daemon, "status", real)
     reload = daemon.Daemon.reload
     tasks: set[asyncio.Task[None]] = set()
@@ -54,7 +54,7 @@ def test_a_leak_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(daemon.Daemon, "reload", leaking)
     with pytest.raises(AssertionError, match="tasks are left over"):
-        carry_out(endurance.endurance, seed=4, scale=0.02)
+        carry_out(endurance.endurance, seed=4, scale=0.01)
 
 
 def test_a_busy_flash_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
