@@ -231,7 +231,6 @@ def test_a_person_who_asks_before_the_first_look() -> None:
             world.until_due()
         world.asked.clear()
         world.restart_with_memory(told=m.Woken(cause))
-        assert not world.engine.looks
         assert len(world.asked) == made
         assert world.engine.due is not None
         assert world.engine.due > world.now.mono

@@ -9,18 +9,24 @@ import pytest
 
 from margod import config, daemon
 from margod.engine.enrolment import Enrolment
-from margod.engine.messages import Command, Event, Now
+from margod.engine.messages import Command, Event, Examined, Now
 from margod.shell import lane
+from margod.shell.actions import Actions
 from margod.shell.settings import Options
 from tests.support.daemon import QUIET
 
 
+def made(place: Path) -> daemon.Daemon:
+    """Return a daemon with everything below `place`, not running yet."""
+    overrides = {"state.directory": str(place / "state"), "local.directory": str(place / "run")}
+    (place / "margod.yaml").write_text(QUIET)
+    sources = config.Sources(place / "margod.yaml")
+    return daemon.Daemon(Options(sources, {}, overrides), config.load(sources, {}, overrides))
+
+
 async def test_a_fault_of_the_engine_does_not_end_the_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An exception inside the engine is said, and a new engine looks at what is stored."""
-    overrides = {"state.directory": str(tmp_path / "state"), "local.directory": str(tmp_path / "run")}
-    (tmp_path / "margod.yaml").write_text(QUIET)
-    sources = config.Sources(tmp_path / "margod.yaml")
-    margod = daemon.Daemon(Options(sources, {}, overrides), config.load(sources, {}, overrides))
+    margod = made(tmp_path)
     right = Enrolment.handle
     faults: list[Event] = []
 
@@ -39,3 +45,26 @@ async def test_a_fault_of_the_engine_does_not_end_the_daemon(tmp_path: Path, mon
         margod._stopping.set()
         assert await running == 0
     assert faults
+
+
+async def test_a_retry_before_the_first_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks while margod reads what is stored is not told that nothing waits, and is heard once it has read."""
+    margod, looking, go_on = made(tmp_path), asyncio.Event(), asyncio.Event()
+    right = Actions.examine
+
+    async def held(self: Actions) -> Examined:
+        looking.set()
+        await go_on.wait()
+        return await right(self)
+
+    monkeypatch.setattr(Actions, "examine", held)
+    running = asyncio.ensure_future(margod.run())
+    async with asyncio.timeout(20):
+        await looking.wait()
+        assert (await margod.retry())["message"] == "trying as soon as what is stored has been read"
+        go_on.set()
+        while margod.status()["state"] != "discovering":
+            await asyncio.sleep(0.01)
+        assert "stored" not in str((await margod.retry())["message"])
+        margod._stopping.set()
+        assert await running == 0
