@@ -282,7 +282,8 @@ async def _provoke(daemon: Daemon, echo: Echo, what: str, refusal: Callable[[Tur
             while (echo.asked.get("/token", 0) if what == "token" else sum(echo.asked.values())) <= before:
                 await daemon.retry()
                 reply = await daemon.answer("GET", "/v1/wfm/anything")
-                promise(not found_in(repr(reply).encode()), f"{found_in(repr(reply).encode())} in {reply}")
+                if found := found_in(repr(reply).encode()):
+                    promise(False, f"{found} in what an agent is answered: {reply}")
                 await asyncio.sleep(0.05)  # a token holds for a second, whoever asks
     finally:
         setattr(echo, what, None)

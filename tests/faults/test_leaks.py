@@ -36,7 +36,10 @@ def test_the_fetching_process_shows_no_token(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "where"),
     [
-        (("import margod.model.redact as r", "r.hide = lambda text, *_: text"), "what is shown|the journal"),
+        (  # whoever hears of the refusal first: a person, or the agent whose call met it
+            ("import margod.model.redact as r", "r.hide = lambda text, *_: text"),
+            "in (what is shown|the journal|what an agent is answered)",
+        ),
         (
             (
                 "import margod.protocols.token as o, os",
