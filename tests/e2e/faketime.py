@@ -14,6 +14,14 @@ needs_faketime = pytest.mark.skipif(FAKETIME is None, reason="libfaketime is not
 YEARS = 3650 * 86_400
 """Ten of them, seconds."""
 
+ENVIRONMENT = {
+    "LD_PRELOAD": str(FAKETIME),
+    "FAKETIME_NO_CACHE": "1",
+    "DONT_FAKE_MONOTONIC": "1",
+    "FAKETIME_FORCE_MONOTONIC_FIX": "0",  # its fix takes a thread's waits for the GIL for past, and so it spins
+}
+"""Under libfaketime, which then moves the wall clock alone."""
+
 
 class OtherTime(Daemon):
     """A daemon whose clock is `ahead` seconds ahead of this machine's, until `set_clock` sets it otherwise.
@@ -38,10 +46,8 @@ class OtherTime(Daemon):
     async def start(self, *arguments: str, env: dict[str, str] | None = None, wait: bool = True) -> None:
         """Start it under that clock."""
         other = {
-            "LD_PRELOAD": str(FAKETIME),
+            **ENVIRONMENT,
             "FAKETIME_TIMESTAMP_FILE": str(self.clock),
-            "FAKETIME_NO_CACHE": "1",
-            "DONT_FAKE_MONOTONIC": "1",
             **({"WATCHDOG_USEC": "1000000"} if self.turns else {}),
         }
         await super().start(*arguments, env={**other, **(env or {})}, wait=wait)

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from margod.service import clock
-from tests.e2e.checking import FAKETIME, ONLINE, Report, arguments, check, enrolled, run
+from tests.e2e import faketime
+from tests.e2e.checking import ONLINE, Report, arguments, check, enrolled, run
 from tests.support.daemon import Daemon
 from tests.support.devwfm import DevWfm
 from tests.support.proxyserver import ProxyServer, answers
@@ -156,7 +157,7 @@ async def test_hanging(tmp_path: Path) -> None:
         assert request.line.startswith("GET /api/v1/onboarding/certificate ")
 
 
-@pytest.mark.skipif(FAKETIME is None, reason="libfaketime is not installed")
+@faketime.needs_faketime
 @pytest.mark.parametrize(
     ("shift", "verdict", "code", "tls"),
     [
@@ -169,8 +170,7 @@ async def test_clock(shift: str, verdict: str, code: str, tls: tuple[str, str | 
     """A clock before the release date, one that signatures follow, and one beyond that: named, with the evidence."""
     async with DevWfm(tmp_path / "wfm") as wfm:
         daemon = await enrolled(tmp_path, wfm)
-        env = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": shift, "DONT_FAKE_MONOTONIC": "1", "FAKETIME_NO_CACHE": "1"}
-        found = await check(daemon, env=env)
+        found = await check(daemon, env={**faketime.ENVIRONMENT, "FAKETIME": shift})
         kept = code == "clock-offset" and clock.synchronised()
         assert found.verdict("clock") == (verdict, f"wfm-{code}" if kept else code)
         assert found.verdict("tls") == tls
