@@ -18,7 +18,8 @@ from margod.local import LocalServer
 from margod.local import connection as limits
 from margod.local.events import SUBSCRIBERS_PER_UID
 from margod.local.guard import PER_UID
-from tests.support.local_api import SteeredController, connected, exchange, get, head_and_json
+from tests.support.local_api import TIMEOUT, SteeredController, connected, exchange, get, head_and_json
+from tests.support.patience import within
 
 pytestmark = pytest.mark.usefixtures("server")
 MEGABYTE = 1_048_576
@@ -37,10 +38,9 @@ async def still_serving(
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with capture_logs() as logs, caplog.at_level(logging.DEBUG):
         yield
-        started = time.monotonic()
-        status, _, _ = head_and_json(await exchange(status_path, get("/v1/status")))
+        async with within(2):
+            status, _, _ = head_and_json(await exchange(status_path, get("/v1/status")))
         assert status == 200
-        assert time.monotonic() - started < 2
     assert [record for record in caplog.records if record.exc_info or record.name.startswith("aiohttp")] == []
     assert [entry for entry in logs if entry["log_level"] == "error"] == []
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 60 * 1024
@@ -108,12 +108,12 @@ async def test_slow_requests(status_path: Path, sent: bytes, monkeypatch: pytest
         writer.write(sent)
         started = time.monotonic()
         dripping = asyncio.create_task(_drip(writer))
-        async with asyncio.timeout(5):
+        async with within(4):
             with contextlib.suppress(ConnectionError):
                 while await reader.read(1024):
                     pass
         dripping.cancel()
-        assert 0.4 < time.monotonic() - started < 4
+        assert time.monotonic() - started > 0.4
 
 
 async def test_a_thousand_idle_connections(status_path: Path) -> None:
@@ -126,10 +126,9 @@ async def test_a_thousand_idle_connections(status_path: Path) -> None:
             crowd.append(one)
             await asyncio.get_running_loop().sock_connect(one, str(status_path))
         for _ in range(5):
-            started = time.monotonic()
-            status, _, _ = head_and_json(await exchange(status_path, get("/v1/status")))
+            async with within(1):
+                status, _, _ = head_and_json(await exchange(status_path, get("/v1/status")))
             assert status == 200
-            assert time.monotonic() - started < 1
         assert sum(_is_open(one) for one in crowd) <= PER_UID
     finally:
         for one in crowd:
@@ -173,7 +172,7 @@ async def test_a_listener_that_does_not_read(
     await asyncio.get_running_loop().sock_connect(one, str(status_path))
     await asyncio.get_running_loop().sock_sendall(one, get("/v1/events"))
     await controller.until_listeners(1)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(TIMEOUT):
         for n in range(1000):
             if not controller.listeners:
                 break
@@ -206,7 +205,7 @@ async def test_pipelined_requests_are_all_answered(status_path: Path) -> None:
 
 async def _pour(path: Path, start: bytes, filling: bytes) -> bytes:
     """Send `start` and 100 times `filling`, or as much as is taken; return the answer."""
-    async with asyncio.timeout(30), connected(path) as (reader, writer):
+    async with asyncio.timeout(TIMEOUT), connected(path) as (reader, writer):
         reading = asyncio.create_task(_read_all(reader))
         with contextlib.suppress(ConnectionError):
             writer.write(start)

@@ -26,7 +26,7 @@ from margod.model.reasons import (
     STATE_NOT_WRITABLE,
 )
 from margod.model.state import Connection, State
-from tests.support.local_api import ROTATION, SteeredController, connected, exchange, get, head_and_json
+from tests.support.local_api import ROTATION, TIMEOUT, SteeredController, connected, exchange, get, head_and_json
 
 pytestmark = pytest.mark.usefixtures("server")
 
@@ -176,7 +176,7 @@ async def test_reset(directory: Path, controller: SteeredController) -> None:
 async def test_events(directory: Path, controller: SteeredController) -> None:
     """Pins that the stream gives the document at once and at a change, each in the schema of the status."""
     schema = SPEC["paths"]["/v1/events"]["get"]["responses"]["200"]["content"]["text/event-stream"]["x-event-data"]
-    async with asyncio.timeout(5), connected(directory / "status.sock") as (reader, writer):
+    async with asyncio.timeout(TIMEOUT), connected(directory / "status.sock") as (reader, writer):
         writer.write(get("/v1/events", headers=""))
         head = await reader.readuntil(b"\r\n\r\n")
         assert b"content-type: text/event-stream" in head.lower()
@@ -217,7 +217,7 @@ async def test_curl(server: LocalServer, directory: Path, controller: SteeredCon
     """Pins that curl, another implementation of HTTP, reads the status over the socket."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        *("curl", "-sS", "--max-time", "5", "--unix-socket", str(directory / "status.sock")),
+        *("curl", "-sS", "--max-time", str(TIMEOUT), "--unix-socket", str(directory / "status.sock")),
         "http://localhost/v1/status",
         stdout=pipe,
         stderr=pipe,

@@ -13,7 +13,8 @@ from structlog.testing import capture_logs
 
 from margod.local import LocalServer
 from margod.model.errors import MargodError
-from tests.support.local_api import SteeredController, exchange, get, head_and_json, serving
+from tests.support.local_api import TIMEOUT, SteeredController, exchange, get, head_and_json, serving
+from tests.support.patience import within
 
 NOBODY_IN_PARTICULAR = 61_234
 OVERFLOW = 65_534
@@ -39,7 +40,7 @@ async def call_as(uid: int, path: Path) -> tuple[int | None, str]:
     process = await asyncio.create_subprocess_exec(
         *("/usr/bin/env", "python3", "-c", CALLER, str(path)), stdout=pipe, stderr=pipe, user=uid, group=uid
     )
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(TIMEOUT):
         out, err = await process.communicate()
     return process.returncode, (out + err).decode()
 
@@ -95,7 +96,7 @@ async def test_stopping_does_not_wait_for_listeners(directory: Path, controller:
     async with serving(directory, controller) as server:
         stream = asyncio.create_task(exchange(directory / "status.sock", get("/v1/events")))
         await controller.until_listeners(1)
-        async with asyncio.timeout(1.5):
+        async with within(1.5):
             await server.stop()
         assert (await stream).endswith(b"0\r\n\r\n")
         assert controller.listeners == 0

@@ -46,7 +46,7 @@ async def answers(turn: Turn) -> None:
 
 @asynccontextmanager
 async def a_client(
-    certificates: Certificates, *, timeout: float = 5.0, connect_timeout: float | None = None
+    certificates: Certificates, *, timeout: float = 20.0, connect_timeout: float | None = None
 ) -> AsyncIterator[WfmClient]:
     """A client that trusts `certificates`, closed at the end."""
     client = WfmClient(certificates.client(), timeout=timeout, connect_timeout=connect_timeout)

@@ -9,6 +9,7 @@ import pytest
 
 from margod.model.wire import SignedRequest
 from margod.wfm.client import REFUSAL_LIMIT
+from tests.support.patience import within
 from tests.support.rawserver import Certificates, RawServer, Turn
 from tests.wfm.common import OK, a_client, answered, failed, get, says
 
@@ -122,7 +123,7 @@ async def test_a_stall_ends_it_and_a_steady_trickle_does_not(certificates: Certi
     async def script(turn: Turn) -> None:
         await turn.send(OK + b"Content-Length: 7\r\n\r\n")
         for _ in range(6):
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.4)
             await turn.send(b"x")
         if turn.request.line.startswith("GET /whole"):
             await turn.send(b"x")
@@ -130,7 +131,7 @@ async def test_a_stall_ends_it_and_a_steady_trickle_does_not(certificates: Certi
 
     async with (
         RawServer(script, context=certificates.server()) as server,
-        a_client(certificates, timeout=0.7) as client,
+        a_client(certificates, timeout=2.0) as client,
     ):
         sink = Kept()
         answered(await client.send(get(server.url + "/whole"), into=sink, seconds=30.0))
@@ -161,9 +162,9 @@ async def test_a_slow_sink_is_not_the_servers_stall(certificates: Certificates) 
 
     async with (
         RawServer(script, context=certificates.server()) as server,
-        a_client(certificates, timeout=0.3) as client,
+        a_client(certificates, timeout=1.0) as client,
     ):
-        sink = Kept(after=0.8)
+        sink = Kept(after=1.5)
         answered(await client.send(get(server.url + "/"), into=sink, seconds=30.0))
         assert len(sink.body) == 100
         assert failed(await client.send(get(server.url + "/"), into=Kept(after=30.0), seconds=0.5))[0] == "timed-out"
@@ -192,6 +193,6 @@ async def test_close_ends_a_stream(certificates: Certificates) -> None:
         sink = Kept(after=60.0)
         sending = asyncio.ensure_future(client.send(get(server.url + "/"), into=sink, seconds=60.0))
         await sink.first.wait()
-        async with asyncio.timeout(5):
+        async with within(5):
             await client.close()
             assert failed(await sending) == ("connection-lost", True)
