@@ -17,7 +17,7 @@ from margod.cli.exits import error_exit
 from margod.local import LocalServer
 from margod.model.errors import ConfigError, MargodError, StateInUse
 from margod.model.reasons import CONFIG_INVALID, STATE_IN_USE, STATE_UNUSABLE
-from tests.support.local_api import SteeredController, run_margod, start_margod
+from tests.support.local_api import TIMEOUT, SteeredController, run_margod, start_margod
 
 ROOT = Path(__file__).parents[2]
 
@@ -109,7 +109,7 @@ async def test_ctrl_c(server: LocalServer, controller: SteeredController, direct
     process = await start_margod("wait", "--for", "enrolled", env={"MARGOD_RUNTIME_DIR": str(directory)})
     await controller.until_listeners(1)
     process.send_signal(signal.SIGINT)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(TIMEOUT):
         out, err = await process.communicate()
     assert (process.returncode, out, err) == (130, b"", b"")
 
@@ -124,7 +124,7 @@ async def test_broken_pipe(server: LocalServer, directory: Path) -> None:
         stderr=asyncio.subprocess.PIPE,
     )
     os.close(writing)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(TIMEOUT):
         _, err = await process.communicate()
     assert (process.returncode, err) == (141, b"")
 
@@ -134,7 +134,7 @@ def test_start_up_is_light(command: str) -> None:
     """Pins what a command for the socket may not import: it would cost more than the command itself."""
     code = f"from margod.cli import main; main(['{command}', '--help'])"
     run = subprocess.run(
-        [sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, timeout=20, check=True
+        [sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, timeout=TIMEOUT, check=True
     )
     imported = {line.rpartition("|")[2].strip().split(".")[0] for line in run.stderr.splitlines()}
     assert "argparse" in imported

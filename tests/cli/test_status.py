@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from margod.local import LocalServer
-from tests.support.local_api import FINGERPRINT, SteeredController, run_margod, serving, start_margod
+from tests.support.local_api import FINGERPRINT, TIMEOUT, SteeredController, run_margod, serving, start_margod
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ async def test_watch_in_a_pipe(directory: Path, controller: SteeredController) -
     process = await start_margod("status", "--watch", "--runtime-dir", str(directory))
     assert process.stdout is not None
     lines = process.stdout
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(TIMEOUT):
         assert b" unreachable daemon-unreachable" in await lines.readline()
         async with serving(directory, controller):
             assert b" onboarding dns-failed connection=offline attempt=3 next=" in await lines.readline()
@@ -100,7 +100,7 @@ async def test_watch_as_json(server: LocalServer, directory: Path, controller: S
     """Pins one document a line."""
     process = await start_margod("status", "--watch", "--json", "--runtime-dir", str(directory))
     assert process.stdout is not None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(TIMEOUT):
         assert json.loads(await process.stdout.readline())["state"] == "onboarding"
         await controller.set(state="enrolled")
         assert json.loads(await process.stdout.readline())["state"] == "enrolled"
@@ -139,7 +139,7 @@ class Screen:
 
     async def until(self, text: bytes) -> bytes:
         """Return what was written up to `text`."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(TIMEOUT):
             return await self._reader.readuntil(text)
 
     def close(self) -> None:

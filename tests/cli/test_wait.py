@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 from margod.local import LocalServer
-from tests.support.local_api import SteeredController, run_margod, serving, start_margod
+from tests.support.local_api import TIMEOUT, SteeredController, run_margod, serving, start_margod
 
 
 async def test_already_there(server: LocalServer, controller: SteeredController, directory: Path) -> None:
@@ -19,7 +19,7 @@ async def test_already_there(server: LocalServer, controller: SteeredController,
 async def test_over_a_restart(directory: Path, controller: SteeredController) -> None:
     """Pins that a daemon which is down, comes, goes and comes again is waited for, and that a change is heard."""
     process = await start_margod("wait", "--for", "enrolled", "--timeout", "1m", "--runtime-dir", str(directory))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(TIMEOUT):
         for _ in range(2):
             async with serving(directory, controller):
                 await controller.until_listeners(1)
@@ -42,9 +42,10 @@ async def test_not_in_time(server: LocalServer, controller: SteeredController, d
 
 async def test_gone_in_the_end(directory: Path, controller: SteeredController) -> None:
     """Pins 1 when the daemon was heard of, but is down at the timeout."""
-    process = await start_margod("wait", "--for", "enrolled", "--timeout", "3s", "--runtime-dir", str(directory))
-    async with asyncio.timeout(20):
-        async with serving(directory, controller):
+    async with asyncio.timeout(TIMEOUT):
+        async with serving(directory, controller):  # it has to be heard of in time, however slowly a process begins
+            wait = ("wait", "--for", "enrolled", "--timeout", "4s", "--runtime-dir", str(directory))
+            process = await start_margod(*wait)
             await controller.until_listeners(1)
         _, err = await process.communicate()
     assert process.returncode == 1

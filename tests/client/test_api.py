@@ -45,7 +45,7 @@ def answering(path: Path, answer: bytes) -> Iterator[None]:
     try:
         yield
     finally:
-        thread.join(5)
+        thread.join(60)
         listener.close()
 
 
@@ -79,11 +79,13 @@ async def test_the_status_socket_does_not_act(server: LocalServer, client: Clien
 
 async def test_events(server: LocalServer, client: Client, controller: SteeredController) -> None:
     """Pins the document at once, one at a change, and the end at the timeout."""
-    events = client.events(timeout=1.0)
+    events = client.events()
     assert (await asyncio.to_thread(next, events))["state"] == "onboarding"
     await controller.set(state="enrolled")
     assert (await asyncio.to_thread(next, events))["state"] == "enrolled"
-    assert await asyncio.to_thread(list, events) == []
+    events.close()  # type: ignore[attr-defined]  # it is a generator
+    (only,) = await asyncio.to_thread(list, client.events(timeout=2.0))
+    assert only["state"] == "enrolled"
     await controller.until_listeners(0)
 
 
@@ -180,7 +182,7 @@ def test_a_daemon_that_says_nothing(directory: Path) -> None:
         Client(directory / "status.sock", timeout=0.2).status()
     with pytest.raises(DaemonUnreachable, match="timed out"):
         list(Client(directory / "status.sock").events(timeout=0.2))
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 8, "it would be ten seconds otherwise"
     listener.close()
 
 

@@ -37,6 +37,7 @@ DEPLOYMENTS: dict[str, object] = {
     "complete": True,
     "deployments": [{"deploymentId": "pump", "digest": DIGEST}],
 }
+TIMEOUT = 60  # seconds after which what should have happened has not, on a busy machine too
 PEM = "-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n"
 STATUS: dict[str, object] = {
     "schema": 1,
@@ -165,7 +166,7 @@ class SteeredController:
             self._changed.notify_all()
 
     async def until_listeners(self, count: int) -> None:
-        async with asyncio.timeout(5), self._changed:
+        async with asyncio.timeout(TIMEOUT), self._changed:
             await self._changed.wait_for(lambda: self.listeners == count)
 
     def status(self) -> dict[str, object]:
@@ -347,14 +348,14 @@ async def serving(directory: Path, controller: SteeredController) -> AsyncIterat
     try:
         yield server
     finally:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(TIMEOUT):
             await server.stop()
 
 
-async def run_margod(*arguments: str, env: dict[str, str] | None = None, timeout: float = 20) -> tuple[int, str, str]:
+async def run_margod(*arguments: str, env: dict[str, str] | None = None) -> tuple[int, str, str]:
     """Run the command line in a process of its own; return exit code, output and errors."""
     process = await start_margod(*arguments, env=env)
-    async with asyncio.timeout(timeout):
+    async with asyncio.timeout(TIMEOUT):
         out, err = await process.communicate()
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()
@@ -368,7 +369,7 @@ async def start_margod(*arguments: str, env: dict[str, str] | None = None) -> as
     )
 
 
-async def exchange(path: Path, data: bytes, *, half_close: bool = False, timeout: float = 15) -> bytes:
+async def exchange(path: Path, data: bytes, *, half_close: bool = False, timeout: float = TIMEOUT) -> bytes:
     """Send bytes as they are and return everything that comes back until the other side hangs up."""
     received = b""
     async with asyncio.timeout(timeout), connected(path) as (reader, writer):
