@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from tests.faults import __main__ as campaign
 from tests.faults.campaign import Impossible, Run, carry_out, need, promise
+
+
+@pytest.fixture(autouse=True)
+def _no_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the machine does meanwhile, a suite takes no second."""
+    monkeypatch.setattr("tests.faults.campaign.time", SimpleNamespace(monotonic=lambda: 7.0))
 
 
 def _whole(run: Run) -> None:
