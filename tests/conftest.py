@@ -9,6 +9,7 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler.loadscope import LoadScopeScheduling  # type: ignore[import-untyped]
 
 _FOREIGN = (
@@ -44,6 +45,14 @@ def pytest_configure() -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # Started in the background of a shell: the processes under test would inherit a deaf ear for Ctrl-C.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # An example may take its time: the machine's pauses, not what is tested, would be what fails.
+    settings.register_profile(
+        "unhurried",
+        settings(),
+        deadline=None,
+        suppress_health_check=[*settings().suppress_health_check, HealthCheck.too_slow],
+    )
+    settings.load_profile("unhurried")
     asyncio.set_event_loop(None)  # pytest-asyncio would otherwise open a loop of its own that nobody closes
 
 
