@@ -140,7 +140,7 @@ async def _work(run: Run, worker: int, number: int, protocol: str) -> None:
     place = run.place / f"worker-{worker}"
     place.mkdir()
     async with a_wfm(place / "wfm", "--protocol", protocol) as wfm, Zygote() as zygote:
-        usual = 0.2
+        usual = await _undisturbed(zygote, place / "first", wfm, f"device-{run.seed}-{worker}-first", protocol)
         for each in range(number):
             rng = random.Random(run.seed * 1_000_003 + worker * 100_003 + each)
             real = rng.random() < 0.03
@@ -159,11 +159,29 @@ async def _work(run: Run, worker: int, number: int, protocol: str) -> None:
             run.count("of them as processes of their own", real)
 
 
+async def _undisturbed(zygote: Zygote, home: Path, wfm: DevWfm, name: str, protocol: str) -> float:
+    """Return how long an onboarding takes on this machine, as busy as it is: by that the moments are drawn."""
+    home.mkdir()
+    daemon = Quick(zygote, home, url=None, ca_file=wfm.ca_file, yaml=_yaml(wfm, name, protocol))
+    await daemon.start(wait=False)  # it waits for the zygote's own imports
+    began = time.monotonic()
+    await daemon.answering()
+    await daemon.until("enrolled")
+    took = time.monotonic() - began
+    await daemon.stop()
+    shutil.rmtree(home)
+    return took
+
+
 def _daemon(zygote: Zygote, home: Path, wfm: DevWfm, name: str, protocol: str, *, real: bool) -> Daemon:
-    yaml = f"wfm: {{url: '{wfm.url}', timeout: 5s, protocol: {protocol}}}\nidentity: {{common_name: {name}}}\n{QUIET}"
+    yaml = _yaml(wfm, name, protocol)
     if real:
         return Daemon(home, ca_file=wfm.ca_file, yaml=yaml)
     return Quick(zygote, home, url=None, ca_file=wfm.ca_file, yaml=yaml)
+
+
+def _yaml(wfm: DevWfm, name: str, protocol: str) -> str:
+    return f"wfm: {{url: '{wfm.url}', timeout: 5s, protocol: {protocol}}}\nidentity: {{common_name: {name}}}\n{QUIET}"
 
 
 async def _life(device: Device, rng: random.Random, run: Run, usual: float, *, real: bool) -> float:
@@ -180,7 +198,7 @@ async def _life(device: Device, rng: random.Random, run: Run, usual: float, *, r
         await device.wfm.fault("cut", route="token", times=1, when=rng.choice(("before", "after")))
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         await daemon.start(wait=False)
-        moment = await _moment(daemon, rng, 0.8 if real else usual)
+        moment = await _moment(daemon, rng, 4 * usual if real else usual)
         await daemon.stop(signal.SIGKILL)
         device.trail.append(moment)
         device.kills += 1
@@ -193,7 +211,7 @@ async def _life(device: Device, rng: random.Random, run: Run, usual: float, *, r
     status = await _at_an_end(daemon)
     took = time.monotonic() - began
     await _finish(device, status, run)
-    return usual if real or device.client_id is None else 0.9 * usual + 0.1 * min(1.0, max(0.05, took))
+    return usual if real or device.client_id is None else 0.9 * usual + 0.1 * min(10.0, max(0.05, took))
 
 
 async def _at_an_end(daemon: Daemon) -> dict[str, object]:
@@ -239,8 +257,9 @@ async def _moment(daemon: Daemon, rng: random.Random, usual: float) -> str:
         await asyncio.sleep(seconds)  # the moment is the point, nothing is awaited
         return f"{seconds * 1000:.1f} ms"
     event = rng.choice(EVENTS)
-    deadline = time.monotonic() + max(0.5, 3 * usual)
-    while time.monotonic() < deadline and not any(f">{event} " in line for line in daemon.lines):
+    deadline = time.monotonic() + max(0.5, 5 * usual)
+    last = ">state state=enrolled "  # one that is known already has no more lines than this
+    while time.monotonic() < deadline and not any(f">{event} " in line or last in line for line in daemon.lines):
         await asyncio.sleep(0.001)
     extra = rng.choice((0.0, rng.uniform(0.0, 0.004), rng.uniform(0.0, 0.02)))
     await asyncio.sleep(extra)
