@@ -24,6 +24,8 @@ from tests.support.daemon import Daemon
 from tests.support.devwfm import DevWfm
 
 DEPLOYMENTS = ("web", "db", "edge")
+LEAST = 4
+"""Reports that are acknowledged before each kill."""
 BOUND = 120.0
 """Seconds that a queue of some hundred may take on a busy machine."""
 
@@ -50,17 +52,21 @@ async def _killed(run: Run, kills: int, *options: str) -> None:
         for _ in range(kills):
             if rng.random() < 0.5:
                 await _misbehave(wfm, rng)
-            killing = asyncio.ensure_future(_kill(daemon, rng.uniform(0.05, 1.0)))
+            enough, before = asyncio.Event(), len(acknowledged)
+            killing = asyncio.ensure_future(_kill(daemon, enough, rng.uniform(0.0, 0.9)))
             while not killing.done():
                 asked += 1
                 name = rng.choice(DEPLOYMENTS)
                 unsaid = wfm.protocol == "token" and asked % 5 == 0
                 if not await _report(daemon, name, asked, "removed" if unsaid else "failed"):
+                    enough.set()
                     await killing  # nobody answers any more
                 elif unsaid:
                     run.count("reports that have no word")
                 else:
                     acknowledged.append((name, asked))
+                if len(acknowledged) >= before + LEAST:
+                    enough.set()
             await killing
             run.count("kills")
             await daemon.start()
@@ -95,7 +101,8 @@ async def _report(daemon: Daemon, name: str, number: int, state: str = "failed")
         return False
 
 
-async def _kill(daemon: Daemon, seconds: float) -> None:
+async def _kill(daemon: Daemon, enough: asyncio.Event, seconds: float) -> None:
+    await enough.wait()  # however slow this machine is
     await asyncio.sleep(seconds)  # the moment is what is drawn here
     await daemon.stop(signal.SIGKILL)
 
