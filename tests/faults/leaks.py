@@ -94,12 +94,16 @@ class Echo:
         self.url = ""
         self.fetched: set[str] = set()
         """The tokens that the repository was asked with."""
+        self.look: Callable[[], None] = lambda: None
+        """What is done while a fetching process waits for its answer: bounded by then, and sure to be there."""
 
     async def __call__(self, turn: Turn) -> None:
         """Answer."""
         _, target, _ = turn.request.line.split(" ")
         route = "git" if target.startswith("/git/") else target.partition("?")[0]
         self.asked[route] = self.asked.get(route, 0) + 1
+        if route == "git":
+            self.look()
         if route == "/token":
             await (self.token or self._grant)(turn)
         elif route == "/onboarding/":
@@ -216,6 +220,7 @@ async def campaign(place: Path, run: Run, *, every: int = 1, env: dict[str, str]
             await daemon.start(env=env)
         assert daemon.process is not None
         watch, shown = Watch(daemon.process.pid), [b""]
+        echo.look = watch.look
         watching = asyncio.ensure_future(watch.go_on())
         try:
             await daemon.until("enrolled")
@@ -255,6 +260,7 @@ async def fetches(place: Path, run: Run, *, every: int = 1) -> None:
     async with RawServer(echo, context=certificates.server()) as server:
         ca = certificates.ca.cert_pem.bytes().decode()
         job = Job(f"{server.url}/git/r.git", "main", ca, "oauth2", GIT, limits=Limits(seconds=60.0))
+        echo.look = watch.look
         watching = asyncio.ensure_future(watch.go_on())
         try:
             for number, (name, echo.call) in enumerate(refusals(GIT)):

@@ -57,7 +57,7 @@ def test_the_fetching_process_shows_no_token(tmp_path: Path) -> None:
                 "import subprocess, sys, margod.protocols.token as o",
                 "made = o.token_request",
                 "def leak(endpoint, credentials):",
-                "    subprocess.Popen([sys.executable, '-I', '-c', 'import time; time.sleep(2)', credentials.secret])",
+                "    subprocess.Popen([sys.executable, '-I', '-c', 'import time; time.sleep(10)', credentials.secret])",
                 "    return made(endpoint, credentials)",
                 "o.token_request = leak",
             ),
