@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 import zlib
 from collections.abc import Iterator
@@ -454,22 +455,25 @@ async def test_the_token_is_nowhere_to_be_seen(server: GitServer) -> None:
 
 async def test_a_fetch_that_is_cancelled_leaves_no_process(server: GitServer) -> None:
     """The child is gone before the caller hears of it."""
-    reached = asyncio.Event()
+    reached, let = asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
     children: list[int] = []
 
     def hold(_handler: Any) -> bool:
         children.extend(_children())
         loop.call_soon_threadsafe(reached.set)
-        time.sleep(1.0)
+        let.wait(60)
         return True
 
     server.before = hold
     task = asyncio.create_task(fetch(job(server)))
-    await reached.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    try:
+        await reached.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    finally:
+        let.set()
     assert children
     assert not set(children) & set(_children())
 
