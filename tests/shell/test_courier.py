@@ -35,7 +35,7 @@ async def test_a_call_is_signed_and_has_its_own_connection(tmp_path: Path) -> No
     (ca := tmp_path / "ca.pem").write_bytes(certificates.ca.cert_pem.bytes())
     async with (
         RawServer(wfm, context=certificates.server()) as server,
-        Shell(tmp_path, url=server.url, ca_file=ca) as it,
+        Shell(tmp_path, url=server.url, ca_file=ca, timeout="20s") as it,
     ):
         assert it.status()["state"] == "enrolled"
         before = server.connections
@@ -58,7 +58,7 @@ async def test_nobody_speaks_for_a_device_that_is_not_enrolled(tmp_path: Path) -
     (ca := tmp_path / "ca.pem").write_bytes(certificates.ca.cert_pem.bytes())
     async with (
         RawServer(stranger, context=certificates.server()) as server,
-        Shell(tmp_path, url=server.url, ca_file=ca) as it,
+        Shell(tmp_path, url=server.url, ca_file=ca, timeout="20s") as it,
     ):
         before = len(server.requests)
         result = await Courier(it.actions, it.disk, "test").call(POLL)
@@ -72,7 +72,7 @@ async def test_signed_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (ca := tmp_path / "ca.pem").write_bytes(certificates.ca.cert_pem.bytes())
     async with (
         RawServer(wfm, context=certificates.server()) as server,
-        Shell(tmp_path, url=server.url, ca_file=ca) as it,
+        Shell(tmp_path, url=server.url, ca_file=ca, timeout="20s") as it,
     ):
         courier = Courier(it.actions, it.disk, "test")
 

@@ -39,7 +39,7 @@ async def test_a_fault_of_the_engine_does_not_end_the_daemon(tmp_path: Path, mon
     monkeypatch.setattr(Enrolment, "handle", handle)
     monkeypatch.setattr(lane, "BEGIN_AGAIN", 0.0)
     running = asyncio.ensure_future(margod.run())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while margod.status()["state"] != "discovering":
             await asyncio.sleep(0.01)
         margod._stopping.set()
@@ -59,7 +59,7 @@ async def test_a_retry_before_the_first_look(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(Actions, "examine", held)
     running = asyncio.ensure_future(margod.run())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await looking.wait()
         assert (await margod.retry())["message"] == "trying as soon as what is stored has been read"
         go_on.set()

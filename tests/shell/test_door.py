@@ -69,7 +69,7 @@ async def device(tmp_path: Path, yaml: str = "") -> AsyncIterator[tuple[Shell, D
 
     async with (
         RawServer(wfm, context=certificates.server()) as server,
-        Shell(tmp_path, url=server.url, ca_file=ca, yaml=yaml) as it,
+        Shell(tmp_path, url=server.url, ca_file=ca, yaml=yaml, timeout="20s") as it,
     ):
         assert it.status()["state"] == "enrolled"
         door = Door(it.ground, cast("Work", DoorWork(it)))
@@ -124,7 +124,7 @@ async def test_a_name_service_that_hangs(tmp_path: Path, monkeypatch: pytest.Mon
         await asyncio.sleep(0)
         try:
             assert await asyncio.to_thread(begun.wait, 20)
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(15):  # the name is waited for longer
                 assert await forward(door, MANIFEST) == 200
         finally:
             let.set()

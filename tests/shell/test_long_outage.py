@@ -42,7 +42,7 @@ async def test_dns_that_fails_for_an_hour(tmp_path: Path, monkeypatch: pytest.Mo
     async with DevWfm(tmp_path / "wfm", "--host", "wfm.test") as wfm:
         names = NameServers(monkeypatch)
         url = f"https://wfm.test:{urlsplit(wfm.url).port}"
-        async with Shell(tmp_path, url=url, ca_file=wfm.ca_file) as device:
+        async with Shell(tmp_path, url=url, ca_file=wfm.ca_file, timeout="20s") as device:
             waits: list[float] = []
             status: dict[str, Any] = {}
             while sum(waits) < HOUR:

@@ -82,12 +82,12 @@ class Device:
 
 
 @asynccontextmanager
-async def enrolled(directory: Path, **settings: str) -> AsyncIterator[Device]:
-    """Run a WFM that wants A and B, and a device that has them."""
+async def enrolled(directory: Path, *, timeout: str = "20s", **settings: str) -> AsyncIterator[Device]:
+    """Run a WFM that wants A and B, and a device that has them; `timeout` is wfm.timeout."""
     async with running(directory / "wfm", **settings) as wfm:
         wfm.desired.deploy("a", A)
         wfm.desired.deploy("b", B)
-        async with Shell(directory, url=wfm.url, ca_file=wfm.ca_file) as shell:
+        async with Shell(directory, url=wfm.url, ca_file=wfm.ca_file, timeout=timeout) as shell:
             assert shell.status()["state"] == "enrolled"
             courier = Courier(shell.actions, shell.disk, "polling")
             device = Device(shell, wfm, courier, Mirroring(courier, shell.disk, shell.actions.ground))
@@ -332,8 +332,8 @@ async def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 async def test_a_slow_bundle_has_its_time(tmp_path: Path) -> None:
-    """Longer than wfm.timeout (a second here) in all, as long as something comes; one that hangs is given up."""
-    async with enrolled(tmp_path) as device:
+    """Longer than wfm.timeout in all, as long as something comes; one that hangs is given up."""
+    async with enrolled(tmp_path, timeout="1s") as device:
         device.wfm.desired.deploy("b", random.Random(1).randbytes(2_000))  # what does not shrink
         device.wfm.faults.add(Fault("slow", route="bundle", when="after", seconds=0.0005))
         began = time.monotonic()

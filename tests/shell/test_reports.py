@@ -71,7 +71,7 @@ async def test_a_fault_of_its_own_is_not_the_end(tmp_path: Path) -> None:
     (ca := tmp_path / "ca.pem").write_bytes(certificates.ca.cert_pem.bytes())
     async with (
         RawServer(wfm, context=certificates.server()) as server,
-        Shell(tmp_path, url=server.url, ca_file=ca) as it,
+        Shell(tmp_path, url=server.url, ca_file=ca, timeout="20s") as it,
     ):
         work = OneLane(it)
         reports = Reports(cast("Work", work), it.ground, Disk())
@@ -108,7 +108,7 @@ async def test_who_looks_in_between_hears_that_it_is_as_before(tmp_path: Path) -
     (ca := tmp_path / "ca.pem").write_bytes(certificates.ca.cert_pem.bytes())
     async with (
         RawServer(wfm, context=certificates.server()) as server,
-        Shell(tmp_path, url=server.url, ca_file=ca) as it,
+        Shell(tmp_path, url=server.url, ca_file=ca, timeout="20s") as it,
         asyncio.timeout(60),
     ):
         work = OneLane(it, Gated)

@@ -66,6 +66,7 @@ async def test_a_service_that_hangs(service: Service, monkeypatch: pytest.Monkey
         with pytest.raises(DoorError) as refused:
             await known.numbers(("ann",))
         assert (refused.value.reason, refused.value.status) == (DOOR_BUSY, 503)
+    assert await asyncio.to_thread(service.begun.wait, 20)
     assert service.asked == ["ann"]
     monkeypatch.setattr(users, "PATIENCE", 20.0)
     waiting = [asyncio.ensure_future(known.numbers(("ann",))) for _ in range(2)]

@@ -28,10 +28,12 @@ from margod.shell.settings import Options, Settings
 class Shell:
     """A device in `directory`. Entering it makes the first attempt; leaving it closes what is open."""
 
-    def __init__(self, directory: Path, *, url: str, ca_file: Path | None = None, yaml: str = "") -> None:
-        """Write and load the configuration. `yaml` is added to it as it is."""
+    def __init__(
+        self, directory: Path, *, url: str, ca_file: Path | None = None, yaml: str = "", timeout: str = "1s"
+    ) -> None:
+        """Write and load the configuration. `yaml` is added to it as it is; `timeout` is wfm.timeout."""
         file = directory / "m.yaml"
-        lines = [f'wfm: {{url: "{url}", timeout: 1s}}', f"state: {{directory: {directory / 'state'}}}"]
+        lines = [f'wfm: {{url: "{url}", timeout: {timeout}}}', f"state: {{directory: {directory / 'state'}}}"]
         lines += [f"trust: {{ca_file: {ca_file}}}"] if ca_file else []
         file.write_text("\n".join([*lines, yaml, ""]))
         sources = config.Sources.find({}, str(file))
