@@ -27,7 +27,7 @@ async def run(*arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:
     process = await asyncio.create_subprocess_exec(
         *command(*arguments), stdin=-1, stdout=-1, stderr=-1, env=environment()
     )
-    out, err = await asyncio.wait_for(process.communicate(stdin), 30)
+    out, err = await asyncio.wait_for(process.communicate(stdin), 60)
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()
 
@@ -134,7 +134,7 @@ async def test_ready_and_the_end(tmp_path: Path) -> None:
         assert directory.stat().st_mode & 0o777 == 0o700
     finally:
         process.send_signal(signal.SIGTERM)
-        _, err = await asyncio.wait_for(process.communicate(), 5)
+        _, err = await asyncio.wait_for(process.communicate(), 30)
     assert (process.returncode, err) == (0, b"")
     assert not (directory / "ready.json").exists()
     assert not (directory / "control.sock").exists()

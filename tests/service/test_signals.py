@@ -20,7 +20,7 @@ async def test_a_signal_calls_its_callback_in_the_loop(number: signal.Signals, e
     with handled(stop=lambda: heard.put_nowait("stop"), reload=lambda: heard.put_nowait("reload")):
         for _ in range(2):
             os.kill(os.getpid(), number)
-            assert await asyncio.wait_for(heard.get(), 5) == expected
+            assert await asyncio.wait_for(heard.get(), 60) == expected
     assert heard.empty()
 
 

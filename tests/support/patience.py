@@ -11,8 +11,9 @@ however long, is one of them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 _TURN: Final = 0.02
@@ -33,3 +34,22 @@ async def within(seconds: float) -> AsyncIterator[None]:
             yield
         finally:
             counting.cancel()
+
+
+@contextmanager
+def waited() -> Iterator[Callable[[], float]]:
+    """Give a function that returns the seconds of the block so far, counted in the same way, by a thread."""
+    over, turns = threading.Event(), 0
+
+    def count() -> None:
+        nonlocal turns
+        while not over.wait(_TURN):
+            turns += 1
+
+    counting = threading.Thread(target=count, daemon=True)
+    counting.start()
+    try:
+        yield lambda: turns * _TURN
+    finally:
+        over.set()
+        counting.join()
