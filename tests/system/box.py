@@ -59,7 +59,7 @@ class Box:
         """The container's root directory as seen from here, for reading and preparing files."""
         return Path(f"/proc/{self._leader}/root")
 
-    def run(self, *command: str, check: bool = True, timeout: float = 30, text: str = "") -> Result:
+    def run(self, *command: str, check: bool = True, timeout: float = 90, text: str = "") -> Result:
         """Execute `command` inside as root, with `text` on its standard input. Raises BoxError unless it ends in 0."""
         inside = ["nsenter", "--target", str(self._leader), "--all", "--", "env", "-i", *_ENVIRONMENT, *command]
         done = subprocess.run(inside, input=text, capture_output=True, text=True, timeout=timeout, check=False)
@@ -67,7 +67,7 @@ class Box:
             raise BoxError(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
         return done
 
-    def shell(self, script: str, *, check: bool = True, timeout: float = 30) -> Result:
+    def shell(self, script: str, *, check: bool = True, timeout: float = 90) -> Result:
         """Execute a `sh` script inside; as `run`."""
         return self.run("sh", "-euc", script, check=check, timeout=timeout)
 
@@ -105,7 +105,7 @@ class Box:
 
     def _wait_for_systemd(self) -> None:
         """Wait for the container's PID 1 and its socket, let it have its limits, wait for the end of the boot."""
-        await_true(self._has_booted, 20, lambda: f"the box did not boot:\n{self._log.read_text(errors='replace')}")
+        await_true(self._has_booted, 60, lambda: f"the box did not boot:\n{self._log.read_text(errors='replace')}")
         for hierarchy in _V1[:-2]:  # nspawn mounts these read-only: without this no limit of a unit takes effect
             mounted = f"/sys/fs/cgroup/{hierarchy}"
             remount = ["nsenter", "--target", str(self._leader), "--mount", "mount", "-o", "remount,rw,bind", mounted]
@@ -128,7 +128,7 @@ class Box:
             if self._leader:
                 os.kill(self._leader, signal.SIGKILL)  # nothing in it is kept, so no service has to be stopped in order
         try:
-            process.wait(10 if self._leader else 0.1)
+            process.wait(30 if self._leader else 0.1)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(10)

@@ -26,7 +26,7 @@ mount --make-rprivate /; mount -t tmpfs tmpfs /run
 mkdir -p /run/dbus /run/avahi-daemon; chown avahi:avahi /run/avahi-daemon
 mount --bind "$1" /etc/avahi
 dbus-daemon --system --nofork --nopidfile & D=$!
-for _ in $(seq 50); do [ -S /run/dbus/system_bus_socket ] && break; sleep .1; done
+for _ in $(seq 300); do [ -S /run/dbus/system_bus_socket ] && break; sleep .1; done
 avahi-daemon --no-drop-root --no-rlimits & A=$!
 trap 'kill $A; sleep .3; kill $D' TERM
 wait $A || true; wait $D || true
@@ -110,7 +110,7 @@ class Lan:
 
     def settle(self, host: str) -> None:
         """Wait until the host may use its IPv6 addresses: nobody else has them (RFC 4862, 5.4), which takes seconds."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while _ip("-n", self._namespace(host), "-6", "addr", "show", "dev", "eth0", "tentative"):
             assert time.monotonic() < deadline, "still tentative"
             time.sleep(0.05)
@@ -136,10 +136,10 @@ class Lan:
                 yield
             finally:
                 run.terminate()
-                run.wait(10)
+                run.wait(60)
 
     def _published(self, log: Path) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while b"successfully established" not in log.read_bytes():
             assert time.monotonic() < deadline, log.read_text(errors="replace")
             time.sleep(0.05)
@@ -149,4 +149,4 @@ class Lan:
 
 
 def _ip(*arguments: str) -> str:
-    return subprocess.run(["ip", *arguments], check=True, capture_output=True, timeout=20, text=True).stdout
+    return subprocess.run(["ip", *arguments], check=True, capture_output=True, timeout=60, text=True).stdout

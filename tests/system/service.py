@@ -14,7 +14,7 @@ from tests.system.box import Box, Result, await_true
 UNIT: Final = "margod.service"
 MARGOD: Final = "/opt/margod/bin/margod"
 
-_WAIT: Final = 15.0
+_WAIT: Final = 60.0
 """Seconds after which something that should have happened has not."""
 
 _WFM: Final = "/srv/devwfm"
@@ -67,6 +67,17 @@ class Service:
         """Wait until a property of a unit has this value."""
         self._await(lambda: self.show(key, unit=unit) == value, lambda: f"{unit}: {key}={self.show(key, unit=unit)}")
 
+    def await_other(self, key: str, value: str) -> None:
+        """Wait until a property of the unit has another value than this."""
+        self._await(lambda: self.show(key) != value, lambda: f"{key} stays {value}")
+
+    def await_text(self, begins: str) -> str:
+        """Wait until systemd shows a STATUS that begins so, and return it: it learns of it beside the socket."""
+        self._await(
+            lambda: self.show("StatusText").startswith(begins), lambda: f"{self.show('StatusText')} is not {begins}"
+        )
+        return self.show("StatusText")
+
     def status(self) -> dict[str, Any]:
         """Return the status document, or {} while nobody gives it.
 
@@ -74,7 +85,7 @@ class Service:
         """
         answer = b""
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as asking:
-            asking.settimeout(10)
+            asking.settimeout(30)
             asking.connect(str(self.box.root / "run/margod/status.sock"))
             asking.sendall(get("/v1/status"))
             while received := asking.recv(65_536):

@@ -80,12 +80,12 @@ async def test_devwfm_announces_and_avahi_browses(lan: Lan, tmp_path: Path) -> N
             run = lan.at("gw", "nsenter", "-m", "-t", _avahi_pid(tmp_path), *browse)
             process = await asyncio.create_subprocess_exec(*run, stdout=asyncio.subprocess.PIPE)
             assert process.stdout is not None
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 line = await _line(process.stdout, "=", "Lab\\032WFM")
             assert ";8443;" in line
             assert '"path=/margo"' in line
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 await _line(process.stdout, "-", "Lab\\032WFM")
         finally:
             process.terminate()
@@ -165,7 +165,7 @@ async def test_garbage(lan: Lan, tmp_path: Path) -> None:
     garbage = ours(lan, "evil", GARBAGE, lan.address("evil"))
     noise = await asyncio.create_subprocess_exec(*garbage, stdout=asyncio.subprocess.PIPE)
     assert noise.stdout is not None
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await noise.stdout.readline()
     try:
         daemon = gateway(lan, tmp_path, tmp_path / "wfm" / "ca.pem", f"{NAMES}\nwfm: {{select: Real}}")
@@ -214,7 +214,6 @@ async def test_it_appears_leaves_and_moves(tmp_path: Path) -> None:
         async with moved, daemon:
             await daemon.until("pending-approval")
             assert (await daemon.command("retry"))[0] == 0
-            await daemon.until_status(lambda s: s["connection"] == "offline", "offline")
             await daemon.until_status(_at_port(9443), "at its new port")
             status = await daemon.until("enrolled")
             assert status["discovery"]["instance"] == "Real"

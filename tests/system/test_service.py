@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.patience import waited
 from tests.system.box import Box
 from tests.system.service import MARGOD, Service
 
@@ -32,7 +33,7 @@ def test_it_starts_and_says_so_in_words(service: Service) -> None:
     assert service.show("ActiveState") == "active"
     assert service.show("SubState") == "running"
     service.await_status(lambda status: status["state"] == "discovering")
-    assert "discovering" in service.show("StatusText")
+    service.await_text("discovering")
     assert json.loads(service.box.run(MARGOD, "status", "--json", check=False).stdout)["state"] == "discovering"
     assert service.show("NRestarts") == "0"
 
@@ -95,7 +96,7 @@ def test_a_bad_configuration_at_boot_keeps_the_last_good_one(service: Service) -
     """A typing error in the plant does not take a device down that has worked before."""
     service.configure("wfm:\n  url: https://127.0.0.1:9\n")
     service.start()
-    service.await_status(lambda status: status["last_error"])  # the first look keeps the configuration
+    service.await_file("/var/lib/margod/config.last-good")  # the first look keeps the configuration
     service.stop()
     service.configure("wfm: [\n")
     service.start()
@@ -128,9 +129,9 @@ def test_it_stops_within_two_seconds(service: Service, state: str) -> None:
     if state == "hanging":
         service.await_connection(8442)
         service.watch()
-    begun = time.monotonic()
-    service.stop()
-    assert time.monotonic() - begun < 2
+    with waited() as seconds:
+        service.stop()
+    assert seconds() < 2
     assert service.show("Result") == "success"
     assert service.show("ExecMainStatus") == "0"
     assert service.box.run("test", "-e", "/run/margod/status.sock", check=False).returncode == 1
@@ -161,9 +162,10 @@ def test_a_killed_daemon_comes_back(service: Service) -> None:
 
 def test_a_frozen_daemon_is_restarted_by_the_watchdog(service: Service) -> None:
     """A process that makes no progress is killed and started anew; one that does is left alone."""
-    service.drop_in("WatchdogSec=2s\nRestartSec=100ms\nWatchdogSignal=SIGKILL")
+    service.drop_in("WatchdogSec=8s\nRestartSec=100ms\nWatchdogSignal=SIGKILL")  # a machine may stand still for less
     service.start()
-    time.sleep(3)  # one interval and a half: a daemon that did not speak would have been killed
+    for _ in range(2):
+        service.await_other("WatchdogTimestampMonotonic", service.show("WatchdogTimestampMonotonic"))
     assert service.show("NRestarts") == "0"
     service.box.run("systemctl", "kill", "--signal=STOP", "--kill-who=main", "margod.service")
     service.await_show("NRestarts", "1")
@@ -189,8 +191,7 @@ def test_systemctl_says_the_state(service: Service) -> None:
 
     def seen(state: str, code: str = "") -> None:
         service.await_status(lambda status: status["state"] == state and code in (status["reason"], ""))
-        said = service.show("StatusText")
-        assert said.startswith(f"{state} ({code}): " if code else f"{state}, "), said
+        service.await_text(f"{state} ({code}): " if code else f"{state}, ")
 
     def reload() -> None:
         service.box.run("systemctl", "reload", "margod.service")
@@ -223,8 +224,8 @@ def test_systemctl_says_what_the_wfm_refuses(service: Service) -> None:
         return service.await_status(lambda status: status["state"] == state)
 
     def says(state: str, code: str) -> None:
-        said, status = service.show("StatusText"), service.status()
-        assert said.startswith(f"{state} ({code}): {status['message']}"), said
+        status = service.status()
+        said = service.await_text(f"{state} ({code}): {status['message']}")
         assert f" Next attempt at {status['next_attempt_at'][:10]}T" in said
 
     wfm = service.start_wfm("manual")
@@ -254,9 +255,9 @@ def test_a_request_under_way_does_not_outlive_a_stop(service: Service) -> None:
     service.point_at(wfm, trusted=True)
     service.start()
     service.await_request("onboarding")
-    begun = time.monotonic()
-    service.stop()
-    assert time.monotonic() - begun < 2
+    with waited() as seconds:
+        service.stop()
+    assert seconds() < 2
     assert service.show("ExecMainStatus") == "0"
     service.start()
     status = service.await_status(lambda status: status["state"] == "enrolled")
@@ -299,14 +300,14 @@ def test_the_target_is_reached_by_enrolment_and_not_before(service: Service) -> 
     service.await_status(lambda status: status["state"] == "pending-approval")
     service.box.run("systemctl", "restart", "margod.service")
     service.await_status(lambda status: status["state"] == "pending-approval")
-    assert service.show("StatusText").startswith("pending-approval (pending-approval): ")
+    service.await_text("pending-approval (pending-approval): ")
     assert service.show("ActiveState", unit="margod-enrolled.target") == "inactive"
     assert service.show("ActiveState", unit="margod-wait-enrolled.service") == "activating"
     service.approve()
     service.box.run("/opt/margod/bin/margod", "retry")
     service.await_show("ActiveState", "active", unit="margod-enrolled.target")
     status = service.await_status(lambda status: status["state"] == "enrolled")
-    assert "enrolled" in service.show("StatusText")
+    service.await_text("enrolled")
     # It stays reached, and a restart finds the enrolment: nothing is asked of the WFM a second time.
     service.box.run("systemctl", "stop", "devwfm.service")
     service.box.run("systemctl", "restart", "margod.service")
