@@ -86,7 +86,7 @@ async def test_without_rights(server: LocalServer, directory: Path, running: boo
     )
     command = (sys.executable, "-c", program, "identity", "show", "--runtime-dir", str(directory))
     done = await asyncio.to_thread(
-        subprocess.run, [*command, "--state-dir", str(state)], capture_output=True, text=True, timeout=30, check=False
+        subprocess.run, [*command, "--state-dir", str(state)], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 1
     assert str(state) in done.stderr

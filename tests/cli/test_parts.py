@@ -32,7 +32,7 @@ def margod_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
         [sys.executable, "-S", "-m", "margod", *arguments],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
         env={"PATH": "/usr/bin:/bin", "HOME": str(folder), "PYTHONPATH": f"{folder}:{sysconfig.get_path('purelib')}"},
         cwd=folder,

@@ -72,7 +72,7 @@ class Helper:
     async def heard(self, word: str) -> None:
         """Wait for a line."""
         assert self._process.stdout is not None
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             line = await self._process.stdout.readline()
         promise(line.decode().strip() == word, f"{line!r} is not {word}")
 
@@ -94,7 +94,7 @@ async def helper(lan: Lan, host: str, *arguments: str) -> AsyncIterator[Helper]:
         assert process.stdin is not None
         process.stdin.close()
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await process.wait()
         except TimeoutError:
             process.kill()

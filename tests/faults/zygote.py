@@ -71,7 +71,7 @@ class Zygote:
     async def _number(self) -> int:
         assert self._process is not None
         assert self._process.stdout is not None
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             return int(await self._process.stdout.readline())
 
 
@@ -97,7 +97,7 @@ class Quick(Daemon):
 
     async def answering(self) -> None:
         """Wait until the socket answers: the file may be one that a killed daemon left behind."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     _, writer = await asyncio.open_unix_connection(self.runtime / "status.sock")

@@ -52,9 +52,10 @@ async def endless(into: Sink) -> None:
 
 
 async def test_answers_that_nobody_reads_give_way(
-    server: LocalServer, directory: Path, controller: SteeredController
+    server: LocalServer, directory: Path, controller: SteeredController, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pins that callers who leave what streams to them unread hold no place either."""
+    monkeypatch.setattr(limits, "WRITE_TIMEOUT", 600.0)  # none is hung up on before all are there
     path = directory / NAMES[Access.AGENT]
     controller.passes = endless
     async with contextlib.AsyncExitStack() as stack:

@@ -305,7 +305,7 @@ thread = threading.Thread(target=fail); thread.start(); thread.join()
 warnings.warn("careful", RuntimeWarning)
 raise RuntimeError("at the end")
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
     said = done.stderr.split("\n")[:-1]
     assert done.returncode == 1
     assert [line.split(" ")[0] for line in said] == [
@@ -323,6 +323,6 @@ raise RuntimeError("at the end")
 def test_the_log_costs_no_heavy_import() -> None:
     """Neither the network nor the cryptography is loaded for a line of log, and rich is not in the environment."""
     program = "import sys; from margod.service import journal, notify, signals; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
     loaded = set(done.stdout.split())
     assert not loaded & {"aiohttp", "cryptography", "yaml", "attrs", "rich"}

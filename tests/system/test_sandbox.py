@@ -60,7 +60,7 @@ def within_the_sandbox(service: Service, command: str) -> dict[str, Any]:
     text = text.replace("[Service]\n", f"[Service]\nType=oneshot\nExecStart={command}\n")
     service.box.write("/run/systemd/system/probe.service", text)
     service.box.run("systemctl", "daemon-reload")
-    service.box.run("systemctl", "start", "probe.service", timeout=60)
+    service.box.run("systemctl", "start", "probe.service", timeout=200)
     service.box.run("journalctl", "--sync", "-q")
     said = service.box.run("journalctl", "_SYSTEMD_UNIT=probe.service", "--output=cat", "--no-pager").stdout
     found: dict[str, Any] = json.loads(said.splitlines()[-1])
@@ -112,7 +112,7 @@ def test_the_device_looks_the_same_from_inside(service: Service) -> None:
     )
     try:
         service.await_show("ActiveState", "active", unit="collector.service")
-        box.shell("for i in $(seq 100); do grep -q :10DD /proc/net/tcp && exit 0; sleep 0.1; done; exit 1")
+        box.shell("for i in $(seq 600); do grep -q :10DD /proc/net/tcp && exit 0; sleep 0.1; done; exit 1")
         inside = within_the_sandbox(service, seen)
         outside = json.loads(service.as_user("margod", *seen.split()).stdout)
         as_root = json.loads(box.run(*seen.split()).stdout)

@@ -102,7 +102,7 @@ def test_hanging_lookup_does_not_hold_up_exit() -> None:
         [sys.executable, "-W", "error", "-c", _EXITS],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)},
     )
