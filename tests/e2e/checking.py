@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from margod.check.report import NAMES
-from tests.support.daemon import Daemon
+from tests.support.daemon import TIMEOUT, Daemon
 from tests.support.devwfm import DevWfm, environment
 
 ONLINE = ("dns", "tcp", "proxy", "tls", "certificate-api", "signed-request")
@@ -58,7 +58,7 @@ async def run(*command: str, env: dict[str, str] | None = None) -> tuple[int, st
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env={**clean, **(env or {})}
     )
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(TIMEOUT):
         out, error = await process.communicate()
     assert error.decode() == ""
     assert process.returncode is not None

@@ -17,8 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-TIMEOUT: Final = 30.0
-"""Seconds that anything may take on a busy machine; most of it takes a tenth of one."""
+TIMEOUT: Final = 60.0
+"""Seconds that anything may take on a busy machine, a few waits for a next attempt included."""
 
 QUIET: Final = "discovery: {enabled: false}"
 """In the configuration: without a URL nothing is looked for, whatever else announces itself on this machine."""

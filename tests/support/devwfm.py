@@ -24,7 +24,7 @@ from margod.devwfm.control import call
 READY_TIMEOUT: Final = 60.0
 """Seconds a start may take on a busy machine; it takes one."""
 
-STOP_TIMEOUT: Final = 30.0
+STOP_TIMEOUT: Final = 60.0
 
 _FOREIGN: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO")
 
