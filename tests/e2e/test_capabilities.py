@@ -271,8 +271,8 @@ async def test_a_change_of_the_device_is_reported_once_it_has_held(tmp_path: Pat
     machine = Machine(tmp_path / "sys", serial="S-17", mac="00:1b:21:00:00:01")
     machine.write("class/net/eth0/type", "1")
     async with DevWfm(tmp_path / "wfm") as wfm:
-        said = "capabilities: {settle: 3s, look: 1s}"
-        daemon = Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file, yaml=said)
+        long, short = (f"capabilities: {{settle: {settle}, look: 1s}}" for settle in ("1h", "1s"))
+        daemon = Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file, yaml=long)
         daemon.prefix = machine.prefix
         async with daemon:
             status = await daemon.until_status(whole, "reported")
@@ -284,11 +284,13 @@ async def test_a_change_of_the_device_is_reported_once_it_has_held(tmp_path: Pat
             machine.write("class/tty/ttyS0/type", "0")
             await daemon.until_status(lambda seen: not seen["capabilities"]["settling"], "settled")
             assert len(await asked(wfm)) == 1
+            daemon.configure(url=wfm.url, ca_file=wfm.ca_file, yaml=short)
+            await daemon.reload()
             machine.write("class/tty/ttyS0/type", "4")
-            await daemon.until_status(lambda seen: seen["capabilities"]["settling"], "settling")
-            await daemon.until_status(whole, "reported")
-            assert (await manifests(wfm))[own]["interfaces"] == [{"type": "ethernet"}, {"type": "rs232"}]
             line = await report_accepted(daemon, line)
+            assert (await manifests(wfm))[own]["interfaces"] == [{"type": "ethernet"}, {"type": "rs232"}]
+            daemon.configure(url=wfm.url, ca_file=wfm.ca_file, yaml=long)
+            await daemon.reload()
             machine.write("class/tty/ttyS0/type", "0")
             await daemon.until_status(lambda seen: seen["capabilities"]["settling"], "settling")
             await daemon.retry()  # a person asks: at once
