@@ -138,12 +138,20 @@ async def test_the_example(tmp_path: Path) -> None:
             agent = await start(example, folder, daemon)
             await told(wfm, *["installing", "installed"] * 2, "removing", "removed")
             assert list(folder.iterdir()) == []
+            await says(agent, f"removed {folder / 'a.yaml'}")  # the WFM may have been told before the agent says so
         finally:
             if agent.returncode is None:
                 agent.terminate()
-            said, errors = await agent.communicate()
-        assert f"removed {folder / 'a.yaml'}" in said.decode().splitlines()
+            _, errors = await agent.communicate()
         assert errors == b""
+
+
+async def says(agent: asyncio.subprocess.Process, wanted: str) -> None:
+    """Wait until the agent has printed this line."""
+    assert agent.stdout is not None
+    async with asyncio.timeout(TIMEOUT):
+        while (line := await agent.stdout.readline()).decode().rstrip("\n") != wanted:
+            assert line, f"never {wanted!r}"
 
 
 async def start(example: Path, folder: Path, daemon: Daemon) -> asyncio.subprocess.Process:
