@@ -81,9 +81,9 @@ async def test_no_name_and_no_port(tmp_path: Path) -> None:
     assert found.verdict("dns") == ("failed", "dns-failed")
     assert "wfm.url" in found.lines["dns"]["hint"]
     assert found.skipped("dns") == set(ONLINE) - {"dns"}
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    found = await check(Daemon(tmp_path, url=f"https://127.0.0.1:{port}"))
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # held, so that nobody else listens there, and not listened at
+        found = await check(Daemon(tmp_path, url=f"https://127.0.0.1:{closed.getsockname()[1]}"))
     assert found.verdict("tcp") == ("failed", "connect-refused")
     assert found.skipped("tcp") == set(ONLINE) - {"dns", "tcp"}
     found = await check(Daemon(tmp_path))

@@ -57,7 +57,7 @@ async def test_waits_for_the_clock_and_onboards_once_it_is_set(tmp_path: Path) -
             daemon.set_clock(0)
             began = time.monotonic()
             status = await daemon.until("enrolled")
-            assert time.monotonic() - began < 15
+            assert time.monotonic() - began < 30, "not spread over two minutes"
             assert status["clock"]["plausible"] is True
             begin = datetime.fromisoformat(status["identity"]["not_before"]).timestamp()
             assert 86_000 < time.time() - begin < 87_000
@@ -200,7 +200,8 @@ async def test_two_days_off_says_which_side(tmp_path: Path) -> None:
         assert side[0] in {warning["code"] for warning in status["warnings"]}
         daemon.set_clock(0)
         await daemon.journal_line("clock-set")
-        status = await daemon.until_status(lambda s: s["clock"]["offset_seconds"] is None, "the offset forgotten")
+        # None until the WFM is asked again, which the step leads to within two minutes, or at once.
+        await daemon.until_status(lambda s: abs(s["clock"]["offset_seconds"] or 0.0) < 60.0, "the offset forgotten")
         await daemon.retry()
         await daemon.until("enrolled")
 

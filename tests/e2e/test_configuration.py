@@ -14,7 +14,7 @@ from typing import Any, Final
 import pytest
 
 from tests.identity.openssl import make_certificate, make_key
-from tests.support.daemon import QUIET, Daemon
+from tests.support.daemon import QUIET, TIMEOUT, Daemon
 from tests.support.devwfm import DevWfm
 from tests.trust.material import dated_root
 
@@ -56,7 +56,7 @@ async def refused(*arguments: str, env: dict[str, str] | None = None) -> str:
         stderr=asyncio.subprocess.STDOUT,
         env={**os.environ, **(env or {})},
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(TIMEOUT):
         said, _ = await process.communicate()
     text = said.decode()
     assert process.returncode == 78, text
@@ -166,7 +166,7 @@ async def test_broken_at_reload(tmp_path: Path) -> None:
 
 async def test_broken_at_sighup_and_at_boot(tmp_path: Path) -> None:
     """A broken file at SIGHUP, and at the boot after it, leaves it on the last good one until the file is mended."""
-    async with DevWfm(tmp_path / "wfm", "--approval", "manual", "--retry-after", "60") as wfm:
+    async with DevWfm(tmp_path / "wfm", "--approval", "manual", "--retry-after", "3600") as wfm:
         daemon = Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file, yaml="device: {vendor: Kept}")
         await daemon.start()
         await daemon.until("pending-approval")
@@ -394,7 +394,7 @@ def warned(status: dict[str, Any]) -> list[str]:
 
 async def reported(wfm: DevWfm, name: str, value: str) -> None:
     """Wait until a device has reported this property."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(TIMEOUT):
         while not any(device["manifest"]["properties"].get(name) == value for device in await wfm.devices()):
             await asyncio.sleep(0.05)  # the WFM tells nobody; its list is all there is
 

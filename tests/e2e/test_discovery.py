@@ -22,7 +22,7 @@ async def test_found_and_enrolled(tmp_path: Path) -> None:
     yaml = f'discovery: {{server_names: [other.test, wfm.test]}}\nwfm: {{select: "{name}"}}'
     async with DevWfm(tmp_path / "wfm", "--announce", name, "--host", "wfm.test", prefix="/margo") as wfm:
         daemon = Daemon(tmp_path, ca_file=wfm.ca_file, yaml=yaml)
-        code, out, _ = await daemon.command("discover", "--json")
+        code, out, _ = await daemon.command("discover", "--json", "--timeout", "8s")
         seen = next(one for one in json.loads(out) if one["instance"] == name)
         assert (code, seen["path"], seen["addresses"]) == (0, "/margo", ["127.0.0.1"])
         async with daemon:
