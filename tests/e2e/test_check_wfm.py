@@ -113,7 +113,7 @@ async def test_no_network(tmp_path: Path) -> None:
         )
         found = Report(status, json.loads(out), time.monotonic() - began)
         assert found.verdict(name) == ("failed", code)
-        assert found.seconds < 15
+        assert found.seconds < 30
         assert name != "dns" or "no answer from the name servers" in found.lines["dns"]["detail"]
 
 
@@ -152,7 +152,7 @@ async def test_hanging(tmp_path: Path) -> None:
                 found = await check(daemon)
                 assert found.verdict(line) == ("failed", "timed-out")
                 assert found.verdict("local-socket") == ("failed", "daemon-unreachable")
-                assert found.seconds < 20
+                assert found.seconds < 45
     for request in mute.requests:
         assert request.line.startswith("GET /api/v1/onboarding/certificate ")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from margod.local.connection import WRITE_TIMEOUT
 from margod.model.door import DoorError
 from margod.model.reasons import DOOR_BUSY
 from margod.shell import door
@@ -57,7 +58,10 @@ async def test_bodies_in_drops_take_no_room(tmp_path: Path, certificates: Certif
 
 
 async def test_a_stop_cuts_streams(tmp_path: Path, certificates: Certificates) -> None:
-    """One SIGTERM ends it well within 2 s while a caller takes its time over a large answer, and others wait behind."""
+    """One SIGTERM ends it while a caller takes its time over a large answer, and others wait behind.
+
+    Who reads nothing is dropped after WRITE_TIMEOUT by itself: the bound is below that, and what the machine takes too.
+    """
     async with scripted(tmp_path, certificates) as (daemon, wfm, server), contextlib.AsyncExitStack() as stack:
         wfm.body = b"x" * (8 << 20)
         first, *waiting = [await connect_as(0, daemon.runtime / "agent/agent.sock") for _ in range(6)]
@@ -69,7 +73,7 @@ async def test_a_stop_cuts_streams(tmp_path: Path, certificates: Certificates) -
                     assert b" 200 " in await reader.readline()
         began = time.monotonic()
         assert await daemon.stop() == 0
-        assert time.monotonic() - began < 1.8
+        assert time.monotonic() - began < WRITE_TIMEOUT - 2.0
         assert len([each for each in server.requests if "bundles" in each.line]) == 1, "none of those that wait begins"
 
 
