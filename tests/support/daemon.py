@@ -109,7 +109,11 @@ class Daemon:
         )
         self._reading = asyncio.ensure_future(self._read(self.process))
         if wait:
-            await self.journal_line("started", since=len(self.journal))
+            try:
+                await self.journal_line("started", since=len(self.journal))
+            except AssertionError:
+                await self.stop(signal.SIGKILL)  # nobody else would: the test has not begun
+                raise
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal, wait for the end, return the exit code (negative: the signal)."""
@@ -122,9 +126,14 @@ class Daemon:
         """Wait for the process to end by itself and return its exit code."""
         assert self.process is not None
         assert self._reading is not None
-        async with asyncio.timeout(TIMEOUT):
-            code = await self.process.wait()
-            await self._reading
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                code = await self.process.wait()
+                await self._reading
+        except TimeoutError:
+            if self.process.returncode is None:
+                self.process.kill()  # it would be in the way of all the tests after this one
+            raise
         return code
 
     async def command(self, *arguments: str) -> tuple[int, str, str]:

@@ -128,7 +128,8 @@ class GitServer:
                 self.body = self.rfile.read(length)
                 if self.headers.get("Transfer-Encoding") == "chunked":
                     self.body = self._chunks()
-                if server.before is not None and server.before(self):
+                before = server.before  # a test may take it away at this moment
+                if before is not None and before(self):
                     self.close_connection = True
                     return
                 user, _, password = (

@@ -111,7 +111,7 @@ class TokenServer:
 
     async def until(self, reached: Callable[[], bool]) -> None:
         """Wait until the requests so far are as wanted."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not reached():
                 self.news.clear()
                 await self.news.wait()
