@@ -100,9 +100,10 @@ async def test_another_server_of_the_system_store_is_refused_afterwards(tmp_path
         daemon = CheckedDaemon(tmp_path / "d", url=server.url, yaml=SYSTEM, env=env)
         async with daemon:
             await daemon.until("pending-approval")
-            assert [request.line.split()[0] for request in server.requests] == ["GET", "GET", "POST"]
+            assert [request.line.split()[0] for request in server.requests][:3] == ["GET", "GET", "POST"]
             other.ca.issue_cert("127.0.0.1").configure_cert(context)  # from now on the server shows this one
             await server.close_connections()
+            asked = len(server.requests)  # whoever waits for approval may have asked again by now
             await daemon.retry()
             await daemon.until_status(lambda s: s["connection"] == "intercepted", "refused")
             await daemon.stop()
@@ -111,7 +112,7 @@ async def test_another_server_of_the_system_store_is_refused_afterwards(tmp_path
             await daemon.retry()
             status = await daemon.until_status(lambda s: s["connection"] == "intercepted", "refused again")
             assert (status["state"], status["last_error"]["code"]) == ("pending-approval", "intercepted")
-            assert len(server.requests) == 3
+            assert len(server.requests) == asked
 
 
 async def test_a_wfm_that_does_not_offer_its_root(tmp_path: Path) -> None:
