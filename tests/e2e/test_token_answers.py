@@ -29,10 +29,12 @@ def certificates() -> Certificates:
 
 
 @asynccontextmanager
-async def device(tmp_path: Path, wfm: TokenServer, certificates: Certificates, yaml: str = "") -> AsyncIterator[Any]:
-    """A running device of this WFM, of which nothing secret may have been shown at its end."""
+async def device(
+    tmp_path: Path, wfm: TokenServer, certificates: Certificates, yaml: str = "", *, settings: str = TOKEN
+) -> AsyncIterator[Any]:
+    """A running device of this WFM with these `settings`, of which nothing secret may have been shown at its end."""
     ca_file = write_ca(certificates, tmp_path / "ca.pem")
-    daemon = CheckedDaemon(tmp_path / "d", url=wfm.url, wfm=TOKEN, ca_file=ca_file, yaml=yaml)
+    daemon = CheckedDaemon(tmp_path / "d", url=wfm.url, wfm=settings, ca_file=ca_file, yaml=yaml)
     async with daemon:
         yield daemon
     shown = "\n".join(daemon.journal)

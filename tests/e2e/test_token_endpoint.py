@@ -21,6 +21,8 @@ from tests.support.tokenserver import SECRET, Said, TokenServer, bearer, form, w
 pytestmark = pytest.mark.e2e
 
 DOOR: Final = "door: {allow: ['GET /things/{name}', 'POST /things/{name}']}"
+PATIENT: Final = "protocol: token, timeout: 60s"
+"""Where an answer is held back until something else has happened."""
 REPORT: Final = {"components": [{"name": "all", "state": "installed"}]}
 
 
@@ -104,7 +106,10 @@ async def test_a_ca_file_that_cannot_be_read(tmp_path: Path, certificates: Certi
 
 async def test_many_callers_are_one_renewal(tmp_path: Path, certificates: Certificates) -> None:
     """Reports, local programs and the question whether it is known, all at once without a token: one is asked for."""
-    async with TokenServer(certificates) as wfm, device(tmp_path, wfm, certificates, DOOR) as daemon:
+    async with (
+        TokenServer(certificates) as wfm,
+        device(tmp_path, wfm, certificates, DOOR, settings=PATIENT) as daemon,
+    ):
         await daemon.until("enrolled")
         wfm.good, slow = {"bearer-2"}, asyncio.Event()
 
@@ -176,7 +181,10 @@ async def test_a_token_that_is_said_back(tmp_path: Path, certificates: Certifica
 
 async def test_an_older_token_that_is_said_back(tmp_path: Path, certificates: Certificates) -> None:
     """Another lane has a newer one by the time that the answer comes: the one that was sent is hidden all the same."""
-    async with TokenServer(certificates) as wfm, device(tmp_path, wfm, certificates, DOOR) as daemon:
+    async with (
+        TokenServer(certificates) as wfm,
+        device(tmp_path, wfm, certificates, DOOR, settings=PATIENT) as daemon,
+    ):
         await daemon.until("enrolled")
         reported, go_on = asyncio.Event(), asyncio.Event()
 
