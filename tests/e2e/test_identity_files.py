@@ -336,7 +336,8 @@ async def test_an_answer_belongs_to_the_certificate_that_asked(tmp_path: Path) -
             await turn.answer(201)
 
     async with RawServer(script, context=certificates.server()) as server:
-        daemon = Daemon(tmp_path, url=server.url, ca_file=tmp_path / "ca.pem")
+        patient = f'wfm: {{url: "{server.url}", timeout: 60s}}'  # the answer is held back for as long as this takes
+        daemon = Daemon(tmp_path, ca_file=tmp_path / "ca.pem", yaml=patient)
         async with daemon:
             await asked.wait()
             first = (await daemon.status())["identity"]["fingerprint"]
@@ -346,7 +347,7 @@ async def test_an_answer_belongs_to_the_certificate_that_asked(tmp_path: Path) -
             key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
             certificate_file.write_bytes(new_certificate(key).public_bytes(Encoding.PEM))
             given = f"identity: {{key_file: {key_file}, certificate_file: {certificate_file}}}"
-            daemon.configure(url=server.url, ca_file=tmp_path / "ca.pem", yaml=given)
+            daemon.configure(ca_file=tmp_path / "ca.pem", yaml=f"{patient}\n{given}")
             await daemon.reload()
             go_on.set()
             status = await daemon.until("enrolled")

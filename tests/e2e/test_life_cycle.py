@@ -21,12 +21,12 @@ SHOWN = ("state", "reason", "message", "detail", "since", "attempt", "client_id"
 @pytest.mark.parametrize(
     ("state", "reason", "code", "status", "headers", "end"),
     [
-        ("pending-approval", "pending-approval", 4, 202, {"Retry-After": "60"}, signal.SIGTERM),
-        ("pending-approval", "pending-approval", 4, 202, {"Retry-After": "60"}, signal.SIGKILL),
-        ("rejected", "rejected", 4, 403, {"Retry-After": "60"}, signal.SIGTERM),
+        ("pending-approval", "pending-approval", 4, 202, {"Retry-After": "180"}, signal.SIGTERM),
+        ("pending-approval", "pending-approval", 4, 202, {"Retry-After": "180"}, signal.SIGKILL),
+        ("rejected", "rejected", 4, 403, {"Retry-After": "180"}, signal.SIGTERM),
         ("blocked", "certificate-refused", 5, 422, {}, signal.SIGTERM),
         ("blocked", "certificate-refused", 5, 422, {}, signal.SIGKILL),
-        ("onboarding", "wfm-busy", 3, 503, {"Retry-After": "60"}, signal.SIGTERM),
+        ("onboarding", "wfm-busy", 3, 503, {"Retry-After": "180"}, signal.SIGTERM),
     ],
 )
 async def test_goes_on_where_it_stood(
@@ -138,7 +138,7 @@ async def test_killed_with_the_answer_on_its_way(tmp_path: Path) -> None:
         await wfm.fault("hang", route="onboarding", times=1, when="after")
         daemon = Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file)
         await daemon.start()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not [client for client in await wfm.clients() if client["client_id"]]:
                 await asyncio.sleep(0.02)  # the WFM tells nobody
         key = (await daemon.status())["identity"]["key_id"]
@@ -175,7 +175,7 @@ async def test_killed_again_and_again(tmp_path: Path) -> None:
 
 async def answer_recorded(daemon: Daemon) -> None:
     """Wait until what the WFM said is on disk, where a SIGKILL leaves it."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while b'"kind":"answer"' not in (daemon.state / "answer.log").read_bytes():
             await asyncio.sleep(0.02)  # a file tells nobody
 

@@ -84,8 +84,7 @@ async def test_queued_while_the_wfm_is_away(either: DevWfm, tmp_path: Path, sett
 
     What has no word in the WFM's generation is not among them.
     """
-    yaml = f"outbox: {{supersede_after: {setting}}}"
-    async with beside(either, tmp_path, yaml) as daemon:
+    async with beside(either, tmp_path, "outbox: {supersede_after: off}") as daemon:
         await daemon.until("enrolled")
         await either.stop()
         states = ["pending", "installing", "installed", "removing", "removed", "pending", "installing"]
@@ -96,6 +95,9 @@ async def test_queued_while_the_wfm_is_away(either: DevWfm, tmp_path: Path, sett
         assert found["state"] == "enrolled"
         await daemon.stop(signal.SIGKILL)
         await asyncio.sleep(1.1)  # the absence has to be longer than the setting, by the clock on the wall
+        # Only now: a machine that is slow enough would leave some out while the others are still being reported.
+        yaml = f"outbox: {{supersede_after: {setting}}}"
+        daemon.configure(url=either.url, ca_file=either.ca_file, yaml=yaml)
         await daemon.start()
         await daemon.until_status(lambda found: found["outbox"]["last_error"] is not None, "a failed attempt")
         await either.start()
@@ -152,7 +154,7 @@ async def test_what_holds_up_the_others_can_be_dropped(wfm: DevWfm, tmp_path: Pa
     async with Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file) as daemon:
         await daemon.until("enrolled")
         page = "<html><title>404 Not Found</title></html>"
-        await wfm.fault("answer", route="status", deployment="bad", status=404, times=2, body=page)
+        await wfm.fault("answer", route="status", deployment="bad", status=404, times=0, body=page)
         for name in ("bad", "good"):
             await daemon.report(name, status("installed"))
         found = await daemon.until_status(failed("report-unheard"), "a page")

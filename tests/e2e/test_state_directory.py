@@ -334,6 +334,6 @@ def flip(path: Path) -> None:
 
 async def lines(path: Path, number: int) -> None:
     """Wait until a file has so many lines."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not path.exists() or path.read_bytes().count(b"\n") < number:
             await asyncio.sleep(0.02)  # a file tells nobody
