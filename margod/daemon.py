@@ -259,6 +259,7 @@ class Daemon(Controls):
         if self._has_other_token:
             log.info("git-token-file-changed", file=str(self._ground.config.desired_state.git.token_file))
             self._desired.wake(Cause.NETWORK)  # sooner where the last poll failed; otherwise the next one reads it
+            self._tell()
         if not self._has_other_ca_file:
             return
         log.info("ca-file-changed", file=str(self._ground.config.trust.ca_file))

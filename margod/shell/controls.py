@@ -67,10 +67,11 @@ class Controls:
         if not self._actions.state_writable:
             warnings.append(Warned(reasons.STATE_NOT_WRITABLE, reasons.STATE_NOT_WRITABLE.says))
         renewing = self._actions.renewing
+        warnings += [*renewing.warnings(), *self._actions.reporting.warnings(), *self._reports.warnings()]
         document = status.document(
             self._lane.condition,
             situation,
-            (*warnings, *renewing.warnings(), *self._actions.reporting.warnings(), *self._reports.warnings()),
+            (*warnings, *self._desired.warnings()),
             self._started_at,
             self._actions.offered,
             protocol=self._ground.config.wfm.protocol,

@@ -36,9 +36,12 @@ from margod.shell import gitplace
 from margod.shell.mirrored import Failed, Found, Mirrored, refused
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from margod.shell.courier import Courier
     from margod.shell.disk import Disk
     from margod.shell.ground import Ground
+    from margod.shell.situation import Warned
 
 log: Final = structlog.get_logger()
 
@@ -129,9 +132,22 @@ class GitMirroring(Mirrored):
         """A person asks: what the file holds may be tried once more."""
         self._accesses.retry()
 
+    async def open(self) -> None:
+        """Open the mirror of the present enrolment; the first poll may be a while off, its token's file is seen now."""
+        await self._disk.run(lambda: self._file.look(self._token_file))
+        await super().open()
+
+    @property
+    def _token_file(self) -> Path | None:
+        return self._ground.config.desired_state.git.token_file
+
     def token_file_changed(self) -> bool:
         """Return whether the file has another token than at the last poll. In the disk thread."""
-        return self._file.changed(self._ground.config.desired_state.git.token_file)
+        return self._file.changed(self._token_file)
+
+    def warnings(self) -> tuple[Warned, ...]:
+        """Return what is wrong with the file."""
+        return self._file.warnings(self._token_file)
 
     def interrupt(self) -> None:
         """The enrolment is another one: a fetch under way is ended, and its process with it."""
@@ -156,7 +172,7 @@ class GitMirroring(Mirrored):
 
     async def _begin(self) -> None:
         """Take in which tokens there are. Raises MargodError."""
-        file = self._ground.config.desired_state.git.token_file
+        file = self._token_file
         if self._accesses_for != self._for:
             self._accesses, self._accesses_for = Accesses(), self._for
 

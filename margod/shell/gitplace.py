@@ -26,7 +26,7 @@ from margod.protocols.token.origins import NotUsable, Origins, Place, read_place
 from margod.shell import proxy as proxies
 from margod.shell.anchoring import signature
 from margod.shell.ground import Ground
-from margod.shell.situation import Situation
+from margod.shell.situation import Situation, Warned
 from margod.store import read_vouched
 
 log: Final = structlog.get_logger()
@@ -92,38 +92,52 @@ def own_hosts(situation: Situation) -> set[str]:
 
 
 class TokenFile:
-    """The file of desired_state.git.token_file, and whether it has changed since it was read."""
+    """The file of desired_state.git.token_file: what is in it, what is wrong with it, and whether it has changed."""
 
     def __init__(self) -> None:
         """Nothing was read yet."""
         self._seen, self._told = _UNREAD, _UNREAD
-        self._said = ""
+        self._wrong: tuple[Path | None, str] = (None, "")
 
     def read(self, file: Path | None) -> str:
         """Return the token in it, "" if there is none that can be used; why is put into the journal once."""
         self._seen = signature(file)
-        if file is None:
-            return ""
-        try:
-            text = read_vouched(file, FILE_LIMIT, {0, os.geteuid()}).decode("ascii").strip()
-            problem = "" if TOKEN.fullmatch(text) else "not one token of 1 to 8192 printable characters"
-        except (OSError, ValueError) as error:  # ValueError: no ASCII, or a NUL in the path
-            text, problem = (
-                "",
-                (isinstance(error, OSError) and error.strerror) or "not one token of printable characters",
-            )
-        if problem and problem != self._said:
+        return self.look(file)
+
+    def look(self, file: Path | None) -> str:
+        """Do as `read`, for what is wrong with it alone: the token there counts as unread."""
+        token, problem = ("", "") if file is None else _token(file)
+        if problem and (file, problem) != self._wrong:
             about = reasons.GIT_TOKEN_FILE_UNUSABLE
             log.warning("git-token-file", code=about.code, file=clean(str(file)), message=about.says, detail=problem)
-        self._said = problem
-        return "" if problem else text
+        self._wrong = file, problem
+        return token
+
+    def warnings(self, file: Path | None) -> tuple[Warned, ...]:
+        """Return what was wrong with `file` when it was looked at last."""
+        named, problem = self._wrong
+        if not problem or named != file:
+            return ()
+        about = reasons.GIT_TOKEN_FILE_UNUSABLE
+        return (Warned(about, f"{about.says} {clean(str(file))}: {problem}."),)
 
     def changed(self, file: Path | None) -> bool:
-        """Return whether it is another one than at the last reading, once for each that it is."""
+        """Return whether it is another one than at the last reading, once for each that it is, and look at that."""
         now = signature(file)
         is_new = file is not None and self._seen is not _UNREAD and now not in (self._seen, self._told)
         self._told = now
+        if is_new:
+            self.look(file)
         return is_new
+
+
+def _token(file: Path) -> tuple[str, str]:
+    """Return the token in it and "", or "" and why there is none that can be used."""
+    try:
+        text = read_vouched(file, FILE_LIMIT, {0, os.geteuid()}).decode("ascii").strip()
+    except (OSError, ValueError) as error:  # ValueError: no ASCII, or a NUL in the path
+        return "", (isinstance(error, OSError) and error.strerror) or "not one token of printable characters"
+    return (text, "") if TOKEN.fullmatch(text) else ("", "not one token of 1 to 8192 printable characters")
 
 
 def _allowed(ground: Ground, situation: Situation, url: str) -> Place:

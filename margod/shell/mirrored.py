@@ -25,6 +25,7 @@ from margod.protocols.signed.manifest import Unacceptable
 from margod.shell.courier import Courier
 from margod.shell.disk import Disk
 from margod.shell.ground import Ground
+from margod.shell.situation import Warned
 from margod.store import drop_tree
 
 log: Final = structlog.get_logger()
@@ -161,6 +162,10 @@ class Mirrored:
     def token_file_changed(self) -> bool:
         """Return whether a file with a token is another one than at the last poll. In the disk thread."""
         return False
+
+    def warnings(self) -> tuple[Warned, ...]:
+        """Return what a person should know of the ways by which it is fetched."""
+        return ()
 
     def retire(self) -> None:
         """Give the directory to another one for good (in the disk thread)."""

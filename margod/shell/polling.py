@@ -26,7 +26,7 @@ from margod.shell.disk import Disk
 from margod.shell.ground import Ground
 from margod.shell.mirrored import ACCEPTED_FOR, HELD_BACK, SECURITY, Found, Mirrored
 from margod.shell.mirroring import Mirroring
-from margod.shell.situation import Situation
+from margod.shell.situation import Situation, Warned
 from margod.shell.work import Work
 
 log: Final = structlog.get_logger()
@@ -199,6 +199,10 @@ class DesiredState:
     def token_file_changed(self) -> bool:
         """Return whether the file with a Git token is another one than at the last poll. In the disk thread."""
         return self._asks and self._mirroring.token_file_changed()
+
+    def warnings(self) -> tuple[Warned, ...]:
+        """Return what a person should know, while anything is asked for."""
+        return self._mirroring.warnings() if self._asks else ()
 
     async def close(self) -> None:
         """End a poll under way and give the directory back."""

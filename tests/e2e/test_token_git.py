@@ -211,6 +211,9 @@ async def test_a_token_in_a_file(tmp_path: Path) -> None:
         file.write_text("two\nlines")
         await device.journal_line("git-token-file", having="git-token-file-unusable")
         await device.fine()
+        await device.until_status(lambda s: "not one token" in str(s["warnings"]), "a warning")
+        file.write_text("token-2")
+        await device.until_status(lambda s: s["warnings"] == [], "no warning")
 
 
 @pytest.mark.timeout(300)

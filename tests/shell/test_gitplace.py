@@ -29,6 +29,26 @@ def test_a_link_of_another_user_is_no_way_to_the_token(tmp_path: Path, monkeypat
     assert "symbolic link of another user" in entry["detail"]
 
 
+def test_what_is_wrong_with_the_file_is_a_warning_until_it_is_right(tmp_path: Path) -> None:
+    """Of the file that is named, whether a poll reads it or it is only seen to be another; the journal has it once."""
+    path, file = tmp_path / "token", TokenFile()
+    with capture_logs() as logs:
+        assert file.warnings(path) == ()
+        file.look(path)  # before the first poll
+        file.read(path)
+        (warned,) = file.warnings(path)
+        assert (warned.reason.code, len(logs)) == ("git-token-file-unusable", 1)
+        assert f"{path}: No such file or directory." in warned.message
+        assert file.warnings(tmp_path / "other") == file.warnings(None) == ()
+        path.write_text("two words")
+        assert file.changed(path)
+        (warned,) = file.warnings(path)
+        assert "not one token" in warned.message
+        path.write_text("token-of-another-length")
+        assert file.changed(path)
+        assert file.warnings(path) == ()
+
+
 def test_another_token_is_told_once(tmp_path: Path) -> None:
     """However long no poll reads it, in a downtime or without polls; what was never read is no other one."""
     path, file = tmp_path / "token", TokenFile()
