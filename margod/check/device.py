@@ -66,6 +66,15 @@ class Device:
         return self.loaded.config if self.loaded else Config()
 
     @property
+    def user(self) -> int:
+        """The user that margod runs as; whoever looks, where that cannot be told."""
+        try:
+            fallback = self.config.state.directory.lstat().st_uid
+        except OSError:
+            fallback = os.geteuid()
+        return _owner(self.config, fallback)
+
+    @property
     def generation(self) -> Generation:
         """The generation that is configured."""
         return generation_of(self.config)

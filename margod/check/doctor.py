@@ -128,7 +128,13 @@ class _Online:
         split = urlsplit(device.place.url)
         host, port = split.hostname or "", split.port or 443
         try:
-            proxy = proxies.choose(device.config, self._env, device.place.url, discovered=bool(device.place.addresses))
+            proxy = proxies.choose(
+                device.config,
+                self._env,
+                device.place.url,
+                discovered=bool(device.place.addresses),
+                user=device.user,
+            )
         except MargodError as error:
             self.lines.append(report.error("proxy", error))
             return "proxy"

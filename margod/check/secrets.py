@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Final
 
 from margod.check import report
@@ -11,7 +12,7 @@ from margod.config.files import shown
 from margod.model import reasons
 from margod.protocols.token import NotUsable, Origins, read_place, stored_access, stored_credentials
 from margod.protocols.token.credentials import TOKEN
-from margod.store import read_regular
+from margod.store import read_vouched
 
 NAME: Final = "secret-hosts"
 _FILE_LIMIT: Final = 16_384
@@ -30,10 +31,11 @@ def _token_file(device: Device) -> Line | None:
     if file is None:
         return None
     try:
-        usable, said = TOKEN.fullmatch(read_regular(file, _FILE_LIMIT, follow=True).decode("ascii").strip()), ""
-    except PermissionError:
-        return None
+        text = read_vouched(file, _FILE_LIMIT, {0, device.user}).decode("ascii").strip()
+        usable, said = TOKEN.fullmatch(text), ""
     except (OSError, ValueError) as error:  # ValueError: no ASCII
+        if isinstance(error, PermissionError) and error.errno == errno.EACCES:
+            return None
         usable, said = None, (isinstance(error, OSError) and error.strerror) or ""
     if usable:
         return None

@@ -14,7 +14,8 @@ PROXY_CREDENTIALS_UNREADABLE = reason(
     "proxy-credentials-unreadable",
     Side.DEVICE,
     "The file named in wfm.proxy_credentials_file cannot be used.",
-    "Put user:password on one line into that file, and check that the user margod may read it.",
+    "Put user:password on one line into that file, and check that the user margod may read it. "
+    "A symbolic link has to be root's or that user's.",
 )
 PROXY_CREDENTIALS_REFUSED = reason(
     "proxy-credentials-refused",

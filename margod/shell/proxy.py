@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -13,17 +14,20 @@ from margod.config.refusal import Refusal
 from margod.model import reasons
 from margod.model.errors import MargodError
 from margod.model.text import clean
-from margod.store import read_regular
+from margod.store import read_vouched
 from margod.wfm import Proxy
 
 CREDENTIALS_LIMIT: Final = 1_024
 """Bytes of a credentials file; many proxies take no longer header."""
 
 
-def choose(config: Config, env: Mapping[str, str], url: str, *, discovered: bool = False) -> Proxy | None:
+def choose(
+    config: Config, env: Mapping[str, str], url: str, *, discovered: bool = False, user: int | None = None
+) -> Proxy | None:
     """Return the proxy to reach `url` by, None for none. Reads a file: call it in the disk thread.
 
-    A WFM that was `discovered` is on this network and is reached directly. Raises MargodError: proxy-unusable (the
+    A WFM that was `discovered` is on this network and is reached directly. `user`: the user id whose symbolic links
+    lead to the file beside root's, where that is not whoever asks. Raises MargodError: proxy-unusable (the
     environment's) or proxy-credentials-unreadable. No message has a credential.
     """
     settings = config.wfm
@@ -40,14 +44,14 @@ def choose(config: Config, env: Mapping[str, str], url: str, *, discovered: bool
             return None
         address, credentials = found.address, found.credentials
     if settings.proxy_credentials_file is not None:
-        credentials = _read(settings.proxy_credentials_file)
+        credentials = _read(settings.proxy_credentials_file, os.geteuid() if user is None else user)
     return Proxy(address, f"Basic {base64.b64encode(credentials).decode('ascii')}" if credentials else "")
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, user: int) -> bytes:
     name = f"{clean(str(path))} (wfm.proxy_credentials_file)"
     try:
-        data = read_regular(path, CREDENTIALS_LIMIT, follow=True)
+        data = read_vouched(path, CREDENTIALS_LIMIT, {0, user})
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         says = (isinstance(error, OSError) and error.strerror) or "not a usable path"
         raise MargodError(reasons.PROXY_CREDENTIALS_UNREADABLE, f"{name}: {says}") from None

@@ -70,3 +70,25 @@ def test_file_that_cannot_be_read(tmp_path: Path) -> None:
         "http://p:1",
         basic("me:pw:with:colons"),
     )
+
+
+def test_a_link_of_another_user_is_no_way_to_the_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever can replace the file could have any secret that margod may read sent to the proxy."""
+    (tmp_path / "secret").write_text("of:something-else")
+    link = tmp_path.resolve() / "link"
+    link.symlink_to(tmp_path / "secret")
+    mine, other = os.geteuid(), 4242
+    if mine == 0:
+        os.chown(link, other, -1, follow_symlinks=False)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: other)
+    with pytest.raises(MargodError) as caught:
+        chosen({}, proxy="http://p:1", proxy_credentials_file=link)
+    assert caught.value.code == "proxy-credentials-unreadable"
+    for said in (str(link), "wfm.proxy_credentials_file", "symbolic link of another user"):
+        assert said in caught.value.message
+    assert "A symbolic link has to be root's or that user's" in (caught.value.hint or "")
+    settings = Config(wfm=Wfm(proxy="http://p:1", proxy_credentials_file=link))
+    proxy = choose(settings, {}, URL, user=os.lstat(link).st_uid)
+    assert proxy is not None, "a check by root follows what the daemon's user does"
+    assert proxy.authorization == basic("of:something-else")
