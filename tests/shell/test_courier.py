@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from margod.model import reasons
+from margod.model.outcome import Kind
 from margod.model.wire import Answer, Auth, Request, TransportFailure
 from margod.shell.courier import Courier
 from tests.support.rawserver import Certificates, RawServer, Turn
 from tests.support.shell import Shell
+from tests.support.tokenserver import Said, TokenServer, write_ca
 
 POLL = Request("GET", "/api/v1/clients/client-1/deployments", Auth.SIGNATURE, {"Accept": "text/plain"})
 pytestmark = pytest.mark.e2e
@@ -92,4 +94,32 @@ async def test_signed_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         signed = (await ahead.signing).headers["Signature"]
         await courier.call(POLL)
         assert sent() != signed
+        await courier.close()
+
+
+async def test_a_question_that_another_enrolment_has_overtaken(tmp_path: Path) -> None:
+    """Where the WFM has no route for it, what the former enrolment would tell instead is not told in the new one."""
+    certificates = Certificates()
+    ca = write_ca(certificates, tmp_path / "ca.pem")
+    async with (
+        TokenServer(certificates) as server,
+        # much is done within the first request
+        Shell(tmp_path, url=server.url, ca_file=ca, timeout="60s", protocol="token") as it,
+    ):
+        courier = Courier(it.actions, it.disk, "test")
+        server.confirm = Said(404)
+        assert (await courier.ask_whether_known()).kind is Kind.ACCEPTED, "by its capabilities"
+        assert len([each for each in server.requests if "/capabilities" in each.line]) == 2
+
+        async def enrol_anew(turn: Turn) -> None:
+            before = courier.binding
+            await it.disk.run(lambda: it.ground.reset(new_identity=False))
+            assert (await it.look())["state"] == "enrolled"
+            assert courier.binding not in ("", before)
+            await turn.answer(404)
+
+        server.confirm = enrol_anew
+        outcome = await courier.ask_whether_known()
+        assert (outcome.kind, outcome.reason, outcome.sent) == (Kind.UNREACHABLE, reasons.NOT_ENROLLED, False)
+        assert len([each for each in server.requests if "/capabilities" in each.line]) == 3, "the enrolment's own"
         await courier.close()

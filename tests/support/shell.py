@@ -29,11 +29,19 @@ class Shell:
     """A device in `directory`. Entering it makes the first attempt; leaving it closes what is open."""
 
     def __init__(
-        self, directory: Path, *, url: str, ca_file: Path | None = None, yaml: str = "", timeout: str = "1s"
+        self,
+        directory: Path,
+        *,
+        url: str,
+        ca_file: Path | None = None,
+        yaml: str = "",
+        timeout: str = "1s",
+        protocol: str = "signed",
     ) -> None:
-        """Write and load the configuration. `yaml` is added to it as it is; `timeout` is wfm.timeout."""
+        """Write and load the configuration. `yaml` is added to it as it is; the others go into the section wfm."""
         file = directory / "m.yaml"
-        lines = [f'wfm: {{url: "{url}", timeout: {timeout}}}', f"state: {{directory: {directory / 'state'}}}"]
+        wfm = f'url: "{url}", timeout: {timeout}, protocol: {protocol}'
+        lines = [f"wfm: {{{wfm}}}", f"state: {{directory: {directory / 'state'}}}"]
         lines += [f"trust: {{ca_file: {ca_file}}}"] if ca_file else []
         file.write_text("\n".join([*lines, yaml, ""]))
         sources = config.Sources.find({}, str(file))
