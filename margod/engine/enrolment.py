@@ -40,6 +40,7 @@ class Enrolment(Standing):
         if isinstance(event, m.Slept):  # the time that has passed counts
             self._due = None if self._due is None else policy.slept(self._due, event.seconds, now.mono, self._rng)
             self._floor -= event.seconds
+            self._left_floor = self._left_floor[0], self._left_floor[1] - event.seconds
             self._upkeep.slept(event.seconds, now)
         commands = [*notes, *self._dispatch(event, now)]
         if self._told_early and self._on is not On.EXAMINED:
@@ -118,8 +119,11 @@ class Enrolment(Standing):
             new = replace(new, enrolled=True)  # a record once kept is not unlearned by a late look
         self._facts = new
         if not same_binding:
-            self._history, self._intent_form, self._to_keep, self._floor = event.history, None, None, 0.0
-            self._in_part = None
+            left, floor = self._left_floor
+            if old is not None and old.binding:
+                self._left_floor = old.binding, self._floor
+            self._floor = floor if left == new.binding else 0.0
+            self._history, self._intent_form, self._to_keep, self._in_part = event.history, None, None, None
             self._former_asked, self._doubt, self._vouched = False, doubt.NONE, False
             self._picture.recall(new, event.history.memory, now)
         if new.obstacle is not None:

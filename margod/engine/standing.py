@@ -65,6 +65,8 @@ class Standing:
         self._schedule: Schedule | None = None
         self._streaks = Streaks()
         self._floor = 0.0
+        self._left_floor = ("", 0.0)
+        """Of the binding before the present one: it holds again for whoever comes back to that."""
         self._last_wake = self._last_told = -policy.SPREAD
         self._watch, self._view, self._held = Watch(), View(None), False
 
@@ -92,8 +94,8 @@ class Standing:
         return replace(condition, downtime=math.inf if self._view.lasting else self._view.until)
 
     def memory(self, now: m.Now) -> m.Memory | None:
-        """Return what should survive a restart, or None before the first `Examined`."""
-        if self._facts is None:
+        """Return what should survive a restart; None where it is not known of whom: what was kept before stays."""
+        if self._facts is None or not self._facts.binding:
             return None
         return m.Memory(
             at=now.wall,

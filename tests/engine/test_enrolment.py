@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from margod.engine import messages as m
-from margod.engine.policy import Policy
+from margod.engine.policy import SPREAD, Policy
 from margod.model import reasons
 from margod.model.outcome import Step
 from margod.model.state import State
@@ -545,6 +545,29 @@ def test_retry_after_survives_an_obstacle_at_boot() -> None:
     world.obstacle = None
     world.until_due()
     assert world.enrolments() == 1
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_retry_after_survives_a_block_under_which_nothing_is_known(restarted: bool) -> None:
+    """A state directory that did not last, and does again: who the device is was not even looked at meanwhile."""
+    world = World(server=Script(answer(429, retry_after="600")))
+    world.settle()
+    world.remembered = world.engine.memory(world.now)
+    obstacle = m.Obstacle(State.BLOCKED, reasons.STATE_VOLATILE, "on a tmpfs")
+    unknown = replace(world.facts(), obstacle=obstacle, binding="", trusted=False, report="")
+    world.tell(m.Examined(unknown, m.History()))
+    world.pass_time(60.0)
+    assert world.condition() == (State.BLOCKED, "state-volatile")
+    if restarted:
+        world.remembered = world.engine.memory(world.now) or world.remembered
+        world.start()
+        world.settle()
+    else:
+        world.tell(world.examined())
+        world.settle()
+    assert world.enrolments() == 1
+    assert 540.0 <= world.until_due() <= 600.0 + SPREAD
+    assert world.enrolments() == 2
 
 
 def test_an_intent_is_good_for_its_own_form_only() -> None:
