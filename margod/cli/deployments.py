@@ -63,11 +63,11 @@ def _list(args: argparse.Namespace) -> int:
         print(json.dumps(found, indent=2))
         return 0
     adopted = "nothing adopted yet" if found["adopted"] is None else f"adopted: {found['adopted']}"
-    print(f"Manifest version {found['manifestVersion']} of {shown(found['fetched_at'])}, {adopted}")
+    say(f"Manifest version {found['manifestVersion']} of {shown(found['fetched_at'])}, {adopted}", 2)
     if found.get("commit"):
-        print(f"Commit {shown(str(found['commit']))}")
+        say(f"Commit {shown(str(found['commit']))}", 2)
     for entry in found["deployments"]:
-        print(f"  {shown(entry['deploymentId']):44}  {shown(entry['digest'])[:27]}...")
+        say(f"  {shown(entry['deploymentId']):44}  {shown(entry['digest'])[:27]}...", 4)
     if not found["deployments"]:
         print("Nothing is to run here.")
     return 0
