@@ -15,11 +15,12 @@ from margod.client import DaemonUnreachable, RequestRefused
 from margod.client.agent import Agent
 
 
-def follow(agent: Agent, folder: Path, reported: dict[str, str]) -> None:
-    """Do what the WFM wants, now and whenever that changes; `reported` has the digests of what is installed."""
+def follow(agent: Agent, folder: Path, reported: dict[str, object]) -> None:
+    """Do what the WFM wants, now and whenever that changes; `reported` has what is installed, and who was told so."""
     wanted = None
     while wanted := agent.wait_for_deployments(after=wanted):
-        digests = {each["deploymentId"]: each["digest"] for each in wanted["deployments"]}
+        whose = (known := agent.identity()) and (known["wfm_url"], known["client_id"])  # another WFM was told nothing
+        digests = {each["deploymentId"]: (each["digest"], whose) for each in wanted["deployments"]}
         for deployment_id, digest in digests.items():
             if reported.get(deployment_id) != digest:
                 install(agent, deployment_id, folder / f"{deployment_id}.yaml")
@@ -49,7 +50,7 @@ def install(agent: Agent, deployment_id: str, file: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Keeps FOLDER as the WFM wants it, and reports.")
     parser.add_argument("folder", metavar="FOLDER", type=Path)
-    local, target, known = Agent(), parser.parse_args().folder, dict[str, str]()
+    local, target, known = Agent(), parser.parse_args().folder, dict[str, object]()
     target.mkdir(parents=True, exist_ok=True)
     while True:
         try:
