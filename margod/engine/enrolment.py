@@ -190,8 +190,8 @@ class Enrolment(Standing):
         if self._to_keep is not None:
             self._on = On.KEPT
             return [self._to_keep]
-        if self._facts is None or self._facts.obstacle is not None:
-            self._on = On.EXAMINED
+        if self._look_again or self._facts is None or self._facts.obstacle is not None:
+            self._look_again, self._on = False, On.EXAMINED
             return [m.Examine()]
         self._upkeep.plan(self.rules.upkeep, now)
         step = self._choose(now)

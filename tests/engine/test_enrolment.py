@@ -570,6 +570,23 @@ def test_retry_after_survives_a_block_under_which_nothing_is_known(restarted: bo
     assert world.enrolments() == 2
 
 
+@pytest.mark.parametrize("early", [Step.FETCH_TRUST, Step.ENROL])
+def test_what_is_to_be_looked_at_comes_before_the_next_request(early: Step) -> None:
+    """A reset that is ordered during one waits for that alone, and the next is not made for what is given up."""
+
+    def server(step: Step, request: Request) -> Answer | TransportFailure:
+        if step is early:
+            world.obstacle = m.Obstacle(State.BLOCKED, reasons.WIPED)
+            world.tell(m.Reread())
+        return accepting(step, request)
+
+    world = World(trusted=False, server=server)
+    world.settle()
+    assert world.asked[-1][0] is early
+    assert world.condition() == (State.BLOCKED, "wiped")
+    assert len(world.records) + len(world.entries) > 0, "what was accepted is kept first"
+
+
 def test_an_intent_is_good_for_its_own_form_only() -> None:
     """When the owner sets another form while the device is offline, an intent with that form comes first."""
     world = World(server=Script(UNSENT))
