@@ -12,6 +12,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
+import structlog
+
 from margod import capabilities
 from margod import identity as identities
 from margod.config import Config
@@ -36,6 +38,8 @@ from margod.store import read_regular, write_file
 from margod.trust import Anchor
 from margod.vault import Entry, Vault, ledger
 from margod.wfm import Proxy
+
+log: Final = structlog.get_logger()
 
 RUNTIME: Final = "runtime.json"
 RUNTIME_LIMIT: Final = 65_536
@@ -65,6 +69,8 @@ class Ground:
         self.directory = config.state.directory
         """The state directory of this process: a reload does not move it, the lock is on this one."""
         self.vault: Vault | None = None
+        self._unopened: list[MargodError] = []
+        """Why it could not be opened till now, where no look has said so."""
         self.sightings: tuple[Candidate, ...] = ()
         """The WFMs that announce themselves and count; what is not browsed for is not in it."""
         self.keeper = keeper or Timekeeper(clock)
@@ -95,7 +101,15 @@ class Ground:
     def open(self) -> None:
         """Open and lock the state directory. Raises StateInUse, StateUnusable or StateNotWritable."""
         if self.vault is None:
-            self.vault, self.seen = Vault.open(self.directory), capabilities.hardware()
+            try:
+                self.vault, self.seen = Vault.open(self.directory), capabilities.hardware()
+            except (StateUnusable, StateNotWritable) as error:
+                self._unopened.append(error)
+                raise
+            if self._unopened:
+                why = self._unopened[-1]
+                log.warning("state-read-again", code=why.code, message=why.message, failed=len(self._unopened))
+                self._unopened.clear()
             self.keeper.load(self.directory)
             self.keeper.downtime.load(self.directory)
             if not self.follows:
@@ -118,6 +132,7 @@ class Ground:
             self._ca_file = anchoring.signature(self.config.trust.ca_file)  # before it is read: no change is missed
             return _leaving(self.vault, Look(self, self.vault, self.clock()).situation())
         except (StateInUse, StateUnusable, StateNotWritable) as error:
+            self._unopened.clear()  # it is shown
             return Situation(blocked_by(error.reason, error.message), url=self.config.wfm.url)
 
     def reissue(self) -> None:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+from structlog.testing import capture_logs
+
 from margod import config
 from margod.engine.messages import Memory, RecordAnswer, RecordIntent
 from margod.engine.timekeeping import Floor
 from margod.model import reasons
+from margod.model.errors import StateUnusable
 from margod.model.outcome import Kind, Outcome
 from margod.model.state import State
 from margod.shell import ground as room
 from margod.shell.ground import Ground
 from margod.vault import ledger
+from margod.vault.check import Guard
+from margod.vault.loading import Loaded
 
 
 def test_a_log_that_grows_is_folded_and_nothing_is_forgotten(tmp_path: Path) -> None:
@@ -35,6 +41,37 @@ def test_a_log_that_grows_is_folded_and_nothing_is_forgotten(tmp_path: Path) -> 
     ground.close()
     history = Ground(ground.config, lambda: 1.8e9).examine().history
     assert (history.unanswered, history.settled) == (True, True)
+
+
+@pytest.mark.parametrize("blocked", [False, True])
+def test_a_state_directory_that_is_read_at_another_attempt(
+    blocked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reads that fail for a moment at a start are said once, with what failed; where a look met them, it has."""
+    overrides = {"state.directory": str(tmp_path / "state"), "wfm.url": "https://wfm.example"}
+    ground = Ground(config.load(config.Sources(tmp_path / "none.yaml"), {}, overrides).config, lambda: 1.8e9)
+    ground.examine()
+    ground.close()
+
+    def fail(directory: Path, _guard: Guard) -> Loaded:
+        raise StateUnusable(reasons.STATE_UNUSABLE, f"{directory} cannot be read: Input/output error.")
+
+    with capture_logs() as logs:
+        with monkeypatch.context() as broken:
+            broken.setattr("margod.vault.vault.load", fail)
+            for _ in range(2):
+                with pytest.raises(StateUnusable):
+                    ground.open()
+            if blocked:
+                assert ground.examine().facts.obstacle is not None
+        for _ in range(2):
+            assert ground.examine().identity is not None
+    ground.close()
+    said = [entry for entry in logs if entry["log_level"] == "warning"]
+    assert [entry["event"] for entry in said] == ([] if blocked else ["state-read-again"])
+    for entry in said:
+        assert (entry["code"], entry["failed"]) == ("state-unusable", 2)
+        assert "Input/output error" in entry["message"]
 
 
 YEAR = 365 * 86_400.0
