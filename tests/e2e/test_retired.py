@@ -12,7 +12,7 @@ from tests.e2e.checked import CheckedDaemon
 from tests.e2e.test_trust_renewal import anchors, other
 from tests.support.devwfm import DevWfm
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.e2e
 
 ASKS = "trust: {first_use: accept, refresh: 1s, on_change: ask}\nonboarding: {confirm: 1s}"
 LIST = "retired"

@@ -216,7 +216,6 @@ async def test_a_token_in_a_file(tmp_path: Path) -> None:
         await device.until_status(lambda s: s["warnings"] == [], "no warning")
 
 
-@pytest.mark.timeout(300)
 async def test_a_token_that_is_handed_over(tmp_path: Path) -> None:
     """`margod git-token set` takes it from standard input, answers what came of it, and shows it nowhere."""
     async with elsewhere(tmp_path) as (_, git, device):

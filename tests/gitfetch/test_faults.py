@@ -20,10 +20,7 @@ from margod.gitfetch.wire import _check
 from tests.support.gitserver import BACKEND, GitServer
 from tests.support.proxyserver import ProxyServer, answers
 
-pytestmark = [
-    pytest.mark.skipif(not BACKEND.exists(), reason="needs git (apt-get install git)"),
-    pytest.mark.timeout(300),
-]
+pytestmark = pytest.mark.skipif(not BACKEND.exists(), reason="needs git (apt-get install git)")
 
 
 @pytest.fixture

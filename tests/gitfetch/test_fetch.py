@@ -21,10 +21,7 @@ from margod.gitfetch import Failed, Fetched, Job, Limits, ProxyAt, Tls, fetch
 from tests.support.gitserver import BACKEND, GitServer
 from tests.support.proxyserver import ProxyServer
 
-pytestmark = [
-    pytest.mark.skipif(not BACKEND.exists(), reason="needs git (apt-get install git)"),
-    pytest.mark.timeout(300),
-]
+pytestmark = pytest.mark.skipif(not BACKEND.exists(), reason="needs git (apt-get install git)")
 
 FILES = {"a.yaml": b"kind: A\n", "deep/er/b.yaml": b"\x00\xff" * 300, "empty": b"", "README": b"x", "readme": b"y"}
 

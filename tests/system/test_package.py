@@ -12,7 +12,7 @@ from tests.system.box import Box, Result
 from tests.system.packages import OLDER, Packages, build, run
 from tests.system.service import Service
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.system
 
 MARGOD = "/usr/bin/margod"
 _DPKG = ("--no-triggers", "--force-unsafe-io")

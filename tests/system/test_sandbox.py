@@ -14,7 +14,7 @@ from tests.system import probe
 from tests.system.box import Box
 from tests.system.service import MARGOD, Service
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.system
 
 _REPLACED: Final = ("Type", "NotifyAccess", "ExecStart", "ExecReload", "Restart", "RestartSec", "WatchdogSec")
 _PROBE: Final = "/opt/margod/bin/python -I /mnt/margod/tests/system/probe.py"

@@ -13,7 +13,7 @@ from tests.support.patience import waited
 from tests.system.box import Box
 from tests.system.service import MARGOD, Service
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]  # the first test of all installs and boots
+pytestmark = pytest.mark.system
 
 
 @pytest.fixture
