@@ -260,9 +260,9 @@ def _check(name: str, action: Action, directory: Path, allowed: tuple[object, ob
     content = Counter(path.read_bytes() for path in directory.rglob("*") if path.is_file() and not path.is_symlink())
     for evidence in action.evidence:
         promise(any(evidence in data for data in content), f"{where}: {evidence!r} is lost")
-    found = _state(directory, directory.parent)
-    promise(found in allowed, f"{where}: {found} is none of {allowed}")
     loaded = fresh(lambda: look(directory))
+    found = _shown(loaded, directory)
+    promise(found in allowed, f"{where}: {found} is none of {allowed}")
     promise(action.evidence or not loaded.findings, f"{where}: reads as damage: {loaded.findings}")
     view = loaded.view
     assert view is not None
@@ -283,12 +283,17 @@ def _append(directory: Path) -> None:
 
 
 def _state(directory: Path, place: Path) -> tuple[object, ...]:
-    """Return what a fresh process shows of a copy: findings apart, which a mended vault no longer has."""
+    """Return what a fresh process shows of a copy."""
     copy = place / "copy"
     shutil.rmtree(copy, ignore_errors=True)
     if directory.exists():
         shutil.copytree(directory, copy)
-    found: Look = fresh(lambda: look(copy))
-    others = tuple((copy / name).read_bytes() if (copy / name).exists() else b"" for name in _OTHERS)
+    found = _shown(fresh(lambda: look(copy)), copy)
     shutil.rmtree(copy, ignore_errors=True)
+    return found
+
+
+def _shown(found: Look, directory: Path) -> tuple[object, ...]:
+    """Return what a look showed: findings apart, which a mended vault no longer has, and with the other files."""
+    others = tuple((directory / name).read_bytes() if (directory / name).exists() else b"" for name in _OTHERS)
     return (*found[:2], *others)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,18 +30,29 @@ def machine(number: int) -> Hardware:
     return {"serial number": frozenset({f"SN-{number}"}), "network card": frozenset({f"00:1b:21:00:00:{number:04x}"})}
 
 
+@functools.cache
+def configured(state: Path) -> config.Config:
+    """Return the configuration of a daemon on this state directory."""
+    file = state.parent / "m.yaml"
+    file.write_text(f"state: {{directory: {state}, allow_volatile: true}}\nwfm: {{url: 'https://wfm.example'}}\n")
+    return config.load(config.Sources(file), {}, {}).config
+
+
 def stand(state: Path, seen: Hardware, monkeypatch: pytest.MonkeyPatch) -> tuple[Ground, Situation]:
     """Return the ground on this state directory and hardware, after its first look."""
     monkeypatch.setattr(capabilities, "hardware", lambda: seen)
-    file = state.parent / "m.yaml"
-    file.write_text(f"state: {{directory: {state}, allow_volatile: true}}\nwfm: {{url: 'https://wfm.example'}}\n")
-    ground = Ground(config.load(config.Sources(file), {}, {}).config, lambda: 1.8e9)
+    ground = Ground(configured(state), lambda: 1.8e9)
     return ground, ground.examine()
 
 
 def test_a_golden_image(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that was started once, cloned to 1,000 devices: as many keys, and the first keeps its own."""
+    """A disk that was started once, cloned to 1,000 devices: as many keys, and the first keeps its own.
+
+    Their software and network, the same on each, are looked at once: that is half of what a start computes.
+    """
     golden = scratch / "golden"
+    alike = capabilities.look(state_directory=scratch, overrides=capabilities.Overrides())
+    monkeypatch.setattr("margod.shell.device.look", lambda **_about: alike)
     ground, first = stand(golden, machine(0), monkeypatch)
     ground.close()
     assert first.identity is not None
