@@ -54,7 +54,7 @@ def deployment_types(root: Path = Path("/")) -> Mapping[str, tuple[str, ...]]:
     helm = [*_found(root, _KUBERNETES), *(["helm"] if _binary(root, "helm") else [])]
     compose = list(_found(root, {"docker": _OCI["docker"]}))
     compose += [name for name in _COMPOSE if _binary(root, name)]
-    compose += ["docker compose" for name in _PLUGINS if _exists(root / name / "docker-compose")][:1]
+    compose += ["docker compose" for name in _PLUGINS if _exists(f"{root}/{name}/docker-compose")][:1]
     return {name: tuple(by) for name, by in (("helm", helm), ("compose", compose)) if by}
 
 
@@ -78,18 +78,21 @@ def collector(root: Path = Path("/")) -> tuple[str, ...]:
 
 def _found(root: Path, of: Mapping[str, tuple[str, str]]) -> Iterable[str]:
     for name, (mark, binary) in of.items():
-        if _exists(root / mark) or _binary(root, binary):
+        if _exists(f"{root}/{mark}") or _binary(root, binary):
             yield name
 
 
 def _binary(root: Path, name: str) -> bool:
-    return any(_exists(root / directory / name) for directory in _BINARIES)
+    return any(_exists(f"{root}/{directory}/{name}") for directory in _BINARIES)
 
 
-def _exists(path: Path) -> bool:
-    """Return whether there is a file or socket; a link to nowhere and what may not be looked at count as none."""
+def _exists(path: str) -> bool:
+    """Return whether there is a file or socket; a link to nowhere and what may not be looked at count as none.
+
+    Texts, not paths: a look asks for over a hundred, and making paths of them was most of what it computed.
+    """
     try:
-        return not stat.S_ISDIR(path.stat().st_mode)
+        return not stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116 - see above
     except (OSError, ValueError):
         return False
 
