@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from margod.cli import main
 from tests.support.local_api import run_margod
 
 
@@ -22,12 +23,20 @@ from tests.support.local_api import run_margod
         ("{runtimes: oci, otel_collector: absent}", ("otel_collector", "false", "setting")),
     ],
 )
-async def test_a_row_each(tmp_path: Path, said: str, expected: tuple[str, str, str]) -> None:
+def test_a_row_each(
+    tmp_path: Path,
+    said: str,
+    expected: tuple[str, str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """An empty list is reported, or is not by the schema: either way it has a row with its source."""
     config = tmp_path / "margod.yaml"
     inner = said.strip("{}") if said.startswith("{") else said
     config.write_text(f"capabilities: {{{inner}}}\nstate: {{directory: {tmp_path}}}\n")
-    code, out, err = await run_margod("capabilities", "--here", env={"MARGOD_CONFIG": str(config)})
+    monkeypatch.setenv("MARGOD_CONFIG", str(config))
+    code = main(["capabilities", "--here"])
+    out, err = capsys.readouterr()
     assert (code, err) == (0, "")
     rows = {row[:18].strip(): (row[18:51].strip(), row[52:].strip()) for row in out.splitlines() if row[:18].strip()}
     assert rows[expected[0]] == expected[1:]

@@ -275,9 +275,9 @@ def _descriptors() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
-def endurance(run_: Run) -> None:
-    """A year; a week in the short part."""
-    days = run_.of(365, 7)
+def endurance(run_: Run, least: int = 7) -> None:
+    """A year; in the short part a week, or `least` days."""
+    days = run_.of(365, least)
     before = _descriptors(), threading.active_count()
     with virtual_time(BEGAN) as clock:
         plant = Plant(run_.place, clock, run_.seed)

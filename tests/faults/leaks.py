@@ -43,6 +43,16 @@ _VAULT: Final = re.compile(
     r"(next/)?(answer\.log|\.?gen-[0-9]+(\.new|\.old)?/(enrolment|git|git-next|former-[0-9a-f]+)\.json)"
 )
 """Where they may be, below the state directory."""
+Commands = tuple[tuple[str, ...], ...]
+COMMANDS: Final[Commands] = (
+    ("status",),
+    ("status", "--json"),
+    ("check",),
+    ("capabilities",),
+    ("config", "show"),
+    ("deployments",),
+)
+"""Whose output is searched."""
 _ADMIN: Final = "admin/admin.sock"
 _CLIENT: Final = "client-0815"
 _CORE_OF: Final = re.compile(r"Max core file size +([0-9a-z]+)")
@@ -204,7 +214,9 @@ class Watch:
                     self.cores[who] = match[1]
 
 
-async def campaign(place: Path, run: Run, *, every: int = 1, env: dict[str, str] | None = None) -> None:
+async def campaign(
+    place: Path, run: Run, *, every: int = 1, commands: Commands = COMMANDS, env: dict[str, str] | None = None
+) -> None:
     """Take a device through it all and search; `every`: one in so many of the refusals. Raises Broken."""
     certificates, echo = Certificates(), Echo()
     (place / "ca.pem").write_bytes(certificates.ca.cert_pem.bytes())
@@ -237,7 +249,7 @@ async def campaign(place: Path, run: Run, *, every: int = 1, env: dict[str, str]
                     await _provoke(daemon, echo, "call", refusal)
                     run.count("refusals with the bearer token")
                     _search(f"{name} of a call", await _documents(daemon), daemon, shown)
-            shown.append(await _commands(daemon))
+            shown.append(await _commands(daemon, commands))
         finally:
             watching.cancel()
             await daemon.stop()
@@ -300,9 +312,9 @@ async def _documents(daemon: Daemon) -> bytes:
     return "\n".join([json.dumps(await daemon.get(path), ensure_ascii=False) for path in paths]).encode()
 
 
-async def _commands(daemon: Daemon) -> bytes:
+async def _commands(daemon: Daemon, commands: Commands) -> bytes:
     shown = []
-    for words in (["status"], ["status", "--json"], ["check"], ["capabilities"], ["config", "show"], ["deployments"]):
+    for words in commands:
         _, out, error = await daemon.command(*words)
         shown.append(out + error)
     return "\n".join(shown).encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import struct
 from typing import Any
@@ -14,6 +15,9 @@ from margod.discovery import links
 from margod.shell.ground import Ground
 from tests.faults import around, endurance
 from tests.faults.campaign import Broken, carry_out
+
+A_DAY = functools.partial(endurance.endurance, least=1)
+"""Reloaded, moved and found again, asked each minute meanwhile: enough for what is put in."""
 
 
 def test_a_week() -> None:
@@ -43,7 +47,7 @@ def test_a_leak_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(daemon.Daemon, "status", status)
     with pytest.raises(Broken, match="bytes more"):
-        carry_out(endurance.endurance, seed=4, scale=0.01)
+        carry_out(A_DAY, seed=4, scale=0.001)
     monkeypatch.setattr(daemon.Daemon, "status", real)
     reload = daemon.Daemon.reload
     tasks: set[asyncio.Task[None]] = set()
@@ -54,7 +58,7 @@ def test_a_leak_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(daemon.Daemon, "reload", leaking)
     with pytest.raises(AssertionError, match="tasks are left over"):
-        carry_out(endurance.endurance, seed=4, scale=0.01)
+        carry_out(A_DAY, seed=4, scale=0.001)
 
 
 def test_a_busy_flash_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +89,7 @@ def test_a_link_that_stays_open_is_noticed(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(around.Kernel, "tell", lambda *_: 1)
     try:
         with pytest.raises(Broken, match="descriptors more"):
-            carry_out(endurance.endurance, seed=4, scale=0.02)
+            carry_out(A_DAY, seed=4, scale=0.001)
     finally:
         for each in left:
             each.close()

@@ -67,11 +67,11 @@ def test_the_fetching_process_shows_no_token(tmp_path: Path) -> None:
     ids=["shown", "file", "arguments"],
 )
 def test_a_leak_is_seen(lines: tuple[str, ...], where: str) -> None:
-    """A device that repeats, writes down or passes on a secret breaks the promise."""
+    """A device that repeats, writes down or passes on a secret breaks the promise, whatever its commands show."""
     with room() as place:
         env = {**leaks.sabotaged(place, *lines), "LEAK": str(place / "state")}
         with pytest.raises(Broken, match=where):
-            asyncio.run(leaks.campaign(place, Run(3, 1.0, place), every=40, env=env))
+            asyncio.run(leaks.campaign(place, Run(3, 1.0, place), every=40, commands=(), env=env))
 
 
 def test_the_search() -> None:
