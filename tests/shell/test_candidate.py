@@ -31,7 +31,11 @@ from margod.shell.disk import Disk as RealDisk
 from margod.shell.ground import Ground
 from margod.shell.rotation import moment
 from margod.vault import ledger
+from tests.faults.campaign import room
 from tests.faults.recording import TREE, Disk, Killed, lay_out, remains
+from tests.vault.conftest import scratch
+
+__all__ = ["scratch"]
 
 NOW = 1.8e9
 LAID = 3
@@ -338,22 +342,18 @@ def test_killed_anywhere(steps: list[tuple[str, int]]) -> None:
 
 @contextlib.contextmanager
 def device() -> Iterator[tuple[Device, Disk]]:
-    """Make an enrolled device in a directory of its own."""
-    root = Path(tempfile.mkdtemp(prefix="margod-"))
-    disk = Disk(root)
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            disk.install(patch)
-            enrolled(root / "state").close()
-            one = Device(root / "state", disk)
-            fingerprint, client_id = who(one.ground)
-            one.known[fingerprint] = str(client_id)
-            yield one, disk
-    finally:
-        shutil.rmtree(root)
+    """Make an enrolled device in a directory of its own, in memory: its syncs are recorded, not waited for."""
+    with room() as root, pytest.MonkeyPatch.context() as patch:
+        disk = Disk(root)
+        disk.install(patch)
+        enrolled(root / "state").close()
+        one = Device(root / "state", disk)
+        fingerprint, client_id = who(one.ground)
+        one.known[fingerprint] = str(client_id)
+        yield one, disk
 
 
-def test_power_cut_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_power_cut_anywhere(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The power fails after any operation of a rotation, with anything unsynced lost: one whole enrolment is in force.
 
     From the acceptance on it is promoted at the next start; before that nothing is, and nothing is left half removed.
@@ -374,7 +374,7 @@ def test_power_cut_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         for tree in remains(operations[:at], "", chance, LAID):
             if (case := (at >= accepted, frozenset(tree.items()))) not in laid:
                 laid.add(case)
-                seen.add(came_back(tmp_path / str(len(laid)), tree, old, known, promoted=at >= accepted))
+                seen.add(came_back(scratch / str(len(laid)), tree, old, known, promoted=at >= accepted))
     assert seen == {"client-1", "client-2"}
 
 
