@@ -32,9 +32,9 @@ demo: setup
 
 # What the tests need from outside is fetched while the environment is made and the checkers compute.
 test:
-	@tools/test-prepare.sh & \
-	  $(MAKE) --no-print-directory check; checked=$$?; \
-	  wait $$! && exit $$checked
+	@tools/test-prepare.sh & prepared=$$!; \
+	  $(MAKE) --no-print-directory setup && { tools/test-ahead.sh $(BIN) & $(MAKE) --no-print-directory check; }; checked=$$?; \
+	  wait $$prepared && wait && exit $$checked
 ifdef ARGS
 	$(BIN)/pytest $(ARGS)
 else

@@ -1,6 +1,6 @@
 """`make deb`: the Debian packages margod and margod-devwfm, into dist/. Needs dpkg-deb and the Debian's own Python.
 
-    deb.py [--out FOLDER] [--version VERSION] [--fast]
+    deb.py [--out FOLDER] [--version VERSION] [--fast] | --dependencies
 
 The dependencies are the wheels of requirements/runtime.lock, checked against its hashes; they are installed and
 compiled once and kept under .cache/. The same sources on the same Debian give the same bytes. What is decided here,
@@ -95,7 +95,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=PROJECT / "dist")
     parser.add_argument("--version", default=__version__, help="instead of margod's own")
     parser.add_argument("--fast", action="store_true", help="compress little; for tests")
+    parser.add_argument("--dependencies", action="store_true", help="only make what is kept under .cache/")
     args = parser.parse_args()
+    if args.dependencies:
+        os.umask(0o022)
+        _dependencies(Debian.here())
+        return
     for path in build(args.out, args.version, fast=args.fast):
         print(os.path.relpath(path))
 
