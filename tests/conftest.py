@@ -12,6 +12,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler.loadscope import LoadScopeScheduling  # type: ignore[import-untyped]
 
+from tests.support import zygote
+
 _FOREIGN = (
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
@@ -54,6 +56,11 @@ def pytest_configure() -> None:
     )
     settings.load_profile("unhurried")
     asyncio.set_event_loop(None)  # pytest-asyncio would otherwise open a loop of its own that nobody closes
+
+
+def pytest_unconfigure() -> None:
+    """End the processes that forked margod, and whatever a test has left of them."""
+    zygote.end()
 
 
 @pytest.fixture(autouse=True)

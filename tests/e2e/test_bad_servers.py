@@ -97,7 +97,9 @@ async def test_answers_without_end_fill_no_memory(tmp_path: Path) -> None:
         await wfm.fault("endless", route="onboarding")
         head = "HTTP/1.1 201 Created\r\nContent-Length: 1000000000\r\n\r\n"
         await wfm.fault("garbage", route="onboarding", body=head + "[" * 200_000, times=0)
-        async with CheckedDaemon(tmp_path / "d", url=wfm.url, ca_file=wfm.ca_file) as daemon:
+        daemon = CheckedDaemon(tmp_path / "d", url=wfm.url, ca_file=wfm.ca_file)
+        daemon.fresh = True
+        async with daemon:
             await daemon.until_status(lambda s: s["last_error"] is not None, "failed once")
             before = daemon.memory()
             status = await daemon.until_status(waits("answer-too-large"), "answer-too-large")

@@ -14,7 +14,7 @@ from typing import Any, Final
 import pytest
 
 from tests.identity.openssl import make_certificate, make_key
-from tests.support.daemon import QUIET, TIMEOUT, Daemon
+from tests.support.daemon import QUIET, TIMEOUT, Daemon, FreshDaemon
 from tests.support.devwfm import DevWfm
 from tests.trust.material import dated_root
 
@@ -117,7 +117,7 @@ async def test_unreadable_at_the_start(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", ["empty", "default"])
 async def test_nothing_configured(tmp_path: Path, how: str) -> None:
     """An empty file, and no file at the default place, are the defaults: it runs, has an identity and wants a URL."""
-    daemon = Daemon(tmp_path)
+    daemon = FreshDaemon(tmp_path)
     if how == "default":
         assert not Path("/etc/margod/margod.yaml").exists()
         daemon.options = ["--state-dir", str(daemon.state)]
@@ -167,7 +167,7 @@ async def test_broken_at_reload(tmp_path: Path) -> None:
 async def test_broken_at_sighup_and_at_boot(tmp_path: Path) -> None:
     """A broken file at SIGHUP, and at the boot after it, leaves it on the last good one until the file is mended."""
     async with DevWfm(tmp_path / "wfm", "--approval", "manual", "--retry-after", "3600") as wfm:
-        daemon = Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file, yaml="device: {vendor: Kept}")
+        daemon = FreshDaemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file, yaml="device: {vendor: Kept}")
         await daemon.start()
         await daemon.until("pending-approval")
         good = daemon.config.read_bytes()
@@ -368,7 +368,7 @@ async def test_settings_of_the_start(tmp_path: Path) -> None:
     """Another state or socket directory at a reload is named as counting later; the present ones stay in use."""
     other = tmp_path / "other"
     other.mkdir(mode=0o700)
-    daemon = Daemon(tmp_path, yaml=f"{QUIET}\nstate: {{directory: {tmp_path / 'state'}}}")
+    daemon = FreshDaemon(tmp_path, yaml=f"{QUIET}\nstate: {{directory: {tmp_path / 'state'}}}")
     daemon.options = ["--config", str(daemon.config)]
     async with daemon:
         before = await daemon.until("discovering")

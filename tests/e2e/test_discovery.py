@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.checking import ONLINE, check
 from tests.e2e.test_trust_download import store
-from tests.support.daemon import Daemon
+from tests.support.daemon import Daemon, FreshDaemon
 from tests.support.devwfm import DevWfm
 
 pytestmark = pytest.mark.e2e
@@ -75,7 +75,7 @@ async def test_check_looks_for_it(tmp_path: Path) -> None:
 
 async def test_switched_off(tmp_path: Path) -> None:
     """With discovery switched off nothing is searched, nothing is imported for it, and a URL is what is missing."""
-    async with Daemon(tmp_path, yaml="discovery: {enabled: false}") as daemon:
+    async with FreshDaemon(tmp_path, yaml="discovery: {enabled: false}") as daemon:
         status = await daemon.until("discovering", "no-url")
         assert status["discovery"] == {"browsing": False, "instance": None, "seen": []}
         assert daemon.process is not None

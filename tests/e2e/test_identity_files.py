@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from tests.e2e.faketime import OtherTime, needs_faketime
 from tests.identity.openssl import make_certificate, make_key, openssl
-from tests.support.daemon import QUIET, Daemon
+from tests.support.daemon import QUIET, Daemon, FreshDaemon
 from tests.support.device import new_certificate, new_key
 from tests.support.devwfm import DevWfm, command
 from tests.support.rawserver import Certificates, RawServer, Turn
@@ -281,7 +281,7 @@ async def test_the_key_stays_inside(tmp_path: Path, files: Files, given: bool) -
         files.make("RSA-2048")
     async with DevWfm(tmp_path / "wfm") as wfm:
         yaml = files.yaml if given else ""
-        async with Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file, yaml=yaml) as daemon:
+        async with FreshDaemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file, yaml=yaml) as daemon:
             await daemon.until("enrolled")
             records = list(daemon.state.glob("gen-*/identity.key"))
             assert records

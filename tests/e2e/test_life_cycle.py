@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.daemon import Daemon
+from tests.support.daemon import Daemon, FreshDaemon
 from tests.support.devwfm import DevWfm
 
 pytestmark = pytest.mark.e2e
@@ -42,7 +42,7 @@ async def test_goes_on_where_it_stood(
     async with DevWfm(tmp_path / "wfm") as wfm:
         body = '{"error": "the server\'s own words"}'
         await wfm.fault("answer", route="onboarding", times=0, status=status, headers=headers, body=body)
-        daemon = Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file)
+        daemon = FreshDaemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file)
         await daemon.start()
         before = await daemon.until(state, reason)
         if end is signal.SIGTERM:
@@ -66,7 +66,7 @@ async def test_goes_on_where_it_stood(
 async def test_enrolled_since_survives_a_kill(tmp_path: Path) -> None:
     """The time of an enrolment is kept as soon as there is one: SIGKILL does not make it a new one."""
     async with DevWfm(tmp_path / "wfm") as wfm:
-        daemon = Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file)
+        daemon = FreshDaemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file)
         await daemon.start()
         before = await daemon.until("enrolled")
         await daemon.remembered()
@@ -86,7 +86,7 @@ async def test_asked_in_vain(tmp_path: Path) -> None:
     wfm = DevWfm(tmp_path / "wfm")
     await wfm.start()
     await wfm.stop()
-    async with Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file) as daemon:
+    async with FreshDaemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file) as daemon:
         status = await daemon.until("onboarding", "connect-refused")
         assert (status["connection"], status["last_error"]["code"]) == ("offline", "connect-refused")
         code, said, _ = await daemon.command("status")
@@ -114,7 +114,7 @@ async def test_killed_at(tmp_path: Path, event: str, having: str, most: int) -> 
     From `accepted` on the client id is durable: never another onboarding request.
     """
     async with DevWfm(tmp_path / "wfm") as wfm:
-        daemon = Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file)
+        daemon = FreshDaemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file)
         await daemon.start(wait=False)
         await daemon.journal_line(event, having=having)
         assert await daemon.stop(signal.SIGKILL) == -signal.SIGKILL
@@ -136,7 +136,7 @@ async def test_killed_with_the_answer_on_its_way(tmp_path: Path) -> None:
     """The WFM has registered it and SIGKILL comes before the answer: after the 409 it has a certificate that is its."""
     async with DevWfm(tmp_path / "wfm") as wfm:
         await wfm.fault("hang", route="onboarding", times=1, when="after")
-        daemon = Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file)
+        daemon = FreshDaemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file)
         await daemon.start()
         async with asyncio.timeout(60):
             while not [client for client in await wfm.clients() if client["client_id"]]:
@@ -159,7 +159,7 @@ async def test_killed_with_the_answer_on_its_way(tmp_path: Path) -> None:
 async def test_killed_again_and_again(tmp_path: Path) -> None:
     """A crash loop while the WFM is busy neither loses count of what was asked nor asks more often than it may."""
     async with DevWfm(tmp_path / "wfm") as wfm:
-        daemon = Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file)
+        daemon = FreshDaemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file)
         await wfm.fault("answer", route="onboarding", times=0, status=503, headers={"Retry-After": "3600"})
         await daemon.start()
         first = await daemon.until("onboarding", "wfm-busy")

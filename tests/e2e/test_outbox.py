@@ -17,7 +17,7 @@ from margod.deployments.items import Item
 from margod.deployments.outbox import LIMIT
 from margod.deployments.salvage import open_outbox
 from margod.protocols.signed.deployment_status import read_status, write_status
-from tests.support.daemon import TIMEOUT, Daemon
+from tests.support.daemon import TIMEOUT, Daemon, FreshDaemon
 from tests.support.devwfm import DevWfm
 from tests.support.filesystems import small_disk
 
@@ -229,7 +229,7 @@ async def test_answers_that_are_lost_or_late(either: DevWfm, tmp_path: Path) -> 
 
 async def test_what_is_not_taken(wfm: DevWfm, tmp_path: Path) -> None:
     """A report that is none is refused with the field; one that finds no room with 507; nothing of either is sent."""
-    async with Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file) as daemon:
+    async with FreshDaemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file) as daemon:
         await daemon.until("enrolled")
         for document, field in (
             ({"components": [{"name": "a", "state": "Installed"}]}, "components[0].state"),

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.daemon import QUIET, Daemon
+from tests.support.daemon import QUIET, Daemon, FreshDaemon
 from tests.support.devwfm import DevWfm
 from tests.support.filesystems import small_disk
 from tests.trust.material import dated_root
@@ -92,7 +92,7 @@ async def test_second_daemon(tmp_path: Path) -> None:
         await first.remembered()
         kept = snapshot(first.state)
         for runtime in (first.runtime, second_place / "run"):
-            second = Daemon(second_place, url=wfm.url, ca_file=wfm.ca_file)
+            second = FreshDaemon(second_place, url=wfm.url, ca_file=wfm.ca_file)
             second.options[-1] = str(first.state)
             second.runtime = runtime
             await second.start(wait=False)
@@ -114,7 +114,7 @@ async def test_second_daemon_on_the_same_sockets(tmp_path: Path) -> None:
     place.mkdir()
     async with DevWfm(tmp_path / "wfm") as wfm, Daemon(tmp_path, url=wfm.url, ca_file=wfm.ca_file) as first:
         before = await first.until("enrolled")
-        second = Daemon(place, url=wfm.url, ca_file=wfm.ca_file)
+        second = FreshDaemon(place, url=wfm.url, ca_file=wfm.ca_file)
         second.runtime = first.runtime
         second.options = [*second.options, "--runtime-dir", str(first.runtime)]
         await second.start(wait=False)

@@ -24,7 +24,8 @@ from tests.faults.campaign import Run, promise
 from tests.faults.children import Look, look
 from tests.faults.errors import yaml
 from tests.faults.onboardings import Device, a_wfm
-from tests.faults.zygote import Quick, Zygote
+from tests.faults.zygote import Quick
+from tests.support.zygote import Zygote
 from tests.vault.support import IDENTITY, answer, enrolled, opened
 
 Damage = Callable[[Path], None]

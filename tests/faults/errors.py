@@ -23,9 +23,10 @@ from typing import Any, Final
 
 from tests.faults.campaign import Run, need, promise
 from tests.faults.onboardings import Device, a_wfm
-from tests.faults.zygote import Quick, Zygote
+from tests.faults.zygote import Quick
 from tests.support.daemon import QUIET
 from tests.support.devwfm import DevWfm
+from tests.support.zygote import Zygote
 
 CREATE, OPEN, WRITE, FSYNC, RENAME, MKDIR, UNLINK, READ = (1 << bit for bit in range(8))
 WRITING: Final = {"create": CREATE, "write": WRITE, "fsync": FSYNC, "rename": RENAME, "mkdir": MKDIR}

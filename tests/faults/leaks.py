@@ -23,7 +23,7 @@ from urllib.parse import quote, quote_plus, unquote
 
 from margod.gitfetch import Failed, Job, Limits, fetch
 from tests.faults.campaign import Run, promise
-from tests.support.daemon import QUIET, TIMEOUT, Daemon
+from tests.support.daemon import QUIET, TIMEOUT, Daemon, FreshDaemon
 from tests.support.rawserver import Certificates, RawServer, Turn
 
 CORES: Final = {
@@ -227,7 +227,7 @@ async def campaign(
         (place / "git-token").write_text(f"{FILED}\n")
         yaml += f"desired_state: {{git: {{token_file: {place / 'git-token'}}}}}\n"
         yaml += "state: {allow_volatile: true}\ndoor: {allow: GET /anything}\n"
-        daemon = Daemon(place, yaml=yaml)
+        daemon = FreshDaemon(place, yaml=yaml)
         with cores_allowed():
             await daemon.start(env=env)
         assert daemon.process is not None

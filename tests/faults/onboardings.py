@@ -25,9 +25,10 @@ from margod.protocols.token import Token, stored_access, stored_credentials
 from margod.shell.records import ANCHORS, WFM, json_object
 from margod.vault import peek
 from tests.faults.campaign import Run, promise
-from tests.faults.zygote import Quick, Zygote
-from tests.support.daemon import QUIET, Daemon
+from tests.faults.zygote import Quick
+from tests.support.daemon import QUIET, Daemon, FreshDaemon
 from tests.support.devwfm import DevWfm
+from tests.support.zygote import Zygote
 
 WORKERS = 6
 GENERATIONS: dict[str, Generation] = {"signed": Signed(Dialect(), SignedAs()), "token": Token()}
@@ -176,7 +177,7 @@ async def _undisturbed(zygote: Zygote, home: Path, wfm: DevWfm, name: str, proto
 def _daemon(zygote: Zygote, home: Path, wfm: DevWfm, name: str, protocol: str, *, real: bool) -> Daemon:
     yaml = _yaml(wfm, name, protocol)
     if real:
-        return Daemon(home, ca_file=wfm.ca_file, yaml=yaml)
+        return FreshDaemon(home, ca_file=wfm.ca_file, yaml=yaml)
     return Quick(zygote, home, url=None, ca_file=wfm.ca_file, yaml=yaml)
 
 

@@ -18,7 +18,8 @@ from typing import Any
 from tests.faults.campaign import Broken, Run, promise
 from tests.faults.errors import settled, yaml
 from tests.faults.onboardings import Device, a_wfm
-from tests.faults.zygote import Quick, Zygote
+from tests.faults.zygote import Quick
+from tests.support.zygote import Zygote
 
 SIZE = "128M"
 """Of the image; btrfs takes no less than 109 MiB."""

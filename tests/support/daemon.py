@@ -17,6 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from tests.support.zygote import Child, margod
+
 TIMEOUT: Final = 60.0
 """Seconds that anything may take on a busy machine, a few waits for a next attempt included."""
 
@@ -40,6 +42,9 @@ class Reply:
 class Daemon:
     """One margod in `directory`: `m.yaml`, `state/`, `run/`, and what it wrote in `journal`."""
 
+    fresh = False
+    """Whether it begins with an interpreter of its own: see `FreshDaemon`."""
+
     def __init__(
         self,
         directory: Path,
@@ -60,7 +65,7 @@ class Daemon:
         self.configure(url=url, ca_file=ca_file, yaml=yaml)
         self.prefix: list[str] = []
         """A command that runs the one given after it: another namespace, another clock."""
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: asyncio.subprocess.Process | Child | None = None
         self.journal: list[str] = []
         self._reading: asyncio.Task[None] | None = None
         self._new_line = asyncio.Event()
@@ -91,18 +96,10 @@ class Daemon:
 
     async def start(self, *arguments: str, env: dict[str, str] | None = None, wait: bool = True) -> None:
         """Start the process; with `wait` until it says that it has started."""
-        self.process = await asyncio.create_subprocess_exec(
-            *(
-                *self.prefix,
-                sys.executable,
-                "-m",
-                "margod",
-                "run",
-                *self.options,
-                "--runtime-dir",
-                str(self.runtime),
-                *arguments,
-            ),
+        self.process = await margod(
+            *("run", *self.options, "--runtime-dir", str(self.runtime), *arguments),
+            prefix=self.prefix,
+            fresh=self.fresh,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             env={**os.environ, **(env or {})},
@@ -255,9 +252,15 @@ class Daemon:
             pass
         raise AssertionError(f"no {event!r} in the journal:\n" + "\n".join(self.journal))
 
-    async def _read(self, process: asyncio.subprocess.Process) -> None:
+    async def _read(self, process: asyncio.subprocess.Process | Child) -> None:
         assert process.stderr is not None
         while line := await process.stderr.readline():
             self.journal.append(line.decode("utf-8", "replace").rstrip("\n"))
             self._new_line.set()
         self._new_line.set()
+
+
+class FreshDaemon(Daemon):
+    """One whose start itself is looked at, or what the process is like: nobody has made its imports for it."""
+
+    fresh = True

@@ -20,6 +20,7 @@ from urllib.parse import quote, urlsplit
 
 from margod.cli import COMMANDS
 from margod.devwfm.control import call
+from tests.support.zygote import Child, margod
 
 READY_TIMEOUT: Final = 60.0
 """Seconds a start may take on a busy machine; it takes one."""
@@ -61,7 +62,7 @@ class DevWfm:
         self.protocol = options[options.index("--protocol") + 1] if "--protocol" in options else "signed"
         self._options = [*options, "--prefix", prefix] if prefix else list(options)
         self._listen = "127.0.0.1:0"
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: asyncio.subprocess.Process | Child | None = None
 
     async def __aenter__(self) -> Self:
         """Start it."""
@@ -90,11 +91,11 @@ class DevWfm:
         """Start the process and wait until devices can connect."""
         assert self._process is None, "already started"
         listen = [] if "--listen" in self._options else ["--listen", self._listen]
-        arguments = [*self._within, *command("serve", "--directory", str(self.directory), *listen, *self._options)]
         self.directory.parent.mkdir(parents=True, exist_ok=True)
         with self._log_file.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                *arguments,
+            self._process = await margod(
+                *("devwfm", "serve", "--directory", str(self.directory), *listen, *self._options),
+                prefix=self._within,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
