@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import stat
-import sys
 import time
+from asyncio.subprocess import PIPE
 from pathlib import Path
 from typing import Any
 
 from margod.check.report import NAMES
 from tests.support.daemon import TIMEOUT, Daemon
 from tests.support.devwfm import DevWfm, environment
+from tests.support.zygote import Child, margod
 
 ONLINE = ("dns", "tcp", "proxy", "tls", "certificate-api", "signed-request")
 FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
@@ -54,23 +55,28 @@ def arguments(daemon: Daemon) -> list[str]:
 
 async def run(*command: str, env: dict[str, str] | None = None) -> tuple[int, str]:
     """Run a command; nothing may come out on standard error."""
-    clean = {k: v for k, v in environment().items() if not k.upper().endswith("_PROXY") and not k.startswith("MARGOD")}
-    process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env={**clean, **(env or {})}
-    )
-    async with asyncio.timeout(TIMEOUT):
-        out, error = await process.communicate()
-    assert error.decode() == ""
-    assert process.returncode is not None
-    return process.returncode, out.decode()
+    return await _said(await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, env=_clean(env)))
 
 
 async def check(daemon: Daemon, *options: str, env: dict[str, str] | None = None) -> Report:
     """Run `margod check --json` with a daemon's files, whether it runs or not."""
     began = time.monotonic()
-    program = (sys.executable, "-m", "margod", "check", "--json")
-    code, out = await run(*program, *arguments(daemon), *options, env=env)
+    command = ("check", "--json", *arguments(daemon), *options)
+    code, out = await _said(await margod(*command, stdout=PIPE, stderr=PIPE, env=_clean(env)))
     return Report(code, json.loads(out), time.monotonic() - began)
+
+
+def _clean(env: dict[str, str] | None) -> dict[str, str]:
+    clean = {k: v for k, v in environment().items() if not k.upper().endswith("_PROXY") and not k.startswith("MARGOD")}
+    return {**clean, **(env or {})}
+
+
+async def _said(process: asyncio.subprocess.Process | Child) -> tuple[int, str]:
+    async with asyncio.timeout(TIMEOUT):
+        out, error = await process.communicate()
+    assert error.decode() == ""
+    assert process.returncode is not None
+    return process.returncode, out.decode()
 
 
 def everything(directory: Path) -> dict[str, tuple[int, int, int, bytes]]:

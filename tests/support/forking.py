@@ -16,7 +16,7 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from importlib import import_module
 from pathlib import Path
@@ -25,16 +25,18 @@ from typing import Any, Final, NoReturn
 import margod.cli
 from margod.service import imports
 
-IMPORTS: Final = {
+IMPORTS: Final[dict[str, tuple[Sequence[str], Sequence[str]]]] = {
     "run": (
-        *("asyncio", "structlog", "margod.config", "margod.daemon", "margod.model.errors", "margod.service.foreign"),
-        *("margod.service.journal", "margod.service.cores", "margod.shell.settings", "margod.cli.run"),
+        ["margod.cli.run"],
+        [
+            *("asyncio", "structlog", "margod.config", "margod.daemon", "margod.model.errors"),
+            *("margod.service.foreign", "margod.service.journal", "margod.service.cores", "margod.shell.settings"),
+        ],
     ),
-    "devwfm": ("margod.cli.devwfm", "margod.devwfm.server"),
+    "check": (["margod.cli.check", "asyncio", "margod.config"], ["margod.check"]),
+    "devwfm": (["margod.cli.devwfm", "margod.devwfm.server"], []),
 }
-"""By command: what its module in margod.cli imports once it is asked to run, and that module."""
-_LEAN: Final = ("run",)
-"""Those that import it under margod.service.imports.lean."""
+"""By command: what its module in margod.cli imports once it is asked to run, and then under service.imports.lean."""
 _SOON: Final = ("http_message_signatures", "cryptography.hazmat.backends.openssl.backend", "encodings.idna")
 """What each of them imports at its first request, by which time it may be anything."""
 
@@ -153,8 +155,11 @@ def _end_with_parent() -> None:
 
 
 def _import(command: str) -> None:
-    with imports.lean() if command in _LEAN else nullcontext():
-        for name in IMPORTS[command]:
+    before, lean = IMPORTS[command]
+    for name in before:
+        import_module(name)
+    with imports.lean() if lean else nullcontext():
+        for name in lean:
             import_module(name)
     for name in _SOON:
         import_module(name)
