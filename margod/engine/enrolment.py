@@ -40,7 +40,8 @@ class Enrolment(Standing):
         if isinstance(event, m.Slept):  # the time that has passed counts
             self._due = None if self._due is None else policy.slept(self._due, event.seconds, now.mono, self._rng)
             self._floor -= event.seconds
-            self._left_floor = self._left_floor[0], self._left_floor[1] - event.seconds
+            left, floor, known = self._left
+            self._left = left, floor - event.seconds, known
             self._upkeep.slept(event.seconds, now)
         commands = [*notes, *self._dispatch(event, now)]
         if self._told_early and self._on is not On.EXAMINED:
@@ -117,19 +118,20 @@ class Enrolment(Standing):
             return []
         if same_binding and old is not None and old.enrolled and not new.enrolled:
             new = replace(new, enrolled=True)  # a record once kept is not unlearned by a late look
+        back, known = None, self.memory(now)
         self._facts = new
         if not same_binding:
-            left, floor = self._left_floor
+            left = self._left
             if old is not None and old.binding:
-                self._left_floor = old.binding, self._floor
-            self._floor = floor if left == new.binding else 0.0
+                self._left = old.binding, self._floor, known if old.obstacle is None else None
+            back = self._come_back(new.binding, left, now)
             self._history, self._intent_form, self._to_keep, self._in_part = event.history, None, None, None
             self._former_asked, self._doubt, self._vouched = False, doubt.NONE, False
             self._picture.recall(new, event.history.memory, now)
         if new.obstacle is not None:
             self._attempt += 1
             return self._stopped_by(new.obstacle.state, new.obstacle.reason, new.obstacle.detail, now)
-        if self._is_new and self._restore(event.history.memory, now):
+        if (self._is_new and self._restore(event.history.memory, now)) or self._restore(back, now):
             self._is_new = False
             note = state_note(self.condition(now), now, resumed=True)
             return [note, *(self._proceed(now) if self._due is not None and self._due <= now.mono else [])]
@@ -146,6 +148,14 @@ class Enrolment(Standing):
         if mended and not commands and (step := self._choose(now)) is not None:  # a Retry-After holds it back
             commands = self._first_words(step, now)
         return [state_note(self.condition(now), now, resumed=True), *commands] if resumed else commands
+
+    def _come_back(self, binding: str, left: tuple[str, float, m.Memory | None], now: m.Now) -> m.Memory | None:
+        """Take up the Retry-After of the binding that was left, if this is that; return what is to be gone on with."""
+        name, floor, known = left
+        self._floor = floor if name == binding and floor > now.mono else 0.0
+        if not self._floor or known is None:
+            return None
+        return replace(known, at=now.wall, next_at=now.wall, floor_at=now.wall + floor - now.mono)
 
     def _restore(self, memory: m.Memory | None, now: m.Now) -> bool:
         """Go on where an earlier process stood, if that was under the same facts. The wall clock is not believed."""

@@ -65,8 +65,8 @@ class Standing:
         self._schedule: Schedule | None = None
         self._streaks = Streaks()
         self._floor = 0.0
-        self._left_floor = ("", 0.0)
-        """Of the binding before the present one: it holds again for whoever comes back to that."""
+        self._left: tuple[str, float, m.Memory | None] = ("", 0.0, None)
+        """The binding before the present one, its Retry-After's end, what was known: for whoever comes back to it."""
         self._last_wake = self._last_told = -policy.SPREAD
         self._watch, self._view, self._held = Watch(), View(None), False
 

@@ -16,7 +16,6 @@ import pytest
 
 from margod.engine.policy import PENDING, SPREAD
 from tests.e2e.checked import CheckedDaemon, failed
-from tests.support.daemon import TIMEOUT
 from tests.support.devwfm import DevWfm
 from tests.support.rawserver import Certificates, RawServer, Turn
 
@@ -45,13 +44,6 @@ def seconds_ahead(status: dict[str, Any]) -> float:
     """How far away the next attempt is."""
     then = datetime.strptime(status["next_attempt_at"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
     return then.timestamp() - time.time()
-
-
-async def answer_kept(daemon: CheckedDaemon) -> None:
-    """Wait until it has written down what an onboarding request was answered, which it does while it says so."""
-    async with asyncio.timeout(TIMEOUT):
-        while b'"kind":"answer"' not in (daemon.state / "answer.log").read_bytes():
-            await asyncio.sleep(0.02)  # a file tells nobody
 
 
 async def test_certificates_that_do_not_verify(tmp_path: Path) -> None:
@@ -183,7 +175,7 @@ async def test_retry_after_is_kept(tmp_path: Path) -> None:
             status = await daemon.until_status(waits("wfm-busy"), "wfm-busy")
             failed(status, "onboarding", "wfm-busy", "online")
             assert 3400 < seconds_ahead(status) < 3600 + SPREAD + 5
-            await answer_kept(daemon)
+            await daemon.answer_kept()
             await daemon.retry()
             assert seconds_ahead(await daemon.status()) > 3400
             await daemon.stop(signal.SIGKILL)

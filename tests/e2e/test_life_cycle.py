@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.daemon import Daemon, FreshDaemon
+from tests.support.daemon import FreshDaemon
 from tests.support.devwfm import DevWfm
 
 pytestmark = pytest.mark.e2e
@@ -47,7 +47,7 @@ async def test_goes_on_where_it_stood(
         before = await daemon.until(state, reason)
         if end is signal.SIGTERM:
             assert (await daemon.command("status"))[0] == code
-        await answer_recorded(daemon)
+        await daemon.answer_kept()
         await daemon.stop(end)
         async with daemon:
             after = await daemon.until(state, reason)
@@ -163,7 +163,7 @@ async def test_killed_again_and_again(tmp_path: Path) -> None:
         await wfm.fault("answer", route="onboarding", times=0, status=503, headers={"Retry-After": "3600"})
         await daemon.start()
         first = await daemon.until("onboarding", "wfm-busy")
-        await answer_recorded(daemon)
+        await daemon.answer_kept()
         for _ in range(2):
             await daemon.stop(signal.SIGKILL)
             await daemon.start()
@@ -171,13 +171,6 @@ async def test_killed_again_and_again(tmp_path: Path) -> None:
             assert [status[key] for key in SHOWN] == [first[key] for key in SHOWN]
         await daemon.stop()
         assert len(await wfm.requests()) == 1
-
-
-async def answer_recorded(daemon: Daemon) -> None:
-    """Wait until what the WFM said is on disk, where a SIGKILL leaves it."""
-    async with asyncio.timeout(60):
-        while b'"kind":"answer"' not in (daemon.state / "answer.log").read_bytes():
-            await asyncio.sleep(0.02)  # a file tells nobody
 
 
 def moment(text: Any) -> float:

@@ -139,6 +139,7 @@ async def test_mounted_under_a_running_daemon(tmp_path: Path, space: Mounts) -> 
         daemon.configure(url=wfm.url, ca_file=wfm.ca_file, yaml=ALLOWED)  # wherever the tests' files are
         async with daemon:
             before = await daemon.until("pending-approval")
+            await daemon.answer_kept()
             asked = len(await wfm.requests())
             memory(space, daemon.state)
             await allow(daemon, wfm, REFUSED)

@@ -202,6 +202,13 @@ class Daemon:
         assert isinstance(document, dict)
         return document
 
+    async def answer_kept(self) -> None:
+        """Wait until it has written down what an onboarding request was answered, which it does while it says so."""
+        file = self.state / "answer.log"
+        async with asyncio.timeout(TIMEOUT):
+            while b'"kind":"answer"' not in file.read_bytes():
+                await asyncio.sleep(0.02)  # a file tells nobody
+
     async def remembered(self) -> None:
         """Wait until it has written down that it is enrolled, which it does once it says so."""
         file = self.state / "runtime.json"
