@@ -21,11 +21,13 @@ _OCTAL: Final = re.compile(r"\\([0-7]{3})")
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """One mounted file system: where, of which type, with which options of its own."""
+    """One mounted file system: where, of which type, with which options of its own; which directory of which device."""
 
     point: PurePosixPath
     kind: str
     options: Mapping[str, str] = field(default_factory=dict)
+    device: str = ""
+    root: PurePosixPath = field(default_factory=lambda: PurePosixPath("/"))
 
 
 def volatile(directory: Path) -> str | None:
@@ -43,8 +45,9 @@ def judge(directory: PurePosixPath, mounts: Sequence[Mount], expected: Sequence[
     mount = _holding(directory, mounts)
     if mount is None:
         return None
+    there = _without_binds(mount, mounts).point
     for point in expected:
-        if point != PurePosixPath("/") and _below(directory, point) and len(point.parts) > len(mount.point.parts):
+        if point != PurePosixPath("/") and _below(directory, point) and len(point.parts) > len(there.parts):
             return f"{point} is in /etc/fstab and not mounted"
     if mount.kind in MEMORY:
         return f"{directory} is on a {mount.kind}"
@@ -69,17 +72,18 @@ def read_mounts(data: bytes) -> list[Mount]:
         if len(words) >= 6 and len(last) >= 3:
             pairs = (option.partition("=") for option in last[2].split(","))
             options = {name: _plain(value) for name, _, value in pairs}
-            mounts.append(Mount(PurePosixPath(_plain(words[4])), last[0], options))
+            root, point = (PurePosixPath(_plain(word)) for word in words[3:5])
+            mounts.append(Mount(point, last[0], options, words[2], root))
     return mounts
 
 
 def fstab_points(data: bytes) -> list[PurePosixPath]:
-    """Return the mount points of an fstab."""
+    """Return the mount points of an fstab, but for directories bound on themselves: no disk is missed there."""
     lines = (line.split() for line in data.decode("utf-8", "surrogateescape").splitlines())
     return [
         PurePosixPath(_plain(words[1]))
         for words in lines
-        if len(words) >= 3 and not words[0].startswith("#") and words[1].startswith("/")
+        if len(words) >= 3 and not words[0].startswith("#") and words[1].startswith("/") and words[0] != words[1]
     ]
 
 
@@ -90,6 +94,19 @@ def _holding(path: PurePosixPath, mounts: Sequence[Mount]) -> Mount | None:
         if _below(path, mount.point) and (found is None or len(mount.point.parts) >= len(found.point.parts)):
             found = mount
     return found
+
+
+def _without_binds(mount: Mount, mounts: Sequence[Mount]) -> Mount:
+    """Return what `mount` is on if it is a directory that is mounted on itself, as in a service manager's sandbox.
+
+    On btrfs that is what a subvolume in its place looks like, too: there it counts as mounted.
+    """
+    above = _holding(mount.point.parent, mounts) if mount.point.name and mount.kind != "btrfs" else None
+    if above is None or above.device != mount.device:
+        return mount
+    if above.root / mount.point.relative_to(above.point) != mount.root:
+        return mount
+    return _without_binds(above, mounts)
 
 
 def _below(path: PurePosixPath, point: PurePosixPath) -> bool:

@@ -55,10 +55,17 @@ def unmounted(space: Mounts, state: Path) -> None:
     space.run("mount", "--bind", str(fstab), "/etc/fstab")
 
 
+def sandboxed(space: Mounts, state: Path) -> None:
+    """The same under the shipped unit: its sandbox mounts the state directory on itself."""
+    unmounted(space, state)
+    space.run("mount", "--bind", str(state), str(state))
+
+
 KINDS: dict[str, tuple[Callable[[Mounts, Path], None], str]] = {
     "tmpfs": (memory, "is on a tmpfs"),
     "tmpfs-above": (above, "is on a tmpfs"),
     "overlay": (overlay, "is on an overlay whose upper directory is on a tmpfs"),
+    "fstab-sandboxed": (sandboxed, "is in /etc/fstab and not mounted"),
     "fstab": (unmounted, "is in /etc/fstab and not mounted"),
 }
 

@@ -50,6 +50,24 @@ def test_a_partition_that_is_not_mounted() -> None:
     assert lost(ROOT, fstab="/dev/b /srv ext4 defaults 0 2\n") is None
 
 
+SANDBOX = "30 22 {device} {root} /var/lib/margod rw - {kind} /dev/root rw"
+
+
+@pytest.mark.parametrize("point", ["/var/lib", "/var/lib/margod"])
+def test_a_partition_that_is_not_mounted_in_a_service_sandbox(point: str) -> None:
+    """A service manager mounts the state directory on itself: that is not the disk that fstab wants there."""
+    fstab = f"/dev/b {point} ext4 defaults,nofail 0 2\n"
+    bound = SANDBOX.format(device="259:1", root=STATE, kind="ext4")
+    assert lost(ROOT, bound, fstab=fstab) == f"{point} is in /etc/fstab and not mounted"
+    assert lost(ROOT, bound, bound, fstab=fstab) == f"{point} is in /etc/fstab and not mounted"
+    disk = f"29 22 259:2 / {point} rw - ext4 /dev/b rw"
+    inside = "/" if point == str(STATE) else "/margod"
+    assert lost(ROOT, disk, SANDBOX.format(device="259:2", root=inside, kind="ext4"), fstab=fstab) is None
+    assert lost(ROOT, SANDBOX.format(device="259:1", root="/data/margod", kind="ext4"), fstab=fstab) is None, "a bind"
+    assert lost(ROOT, SANDBOX.format(device="259:1", root=STATE, kind="btrfs"), fstab=fstab) is None, "a subvolume"
+    assert lost(ROOT, bound, fstab=f"{point} {point} none bind,noexec 0 0\n") is None, "nothing else belongs there"
+
+
 def test_what_cannot_be_read() -> None:
     """Without a table nothing is claimed; escaped blanks are blanks."""
     assert lost("", "rubbish - x") is None
