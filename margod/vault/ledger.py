@@ -49,12 +49,16 @@ def accepted(records: Mapping[str, bytes], at: float) -> Entry:
 
 
 def summarise(records: Mapping[str, bytes], entries: Sequence[Entry], reissued: bool) -> History:
-    """Return what was recorded under the vault's present binding: the folded ledger, then the log on top of it."""
+    """Return what was recorded under the vault's present binding: the folded ledger, then the log on top of it.
+
+    An intent that nothing but another intent follows may have been sent, and counts as one whose answer was lost.
+    """
     history = _folded(records.get(LEDGER, b""))
     unanswered, settled, form, tried = history.unanswered, history.settled, history.form, history.tried
     is_open, memory = False, history.memory
     for entry in entries:
         about = entry.about
+        unanswered = unanswered or (is_open and entry.kind == "intent")  # the one before was never answered
         is_open = entry.kind == "intent"
         if is_open:
             form, tried = {Step.ENROL: about.get("form", "")}, tuple(about.get("tried", "").split(","))

@@ -173,6 +173,21 @@ def test_conflict_after_a_lost_answer_and_a_power_cut() -> None:
     assert world.condition()[0] is State.ENROLLED
 
 
+def test_conflict_after_a_power_cut_a_clear_answer_and_another_start() -> None:
+    """An answer to the next request says nothing of the one that the cut left open: the 409 is still our own."""
+    world = World(server=Script(answer(429), answer(409), ID))
+    world.queue = [*world.engine.handle(world.examined(), world.now)]
+    for command in list(world.queue):
+        if isinstance(command, m.RecordIntent):
+            world.perform(command)
+    for _ in range(2):
+        world.start()
+        world.settle()
+        world.until_due()
+    assert world.certificate == 1
+    assert world.condition()[0] is State.ENROLLED
+
+
 def test_conflict_is_not_ours_without_a_lost_answer() -> None:
     """A 409 when every answer so far was read is somebody else's registration: blocked, no new certificate."""
     world = World(server=Script(answer(202), answer(409)))
