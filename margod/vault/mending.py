@@ -108,4 +108,8 @@ def _attempt(findings: list[Finding], action: Callable[[], None]) -> bool:
     except MargodError as error:
         findings.append(Finding(error.reason, error.message))
         return False
+    except OSError as error:  # a look that fails, as pathlib does it
+        message = f"{error.filename or QUARANTINE} cannot be reached: {error.strerror or error}."
+        findings.append(Finding(STATE_NOT_WRITABLE, message))
+        return False
     return True

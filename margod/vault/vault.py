@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from margod.model.errors import MargodError, StateNotWritable, StateUnusable
-from margod.model.reasons import STATE_DAMAGED, STATE_NEWER, WIPED
+from margod.model.reasons import STATE_DAMAGED, STATE_NEWER, STATE_NOT_WRITABLE, STATE_UNUSABLE, WIPED
 from margod.store import append_line, commit_directory, drop_tree, move, shred_tree, sync_directory, write_file
 from margod.vault import wiping
 from margod.vault.answerlog import ANSWER, LOG, LOG_LIMIT, Entry, Line, encode
@@ -73,6 +73,9 @@ class Vault:
             if not found.newer:
                 vault._log_clean, unmended = mend(directory, found)
                 vault.findings += tuple(unmended)
+        except OSError as error:
+            unlock(held)
+            raise StateUnusable(STATE_UNUSABLE, f"{directory} cannot be read: {error.strerror or error}.") from error
         except BaseException:
             unlock(held)
             raise
@@ -184,7 +187,13 @@ class Vault:
             return
         path = self._directory / directory_name(self._stray)
         gone = self._directory / f".{path.name}.old"
-        if path.exists():
+        try:
+            path.lstat()
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise StateNotWritable(STATE_NOT_WRITABLE, f"{path} cannot be reached: {error.strerror}.") from error
+        else:
             move(path, gone)
         sync_directory(self._directory)  # also if it was moved by an attempt that failed here
         shred_tree(gone)

@@ -6,6 +6,7 @@ of an identity comes back.
 
 from __future__ import annotations
 
+import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -20,8 +21,11 @@ MARKER: Final = "wiping"
 
 
 def was_begun(directory: Path) -> bool:
-    """Return whether a wipe of `directory` was begun and not finished."""
-    return (directory / MARKER).is_file()
+    """Return whether a wipe of `directory` was begun and not finished. Raises OSError where that cannot be seen."""
+    try:
+        return stat.S_ISREG((directory / MARKER).lstat().st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def begin(directory: Path) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import errno
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 from margod.vault import Entry, Vault
 
@@ -47,3 +51,18 @@ def snapshot(directory: Path) -> dict[str, tuple[int, bytes]]:
         for path in sorted(directory.rglob("*"))
         if path.name != "lock"
     }
+
+
+def unreachable(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Let every look at what has this name fail, as on a disk or a file system that begins to."""
+
+    def sick(look: Callable[..., os.stat_result]) -> Callable[..., os.stat_result]:
+        def wrapped(path: object, **options: object) -> os.stat_result:
+            if isinstance(path, Path) and path.name == name:
+                raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+            return look(path, **options)
+
+        return wrapped
+
+    for function in (os.stat, os.lstat):
+        monkeypatch.setattr(os, function.__name__, sick(function))

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from margod.model.errors import StateUnusable
+from margod.model.errors import StateNotWritable, StateUnusable
 from margod.model.reasons import STATE_DAMAGED, STATE_NEWER, STATE_NOT_WRITABLE
-from margod.vault import Entry, peek
+from margod.vault import Entry, Vault, peek
 from margod.vault.answerlog import encode
 from margod.vault.generation import _sum
-from tests.vault.support import IDENTITY, answer, enrolled, intent, opened, snapshot
+from tests.vault.support import IDENTITY, answer, enrolled, intent, opened, snapshot, unreachable
 
 
 def _symlink(path: Path) -> None:
@@ -266,6 +266,52 @@ def test_the_quarantine_cannot_be_used(tmp_path: Path) -> None:
             vault.commit({"report.json": b"%d" % number}, "a")
         assert vault.records["enrolment.json"] == b"client-1"
     assert (directory / "gen-000002").is_dir()
+
+
+def test_a_quarantine_that_cannot_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fails in that one place is a finding as well, not the end of the start."""
+    directory = tmp_path / "margod"
+    enrolled(directory)
+    (directory / "quarantine").mkdir(mode=0o700)
+    (directory / "gen-000002/identity.key").write_bytes(b"")
+    unreachable(monkeypatch, "quarantine")
+    with opened(directory) as vault:
+        assert [finding.reason for finding in vault.findings] == [STATE_DAMAGED, STATE_NOT_WRITABLE]
+        assert "quarantine cannot be reached: Input/output error" in vault.findings[1].message
+        assert vault.records["enrolment.json"] == b"client-1"
+
+
+def test_a_marker_that_cannot_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody knows then whether a wipe was begun: it is said, nothing is taken for no, the next try finds all there."""
+    directory = tmp_path / "margod"
+    enrolled(directory)
+    with monkeypatch.context() as patch:
+        unreachable(patch, "wiping")
+        with pytest.raises(StateUnusable, match="cannot be read: Input/output error"):
+            Vault.open(directory)
+    with opened(directory) as vault:
+        assert vault.records["enrolment.json"] == b"client-1"
+
+
+def test_a_stray_generation_that_cannot_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a failed commit left is not taken for gone, and nothing is built beside it, until it can be seen."""
+    directory = tmp_path / "margod"
+    enrolled(directory)
+    with opened(directory) as vault:
+        with monkeypatch.context() as patch:
+            unreachable(patch, "gen-000003")
+            patch.setattr("margod.store.directories.sync_directory", _refuse)
+            with pytest.raises(StateNotWritable):
+                vault.commit({"report.json": b"new"}, "a")
+            with pytest.raises(StateNotWritable, match="gen-000003 cannot be reached: Input/output error"):
+                vault.append(answer("client-2"))
+        assert (directory / "gen-000003").is_dir()
+        vault.append(answer("client-2"))
+        assert not (directory / "gen-000003").exists()
+
+
+def _refuse(path: Path) -> None:
+    raise StateNotWritable(STATE_NOT_WRITABLE, str(path))
 
 
 def _newer(directory: Path, number: int) -> None:
