@@ -123,13 +123,13 @@ class Ground:
 
     def examine(self) -> Situation:
         """Look at everything again; what stands in the way is a fact, not an exception."""
+        self._ca_file = anchoring.signature(self.config.trust.ca_file)  # before it is read: no change is missed
         try:
             self.open()
             assert self.vault is not None
             if self.vault.wiped:
                 return Situation(blocked_by(reasons.WIPED, ""))
             self.seen = capabilities.hardware()
-            self._ca_file = anchoring.signature(self.config.trust.ca_file)  # before it is read: no change is missed
             return _leaving(self.vault, Look(self, self.vault, self.clock()).situation())
         except (StateInUse, StateUnusable, StateNotWritable) as error:
             self._unopened.clear()  # it is shown

@@ -74,6 +74,19 @@ def test_a_state_directory_that_is_read_at_another_attempt(
         assert "Input/output error" in entry["message"]
 
 
+def test_a_root_ca_file_that_no_look_comes_to_read_has_not_changed(tmp_path: Path) -> None:
+    """With a state directory that cannot be used the file is not read: it is no other one for that, at any look."""
+    ca_file, state = tmp_path / "ca.pem", tmp_path / "state"
+    ca_file.write_text("root")
+    state.write_text("in the way")
+    overrides = {"state.directory": str(state), "wfm.url": "https://wfm.example", "trust.ca_file": str(ca_file)}
+    ground = Ground(config.load(config.Sources(tmp_path / "none.yaml"), {}, overrides).config, lambda: 1.8e9)
+    assert ground.examine().facts.obstacle is not None
+    assert not ground.ca_file_changed()
+    ca_file.write_text("another root")
+    assert ground.ca_file_changed()
+
+
 YEAR = 365 * 86_400.0
 
 
