@@ -302,7 +302,7 @@ def _root_ca(device: Device, now: float) -> Line:
     gone = retired.peek(config.state.directory, records)
     try:
         try:
-            found = anchoring.find(config.trust, config.tls, records, gone, enrolled=enrolled, stands=enrolled, now=now)
+            found = anchoring.find(config.trust, config.tls, records, gone, stands=enrolled, now=now)
         except TrustError as error:
             if _denied(error):
                 return report.without_rights(name, str(config.trust.ca_file))

@@ -61,22 +61,21 @@ def find(
     records: Mapping[str, bytes],
     retired: Collection[str],
     *,
-    enrolled: bool,
     stands: bool,
     now: float,
 ) -> Anchoring:
-    """Return what `choose` does; an enrolled device goes on with what it has where that cannot be used.
+    """Return what `choose` does; what stands goes on with what it has where that cannot be used.
 
-    `stands`: it is enrolled, or goes by the anchors of one that is. Raises TrustError.
+    `stands`: the device is enrolled, or goes by the anchors of one that is. Raises TrustError.
     """
     try:
         return choose(settings, tls, records, retired, enrolled=stands, now=now)
     except AllRetired:
         raise
     except TrustError as error:
-        if not (enrolled and ANCHORS in records):
+        if not (stands and ANCHORS in records):
             raise
-        # Whatever the clock says: an enrolled device stays what it is, and TLS looks at the time anyway.
+        # Whatever the clock says: what is enrolled stays what it is, and TLS looks at the time anyway.
         stored = _Kept(records, 0.0, retired)
         if stored.withdrawn():
             raise AllRetired(stored.withdrawn()) from None

@@ -232,9 +232,7 @@ class Look:
         # By a clock that has just jumped nothing is thrown away; TLS goes by the clock itself.
         now, stands = min(self.now, self.likely), self.enrolled or self.ground.follows
         try:
-            found = anchoring.find(
-                config.trust, config.tls, self.records, gone, enrolled=self.enrolled, stands=stands, now=now
-            )
+            found = anchoring.find(config.trust, config.tls, self.records, gone, stands=stands, now=now)
         except TrustError as error:
             self.withdrawn = error.withdrawn if isinstance(error, anchoring.AllRetired) else ()
             raise _Stopped(State.UNTRUSTED, error.reason, _with_hint(error)) from None

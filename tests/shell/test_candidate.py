@@ -168,6 +168,23 @@ def test_who_it_is_was_settled_at_the_beginning(tmp_path: Path) -> None:
     assert candidate.fingerprint == was
 
 
+def test_a_root_ca_file_that_cannot_be_read_stops_no_rotation(tmp_path: Path) -> None:
+    """The enrolment in force goes on with the root that it has, and so does the one that follows it, with the word."""
+    file = tmp_path / "ca.pem"
+    file.write_bytes(trustme.CA().cert_pem.bytes())
+    ground = ground_in(tmp_path / "state")
+    ground.config = attrs.evolve(ground.config, trust=attrs.evolve(ground.config.trust, system=False, ca_file=file))
+    assert ground.examine().facts.obstacle is None
+    accept(ground, "client-1")
+    candidate = Succession(ground).begin(archive.ROTATED, 0.0)
+    there = candidate.examine()
+    file.unlink()
+    for each in (ground, candidate):
+        situation = each.examine()
+        assert (situation.facts.obstacle, situation.anchors) == (None, there.anchors)
+        assert [warned.reason.code for warned in situation.warnings] == ["ca-file-unreadable"]
+
+
 def test_a_word_about_another_enrolment(tmp_path: Path) -> None:
     """What a WFM said about an enrolment that was replaced meanwhile begins nothing."""
     ground = enrolled(tmp_path / "state")
