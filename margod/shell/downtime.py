@@ -160,7 +160,7 @@ class Downtime:
             own = Own(seconds, until, str(stored["boot_id"]), ends)
         except FileNotFoundError:
             return
-        except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        except (OSError, ValueError, RecursionError, KeyError, TypeError, OverflowError):
             own = Own(0.0, 0.0, "", 0.0)
         if not (SHORTEST <= own.seconds <= LONGEST_OWN and 0.0 <= own.until < _LAST and math.isfinite(own.ends)):
             if not quiet:

@@ -167,7 +167,7 @@ class Timekeeper:
 
     def load(self, directory: Path) -> None:
         """Read the stored floor. None, a damaged or an impossible one is no floor, never an error."""
-        with suppress(OSError, ValueError, RecursionError, KeyError, TypeError):
+        with suppress(OSError, ValueError, RecursionError, KeyError, TypeError, OverflowError):
             stored = json.loads(read_regular(directory / FILE, FILE_LIMIT))
             floor = Floor(float(stored["floor"]), str(stored["boot_id"]), float(stored["at"]))
             if self.floor.wall < floor.wall < _LAST and floor.at >= 0.0:

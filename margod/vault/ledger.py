@@ -111,15 +111,15 @@ def to_text(memory: Memory) -> dict[str, str]:
 
 
 def from_text(about: Mapping[str, str]) -> Memory | None:
-    """Read what `to_text` wrote; None for anything else (an older or damaged form: it is disposable)."""
+    """Read what `to_text` wrote; None for anything else, whatever JSON has (an older or damaged form: disposable)."""
     try:
         next_at = about["next_at"]
         return Memory(
             at=_seconds(about["at"]),
-            key=about["key"],
+            key=_words(about["key"]),
             state=State(about["state"]),
             reason=REASONS[about["reason"]],
-            detail=about["detail"],
+            detail=_words(about["detail"]),
             since=_seconds(about["since"]),
             attempt=_count(about["attempt"]),
             streak=_count(about["streak"]),
@@ -129,7 +129,7 @@ def from_text(about: Mapping[str, str]) -> Memory | None:
             doubt=_doubt(about),
             trail=_trail(about),
         )
-    except (KeyError, ValueError, TypeError, AttributeError):
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
         return None
 
 
@@ -149,7 +149,13 @@ def _at(text: str) -> dict[Step, float]:
 
 def _trail(about: Mapping[str, str]) -> Trail:
     lasted = about.get("intercepted_for", "")
-    return Trail(about.get("proven", ""), _seconds(lasted) if lasted else None)
+    return Trail(_words(about.get("proven", "")), _seconds(lasted) if lasted else None)
+
+
+def _words(text: object) -> str:
+    if not isinstance(text, str):
+        raise TypeError(text)
+    return text
 
 
 def _seconds(text: str) -> float:

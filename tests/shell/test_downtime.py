@@ -135,6 +135,7 @@ def test_after_a_reboot_a_clock_that_is_set_right_counts(clocks: Clocks, tmp_pat
         {"until": -1.0},
         {"ends": float("nan")},
         {"ends": None},
+        {"ends": 10**400},
     ],
 )
 def test_what_cannot_be_counts_as_none(clocks: Clocks, tmp_path: Path, changes: dict[str, Any]) -> None:

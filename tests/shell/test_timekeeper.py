@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from email.utils import formatdate
 from pathlib import Path
 
@@ -86,6 +87,9 @@ def test_stored_and_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert later.plausible()
     assert not (tmp_path / FILE).exists()
     device.keeper.save(tmp_path / "nowhere")
+    (tmp_path / FILE).write_text(json.dumps({"floor": 10**400, "boot_id": "boot-1", "at": 0.0}))
+    later.load(tmp_path)
+    assert later.plausible(), "no floor, no error"
 
 
 def test_the_end_of_a_process_lifts_the_floor_by_what_passed(monkeypatch: pytest.MonkeyPatch) -> None:
