@@ -266,7 +266,7 @@ class Keep:
     """Make the records of an accepted step durable; answer with `Kept` or `KeepFailed`."""
 
     step: Step
-    records: Mapping[str, bytes]
+    records: Mapping[str, bytes] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

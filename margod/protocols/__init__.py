@@ -26,10 +26,10 @@ CA_ANSWER: Final = "certificate.json"
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a request can be built from: our certificate (DER), the vault's records, and the device."""
+    """What a request can be built from: our certificate (DER), the vault's records (not in its repr), the device."""
 
     certificate: bytes
-    records: Mapping[str, bytes]
+    records: Mapping[str, bytes] = field(repr=False)
     capabilities: Capabilities
 
 

@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from margod.engine.messages import Keep
 from margod.model.errors import StateUnusable
+from margod.model.outcome import Step
+from margod.protocols import Context
+from margod.shell.situation import NOBODY
 from margod.vault import RECORD_LIMIT, Entry, Vault, peek
 from margod.vault.answerlog import LOG_LIMIT
 from margod.vault.vault import INTENTS_KEPT, THIN_ABOVE
@@ -222,8 +226,9 @@ def test_peek_says_why_it_cannot_look(tmp_path: Path) -> None:
 
 
 def test_secrets_do_not_show_in_representations(tmp_path: Path) -> None:
-    """Neither a vault nor an entry prints what is in its records."""
+    """Neither a vault nor an entry prints what is in its records, nor who is handed them."""
     secret = Entry("answer", 1.0, {}, {"identity.key": b"very-secret"})
     with opened(tmp_path / "margod") as vault:
         vault.append(secret)
         assert "very-secret" not in repr(vault) + repr(vault.entries)
+    assert "very-secret" not in repr((Context(b"", secret.records, NOBODY), Keep(Step.ENROL, secret.records)))
