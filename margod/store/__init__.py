@@ -7,7 +7,7 @@ bytes mean. Every system call goes through the functions of `os`; a failed write
 from __future__ import annotations
 
 from margod.store.directories import commit_directory, drop_tree, finish_drop, move, remove_tree, sync_directory
-from margod.store.files import append_line, place_file, read_regular, sync_file, write_file
+from margod.store.files import append_line, place_file, read_regular, replace_secret, sync_file, write_file
 from margod.store.lasting import volatile
 from margod.store.shredding import shred_tree
 from margod.store.vouched import read_vouched
@@ -22,6 +22,7 @@ __all__ = [
     "read_regular",
     "read_vouched",
     "remove_tree",
+    "replace_secret",
     "shred_tree",
     "sync_directory",
     "sync_file",

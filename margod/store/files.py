@@ -8,10 +8,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from margod.store.calls import aside, create, remove, remove_quietly, sync, translated, write_all
 from margod.store.directories import sync_directory
+from margod.store.shredding import open_to_overwrite, overwrite_opened
 
 
 def write_file(directory: Path, name: str, data: bytes, mode: int = 0o600) -> None:
@@ -35,6 +37,24 @@ def place_file(directory: Path, name: str, data: bytes, mode: int = 0o600) -> No
         except OSError:
             remove_quietly(new)
             raise
+
+
+def replace_secret(directory: Path, name: str, data: bytes) -> None:
+    """Do as `write_file`, and overwrite the old file with zeros once the new one is durable.
+
+    Where that cannot be done, or a crash comes first, its blocks are freed as they are. Raises StateNotWritable.
+    """
+    old = None
+    with suppress(OSError):
+        old = open_to_overwrite(directory / name)
+    try:
+        write_file(directory, name, data)
+        if old is not None:
+            with suppress(OSError):
+                overwrite_opened(old)
+    finally:
+        if old is not None:
+            os.close(old)
 
 
 def append_line(path: Path, line: bytes, size: int) -> bool:

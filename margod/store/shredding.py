@@ -48,12 +48,25 @@ def _overwrite(path: Path) -> None:
     if not stat.S_ISREG(kind):
         return
     with suppress(OSError):
-        fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = open_to_overwrite(path)
         try:
-            left = os.fstat(fd).st_size
-            while left > 0:
-                write_all(fd, bytes(min(left, _PART)))
-                left -= _PART
-            os.fsync(fd)
+            overwrite_opened(fd)
         finally:
             os.close(fd)
+
+
+def open_to_overwrite(path: Path) -> int:
+    """Return a descriptor of the file `path`, no link followed, nothing waited for. Raises OSError."""
+    return os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def overwrite_opened(fd: int) -> None:
+    """Overwrite the regular file `fd` with zeros where it stands, and sync it; nothing else is. Raises OSError."""
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode):
+        return
+    left = found.st_size
+    while left > 0:
+        write_all(fd, bytes(min(left, _PART)))
+        left -= _PART
+    os.fsync(fd)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from margod.model.errors import MargodError, StateNotWritable
 from margod.model.reasons import STATE_NOT_WRITABLE
-from margod.store import drop_tree, move, shred_tree, sync_directory, sync_file, write_file
+from margod.store import drop_tree, move, replace_secret, shred_tree, sync_directory, sync_file, write_file
 from margod.vault.answerlog import LOG
 from margod.vault.generation import directory_number
 from margod.vault.loading import QUARANTINE, Finding, Loaded
@@ -73,7 +73,7 @@ def _mend_log(directory: Path, found: Loaded) -> None:
         write_file(holder, _free(holder, LOG).name, found.log_broken)
     else:
         set_aside(directory, LOG)
-    write_file(directory, LOG, b"".join(line.raw for line in found.lines))
+    replace_secret(directory, LOG, b"".join(line.raw for line in found.lines))
 
 
 def set_aside(directory: Path, name: str) -> None:

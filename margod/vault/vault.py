@@ -10,7 +10,7 @@ from typing import Final
 
 from margod.model.errors import MargodError, StateNotWritable, StateUnusable
 from margod.model.reasons import STATE_DAMAGED, STATE_NEWER, STATE_NOT_WRITABLE, STATE_UNUSABLE, WIPED
-from margod.store import append_line, commit_directory, drop_tree, move, shred_tree, sync_directory, write_file
+from margod.store import append_line, commit_directory, drop_tree, move, replace_secret, shred_tree, sync_directory
 from margod.vault import wiping
 from margod.vault.answerlog import ANSWER, LOG, LOG_LIMIT, Entry, Line, encode
 from margod.vault.check import ensure_directory, require_rights
@@ -229,4 +229,4 @@ class Vault:
         return sum(len(line.raw) for line in self._lines)
 
     def _write_log(self, lines: list[Line]) -> None:
-        write_file(self._directory, LOG, b"".join(line.raw for line in lines))
+        replace_secret(self._directory, LOG, b"".join(line.raw for line in lines))

@@ -361,7 +361,7 @@ def sites_of(stories: dict[str, Story]) -> set[str]:
     Not those that overwrite what is dropped: no start sees it again. tests/store/test_shredding.py holds those.
     """
     operations = [op for story in stories.values() for op in story.disk.operations]
-    return {op.site for op in operations if op.kind == "fsync" and ">_overwrite" not in op.site} - {"test"}
+    return {op.site for op in operations if op.kind == "fsync" and "overwrite" not in op.site} - {"test"}
 
 
 def play(name: str, root: Path) -> Story:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from margod.model.errors import StateNotWritable
-from margod.store import commit_directory, drop_tree, finish_drop
+from margod.store import commit_directory, drop_tree, finish_drop, replace_secret
 from tests.faults.recording import Disk, Killed, Operation
 
 SECRET = b"-----BEGIN PRIVATE KEY-----"
@@ -87,3 +87,21 @@ def test_half_a_commit(disk: Disk, left: bool) -> None:
         commit_directory(disk.root, "e", {"other": b"-"})
     assert bytes(len(SECRET)) in [op.data for op in disk.operations]
     assert sorted(path.name for path in disk.root.iterdir()) == (["d", "e"] if left else ["d"])
+
+
+def test_replaced_and_then_overwritten(disk: Disk) -> None:
+    """The new file is durable before a byte of the old one goes; where that fails the old one stays as it is."""
+    replace_secret(disk.root, "log", SECRET)
+    (disk.root / "same").hardlink_to(disk.root / "log")
+    disk.fail = lambda op: 5 if op.kind == "fsync" and op.inode == 1 else 0
+    with pytest.raises(StateNotWritable):
+        replace_secret(disk.root, "log", SECRET)
+    assert (disk.root / "same").read_bytes() == SECRET
+    disk.fail = lambda op: 5 if op.data == bytes(len(SECRET)) else 0
+    replace_secret(disk.root, "log", SECRET)
+    disk.fail = lambda _: 0
+    disk.operations.clear()
+    replace_secret(disk.root, "log", b"new")
+    assert done(disk) == ["create root", "write", "fsync", "rename root", "fsync root", "write", "fsync"]
+    assert [op.data for op in disk.operations if op.kind == "write"] == [b"new", bytes(len(SECRET))]
+    assert (disk.root / "log").read_bytes() == b"new"

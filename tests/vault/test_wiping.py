@@ -140,5 +140,18 @@ def test_no_key_is_left_in_freed_blocks(tmp_path: Path, readable: list[str], mon
     assert readable == []
 
 
+def test_no_secret_is_left_where_the_log_was(tmp_path: Path) -> None:
+    """The log is replaced when it is compacted; its former blocks are overwritten, an accepted answer is in them."""
+    state = tmp_path / "v"
+    enrolled(state)
+    (tmp_path / "same").hardlink_to(state / "answer.log")
+    assert b"enrolment.json" in (tmp_path / "same").read_bytes()
+    with opened(state) as vault:
+        for number in range(2):
+            vault.commit({"report.json": b"%d" % number}, "a")
+    assert not (state / "answer.log").read_bytes()
+    assert not (tmp_path / "same").read_bytes().strip(b"\0")
+
+
 def _refuse(path: Path) -> None:
     raise StateNotWritable(STATE_NOT_WRITABLE, str(path))
