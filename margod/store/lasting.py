@@ -15,6 +15,7 @@ from margod.store.files import read_regular
 
 MEMORY: Final = frozenset({"tmpfs", "ramfs", "devtmpfs", "rootfs"})
 """File systems that are gone with the power."""
+FSTAB: Final = Path("/etc/fstab")
 _LIMIT: Final = 1 << 20
 _OCTAL: Final = re.compile(r"\\([0-7]{3})")
 
@@ -33,7 +34,7 @@ class Mount:
 def volatile(directory: Path) -> str | None:
     """Return why what is written to `directory` is lost at a restart, in words; None if nothing speaks for that."""
     mounts = read_mounts(_read(Path("/proc/self/mountinfo")))
-    return judge(PurePosixPath(directory.resolve()), mounts, fstab_points(_read(Path("/etc/fstab"))))
+    return judge(PurePosixPath(directory.resolve()), mounts, fstab_points(_read(FSTAB)))
 
 
 def judge(directory: PurePosixPath, mounts: Sequence[Mount], expected: Sequence[PurePosixPath]) -> str | None:
@@ -119,6 +120,6 @@ def _plain(text: str) -> str:
 
 def _read(path: Path) -> bytes:
     try:
-        return read_regular(path, _LIMIT)
+        return read_regular(path, _LIMIT, follow=True)
     except OSError:
         return b""

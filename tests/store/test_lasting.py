@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from margod.store import lasting
 from margod.store.lasting import fstab_points, judge, read_mounts
 
 STATE = PurePosixPath("/var/lib/margod")
@@ -66,6 +67,14 @@ def test_a_partition_that_is_not_mounted_in_a_service_sandbox(point: str) -> Non
     assert lost(ROOT, SANDBOX.format(device="259:1", root="/data/margod", kind="ext4"), fstab=fstab) is None, "a bind"
     assert lost(ROOT, SANDBOX.format(device="259:1", root=STATE, kind="btrfs"), fstab=fstab) is None, "a subvolume"
     assert lost(ROOT, bound, fstab=f"{point} {point} none bind,noexec 0 0\n") is None, "nothing else belongs there"
+
+
+def test_an_fstab_that_is_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images that are put together have it elsewhere: it counts all the same."""
+    (tmp_path / "real").write_text(f"/dev/b {tmp_path}/state ext4 defaults 0 2\n")
+    (tmp_path / "fstab").symlink_to(tmp_path / "real")
+    monkeypatch.setattr(lasting, "FSTAB", tmp_path / "fstab")
+    assert lasting.volatile(tmp_path / "state") == f"{tmp_path}/state is in /etc/fstab and not mounted"
 
 
 def test_what_cannot_be_read() -> None:
