@@ -125,7 +125,10 @@ class Enrolment(Standing):
             if old is not None and old.binding:
                 self._left = old.binding, self._floor, known if old.obstacle is None else None
             back = self._come_back(new.binding, left, now)
-            self._history, self._intent_form, self._to_keep, self._in_part = event.history, None, None, None
+            is_back = old is not None and not old.binding and left[0] == new.binding
+            if new.binding and not is_back:  # while nobody is known, what was accepted stays in memory
+                self._to_keep = self._in_part = None
+            self._history, self._intent_form = event.history, None
             self._former_asked, self._doubt, self._vouched = False, doubt.NONE, False
             self._picture.recall(new, event.history.memory, now)
         if new.obstacle is not None:
@@ -197,7 +200,7 @@ class Enrolment(Standing):
     def _proceed(self, now: m.Now) -> list[m.Command]:
         """Do what comes next, now."""
         self._due, self._resting = None, False
-        if self._to_keep is not None:
+        if self._to_keep is not None and self._facts is not None and self._facts.binding:
             self._on = On.KEPT
             return [self._to_keep]
         if self._look_again or self._facts is None or self._facts.obstacle is not None:
