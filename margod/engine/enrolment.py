@@ -153,12 +153,16 @@ class Enrolment(Standing):
         return [state_note(self.condition(now), now, resumed=True), *commands] if resumed else commands
 
     def _come_back(self, binding: str, left: tuple[str, float, m.Memory | None], now: m.Now) -> m.Memory | None:
-        """Take up the Retry-After of the binding that was left, if this is that; return what is to be gone on with."""
+        """Take up the Retry-After of the binding that was left, if this is that; return what is to be gone on with.
+
+        That is what was known of it, where a Retry-After runs or the WFM has spoken against it; None otherwise.
+        """
         name, floor, known = left
         self._floor = floor if name == binding and floor > now.mono else 0.0
-        if not self._floor or known is None:
+        if name != binding or known is None or not (self._floor or known.doubt.last):
             return None
-        return replace(known, at=now.wall, next_at=now.wall, floor_at=now.wall + floor - now.mono)
+        floor_at = now.wall + floor - now.mono if self._floor else 0.0
+        return replace(known, at=now.wall, next_at=now.wall, floor_at=floor_at)
 
     def _restore(self, memory: m.Memory | None, now: m.Now) -> bool:
         """Go on where an earlier process stood, if that was under the same facts. The wall clock is not believed."""

@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 
 from margod.engine import messages as m
+from margod.engine.policy import DAY
 from margod.model import reasons
 from margod.model.state import State
-from tests.engine.test_upkeep import steps
-from tests.engine.world import World
+from tests.engine.test_upkeep import UNKNOWN, enrolled, let_pass, steps
+from tests.engine.world import World, accepting, answer
 
 
 class Unkept(World):
@@ -67,3 +68,31 @@ def test_an_id_of_another_enrolment_is_not_kept() -> None:
     world.certificate += 1
     unblock(world)
     assert steps(world) == ["enrol", "enrol", "report"]
+
+
+def test_who_was_refused_is_refused_after_a_block() -> None:
+    """A moment's block takes no word back: not a day's enrolment more, and the WFM is asked at once, as ever."""
+    world = enrolled()
+    world.server = lambda step, request: UNKNOWN
+    let_pass(world, 2 * DAY)
+    assert world.condition() == (State.REFUSED, "forgotten")
+    since = world.engine.condition(world.now).since
+    block(world)
+    asked = len(world.asked)
+    unblock(world)
+    assert world.condition() == (State.REFUSED, "forgotten")
+    assert world.engine.condition(world.now).since == since
+    assert len(world.asked) > asked
+    world.server = accepting
+    world.until_due()
+    assert world.condition() == (State.ENROLLED, "enrolled")
+
+
+def test_who_was_not_refused_asks_at_once_after_a_block() -> None:
+    """Where nothing is refused and no Retry-After runs, a person has mended something and wants to see it."""
+    world = World(server=lambda step, request: answer(202))
+    world.settle()
+    block(world)
+    asked = world.enrolments()
+    unblock(world)
+    assert world.enrolments() == asked + 1
