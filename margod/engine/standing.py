@@ -76,7 +76,8 @@ class Standing:
 
         None while an answer is awaited or nothing is left to do, and no downtime is ahead.
         """
-        return min((at for at in (self._due, self._view.edge) if at is not None), default=None)
+        attempt = self._due if self._on is On.TIMER else None
+        return min((at for at in (attempt, self._view.edge) if at is not None), default=None)
 
     @property
     def looks(self) -> bool:
@@ -85,7 +86,10 @@ class Standing:
 
     @property
     def attempt_due(self) -> float | None:
-        """When the next attempt is, on the monotonic clock; None while an answer is awaited or nothing is left."""
+        """When the next attempt is, on the monotonic clock; None while an answer is awaited or nothing is left.
+
+        Where it looks in the middle of a wait: when that was to end, and the look may find something else.
+        """
         return self._due
 
     def condition(self, now: m.Now) -> Condition:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 log: Final = structlog.get_logger()
 
 STUCK: Final = 60.0
-"""Seconds by which the loop may be late before it no longer counts as healthy."""
+"""Seconds by which an attempt may be late, for a look that does not end, before the daemon counts as unhealthy."""
 
 
 class Controls:
@@ -106,7 +106,7 @@ class Controls:
 
     def healthy(self) -> bool:
         """Return whether the loop makes progress and what must be remembered can be written."""
-        due = self._lane.due
+        due = self._lane.engine.attempt_due  # also of a wait that a look came into which does not end
         on_time = due is None or time.monotonic() - due < STUCK
         return on_time and self._actions.state_writable and self._ground.vault is not None
 

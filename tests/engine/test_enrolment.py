@@ -602,6 +602,22 @@ def test_what_is_to_be_looked_at_comes_before_the_next_request(early: Step) -> N
     assert len(world.records) + len(world.entries) > 0, "what was accepted is kept first"
 
 
+def test_while_it_looks_nothing_is_due() -> None:
+    """A look that lasts beyond the wait it came into is waited for, not asked after again and again."""
+    world = World(server=Script(answer(202)))
+    world.settle()
+    due = world.engine.due
+    assert due is not None
+    assert world.engine.handle(m.Reread(), world.now) == [m.Examine()]
+    assert world.engine.due is None
+    world.pass_time(due - world.now.mono + 60.0)
+    assert world.engine.handle(m.Due(), world.now) == []
+    assert world.engine.due is None
+    world.tell(world.examined())
+    world.settle()
+    assert world.enrolments() == 2, "the wait is over by now"
+
+
 def test_an_intent_is_good_for_its_own_form_only() -> None:
     """When the owner sets another form while the device is offline, an intent with that form comes first."""
     world = World(server=Script(UNSENT))

@@ -9,8 +9,8 @@ import pytest
 
 from margod import config, daemon
 from margod.engine.enrolment import Enrolment
-from margod.engine.messages import Command, Event, Examined, Now
-from margod.shell import lane
+from margod.engine.messages import Command, Event, Examined, Now, Reread
+from margod.shell import controls, lane
 from margod.shell.actions import Actions
 from margod.shell.settings import Options
 from tests.support.daemon import QUIET
@@ -66,5 +66,31 @@ async def test_a_retry_before_the_first_look(tmp_path: Path, monkeypatch: pytest
         while margod.status()["state"] != "discovering":
             await asyncio.sleep(0.01)
         assert "stored" not in str((await margod.retry())["message"])
+        margod._stopping.set()
+        assert await running == 0
+
+
+async def test_a_look_that_does_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop waits for it, whatever was due meanwhile, and after a while the daemon says that it is not well."""
+    margod, looking, go_on = made(tmp_path), asyncio.Event(), asyncio.Event()
+    right = Actions.examine
+
+    async def held(self: Actions) -> Examined:
+        looking.set()
+        await go_on.wait()
+        return await right(self)
+
+    running = asyncio.ensure_future(margod.run())
+    async with asyncio.timeout(60):
+        while margod.status()["state"] != "discovering":
+            await asyncio.sleep(0.01)
+        monkeypatch.setattr(Actions, "examine", held)
+        margod._lane.post(Reread())
+        await looking.wait()
+        assert margod._patience() is None
+        assert margod.healthy()
+        monkeypatch.setattr(controls, "STUCK", float("-inf"))
+        assert not margod.healthy()
+        go_on.set()
         margod._stopping.set()
         assert await running == 0
