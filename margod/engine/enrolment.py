@@ -92,7 +92,9 @@ class Enrolment(Standing):
         outcome = self._picture.exchanged(Step.CONFIRM, event.outcome, facts, now)
         if outcome.kind is Kind.ACCEPTED:
             self._upkeep.done(Step.CONFIRM, now)
-            notes: list[m.Command] = [*self._picture.recovered(now)]
+            reports = facts.next_step(former_asked=False) is Step.REPORT and not self._doubt.last
+            other = reports or self._to_keep is not None  # what went wrong there is not over because of this
+            notes: list[m.Command] = [] if other else [*self._picture.recovered(now)]
             if self._only_the_report_is_refused:
                 return [*notes, *self._known_otherwise(now)]
             if self._doubt.last:

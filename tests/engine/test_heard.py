@@ -7,10 +7,11 @@ import pytest
 from margod.engine import messages as m
 from margod.engine.policy import DAY
 from margod.model import reasons
+from margod.model.capabilities import Capabilities
 from margod.model.outcome import Kind, Outcome, Step
 from margod.model.state import Connection, State
 from tests.engine.test_upkeep import UNKNOWN, enrolled, let_pass, steps
-from tests.engine.world import accepting
+from tests.engine.world import accepting, answer
 
 FINE = Outcome(Kind.ACCEPTED, reasons.ENROLLED)
 OFFLINE = Outcome(Kind.UNREACHABLE, reasons.CONNECT_FAILED, "nobody there")
@@ -94,3 +95,29 @@ def test_a_device_that_is_not_enrolled_hears_nothing() -> None:
     world.tell(m.Heard(FINE, 1.0))
     assert world.condition() == before
     assert Step.ENROL in {step for step, _, _ in world.asked}
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_good_poll_mends_nothing_of_a_report(kept: bool) -> None:
+    """What the WFM refuses or the disk has no room for is not over by another lane, nor said after each poll."""
+    world = enrolled()
+    world.capabilities = Capabilities(None, "Vendor", "Model", "SN-2")
+    if kept:
+        world.server = lambda step, request: answer(422, b"{}") if step is Step.REPORT else accepting(step, request)
+    else:
+        world.disk_full = True
+    world.tell(world.examined())
+    world.settle()
+    for _ in range(12):
+        let_pass(world, 300.0)
+        world.tell(m.Heard(FINE, 300.0))
+        world.settle()
+    error = world.engine.condition(world.now).last_error
+    assert error is not None
+    assert error.reason is (reasons.CAPABILITIES_REFUSED if kept else reasons.STATE_NOT_WRITABLE)
+    assert [note.event for note in world.notes].count("recovered") == 0
+    failures = [note for note in world.notes if note.level is m.Level.WARNING]
+    assert len(failures) <= 2, "one, and one an hour"
+    world.server, world.disk_full = accepting, False
+    let_pass(world, DAY)
+    assert world.engine.condition(world.now).last_error is None
