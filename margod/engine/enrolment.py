@@ -138,8 +138,9 @@ class Enrolment(Standing):
             return self._stopped_by(new.obstacle.state, new.obstacle.reason, new.obstacle.detail, now)
         if (self._is_new and self._restore(event.history.memory, now)) or self._restore(back, now):
             self._is_new = False
+            gone = self._picture.mended(old.obstacle.reason, now) if old is not None and old.obstacle else []
             note = state_note(self.condition(now), now, resumed=True)
-            return [note, *(self._proceed(now) if self._due is not None and self._due <= now.mono else [])]
+            return [*gone, note, *(self._proceed(now) if self._due is not None and self._due <= now.mono else [])]
         resumed = self._is_new and self._picture.state is State.ENROLLED
         mended = old is None or old.obstacle is not None
         new_report = old is not None and new.enrolled and old.report != new.report

@@ -90,6 +90,10 @@ class Picture:
         note = self._failures.recovered(now)
         return [] if note is None else [note]
 
+    def mended(self, reason: Reason, now: Now) -> list[Note]:
+        """What stood in the way, for `reason`, does so no more; what went wrong last may be something else."""
+        return self.recovered(now) if self._last_error is not None and self._last_error.reason is reason else []
+
     def exchanged(self, step: Step, outcome: Outcome, facts: Facts | None, now: Now) -> Outcome:
         """Take in what an exchange says of the connection; return its outcome, as interception where it is one."""
         outcome = self._interception.judge(step, outcome, facts.trust_name if facts else "", now.mono)

@@ -96,3 +96,15 @@ def test_who_was_not_refused_asks_at_once_after_a_block() -> None:
     asked = world.enrolments()
     unblock(world)
     assert world.enrolments() == asked + 1
+
+
+def test_a_block_that_has_gone_is_no_last_error() -> None:
+    """A Retry-After that holds the next request back holds no mended block in the status."""
+    world = World(server=lambda step, request: answer(429, retry_after="3600"))
+    world.settle()
+    block(world)
+    world.notes.clear()
+    unblock(world)
+    condition = world.engine.condition(world.now)
+    assert (world.enrolments(), condition.last_error) == (1, None)
+    assert (world.notes[0].event, world.notes[0].data["code"]) == ("recovered", "state-volatile")
