@@ -108,8 +108,7 @@ class Enrolment(Standing):
         if not self._resting:
             return []  # it asks for itself already
         if self._doubt.counts(outcome):
-            self._resting = False  # it asks for itself from now on, and a person may have it ask at once
-            return self._wait_after(Step.CONFIRM, outcome, now, heard=True)
+            return self._wait_after(Step.CONFIRM, outcome, now, heard=True)  # it asks for itself from now on
         return self._failed(outcome.reason, outcome.kind, outcome.detail, event.wait, now)
 
     def _examined(self, event: m.Examined, now: m.Now) -> list[m.Command]:
@@ -148,6 +147,7 @@ class Enrolment(Standing):
             self._due = max(now.mono, self._floor)
         if mended or old is None or old.key != new.key or old.trusted is not new.trusted or new_report:
             self._begin_step()
+            self._resting = False
             self._due = max(policy.found(self._picture.looked_for(now), now.mono), self._floor)
         self._on, self._is_new = On.TIMER, False
         commands = self._proceed(now) if self._due <= now.mono else []
@@ -179,7 +179,7 @@ class Enrolment(Standing):
         if facts.next_step(former_asked=False) is None and not self._doubt.last and resumed.floor <= now.mono:
             return False  # enrolled since then; nothing is waited for
         self._streaks = Streaks({resumed.schedule: memory.streak})
-        self._attempt, self._streak, self._on = memory.attempt, memory.streak, On.TIMER
+        self._attempt, self._streak, self._on, self._resting = memory.attempt, memory.streak, On.TIMER, False
         self._due, self._floor, self._schedule = resumed.due, resumed.floor, resumed.schedule
         step = facts.next_step(former_asked=False)
         if memory.reason is reasons.DOWNTIME and step is not None:  # of another one, or of none by now

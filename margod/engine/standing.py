@@ -230,7 +230,7 @@ class Standing:
     def _wait(self, schedule: Schedule, retry_after: float | None, now: m.Now) -> float:
         """Set `due` and return how far away it is, seconds."""
         self._streak = self._streaks.next(schedule)
-        self._schedule, self._on = schedule, On.TIMER
+        self._schedule, self._on, self._resting = schedule, On.TIMER, False
         wait = schedule.delay(self._streak, self._rng)
         floor = policy.floor(retry_after)
         if floor > 0.0:

@@ -9,9 +9,10 @@ import pytest
 from margod.engine import messages as m
 from margod.engine.policy import DAY
 from margod.model import reasons
+from margod.model.outcome import Kind, Outcome
 from margod.model.state import State
 from tests.engine.test_upkeep import UNKNOWN, enrolled, let_pass, steps
-from tests.engine.world import World, accepting, answer
+from tests.engine.world import DEVICE, World, accepting, answer
 
 
 class Unkept(World):
@@ -108,3 +109,31 @@ def test_a_block_that_has_gone_is_no_last_error() -> None:
     condition = world.engine.condition(world.now)
     assert (world.enrolments(), condition.last_error) == (1, None)
     assert (world.notes[0].event, world.notes[0].data["code"]) == ("recovered", "state-volatile")
+
+
+def test_a_wait_of_a_device_that_rested_is_shown_and_stays() -> None:
+    """A block is looked at again at a time that the status names, and that a person may have come at once."""
+    world = enrolled()
+    block(world)
+    assert world.engine.condition(world.now).next_attempt_at is not None
+    assert world.engine.handle(m.Woken(m.Cause.OPERATOR), world.now) == [m.Examine()]
+
+
+def test_who_comes_back_to_an_enrolment_does_not_rest_there() -> None:
+    """The Retry-After of a report that is still to be made is not overwritten by the next upkeep's time."""
+    world = enrolled()
+    world.capabilities = replace(DEVICE, serial_number="SN-2")
+    world.server = lambda step, request: answer(503, retry_after="3600")
+    world.tell(world.examined())
+    world.settle()
+    here = world.examined()
+    world.server = accepting
+    world.tell(replace(here, facts=replace(here.facts, binding="elsewhere", reported=here.facts.report)))
+    world.settle()
+    world.tell(here)
+    world.settle()
+    due = world.engine.due
+    assert due is not None
+    assert world.engine.condition(world.now).next_attempt_at is not None
+    world.tell(m.Heard(Outcome(Kind.ACCEPTED, reasons.ENROLLED), 60.0))
+    assert world.engine.due == due
