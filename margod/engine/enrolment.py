@@ -234,11 +234,14 @@ class Enrolment(Standing):
         return [*notes, m.Send(step, self._form(step))]
 
     def _recorded(self, now: m.Now) -> list[m.Command]:
-        """The intent is durable: ask, unless a downtime has begun meanwhile. Then it is good for the next attempt."""
+        """The intent is durable: ask, unless a downtime has begun meanwhile, or there is something to be looked at.
+
+        Then it is good for the next attempt.
+        """
         self._on, self._intent_form = On.DONE, self._form(Step.ENROL)
-        if self._silent:
+        if self._silent or self._look_again:
             self._on, self._due, self._attempt = On.TIMER, now.mono, self._attempt - 1
-            return self._first_words(Step.ENROL, now)
+            return self._first_words(Step.ENROL, now) if self._silent else []
         return [m.Send(Step.ENROL, self._form(Step.ENROL))]
 
     def _rest(self, now: m.Now) -> list[m.Command]:

@@ -602,6 +602,29 @@ def test_what_is_to_be_looked_at_comes_before_the_next_request(early: Step) -> N
     assert len(world.records) + len(world.entries) > 0, "what was accepted is kept first"
 
 
+@pytest.mark.parametrize("wiped", [False, True])
+def test_what_is_to_be_looked_at_comes_before_the_request_of_an_intent(wiped: bool) -> None:
+    """What is ordered while the intent is written is looked at first; the intent is good for the request after it."""
+    world = World()
+    (intent,) = (one for one in world.engine.handle(world.examined(), world.now) if not isinstance(one, m.Note))
+    world.queue.clear()
+    recorded = world.perform(intent)
+    assert recorded is not None
+    assert world.engine.handle(m.Reread(), world.now) == []
+    if wiped:
+        world.obstacle = m.Obstacle(State.BLOCKED, reasons.WIPED)
+    assert world.engine.handle(recorded, world.now) == [m.Examine()]
+    world.queue = world.engine.handle(world.examined(), world.now)
+    if wiped:
+        assert world.condition() == (State.BLOCKED, "wiped")
+        assert m.Send not in {type(one) for one in world.queue}
+        return
+    assert world.queue[-1] == m.Send(Step.ENROL, "certificate-der")
+    assert world.engine.condition(world.now).attempt == 1
+    world.settle()
+    assert world.condition() == (State.ENROLLED, "enrolled")
+
+
 def test_while_it_looks_nothing_is_due() -> None:
     """A look that lasts beyond the wait it came into is waited for, not asked after again and again."""
     world = World(server=Script(answer(202)))
