@@ -55,11 +55,11 @@ class FailureLog:
         self._quiet = False
         self._waits_said: float | None = None
 
-    def waiting(self, reason: Reason, since: float, now: Now) -> list[Note]:
-        """Return a line a day about a wait for a person that began at `since` (Unix seconds)."""
-        if self._waits_said is None:
+    def waiting(self, reason: Reason, since: float | None, now: Now) -> list[Note]:
+        """Return a line a day about a wait for a person that began at `since` (Unix seconds), or begins now (None)."""
+        if self._waits_said is None or since is None:
             self._waits_said = now.mono
-        if now.mono - self._waits_said < WAIT_INTERVAL:
+        if since is None or now.mono - self._waits_said < WAIT_INTERVAL:
             return []
         self._waits_said = now.mono
         lasts = duration(now.wall - since)

@@ -77,7 +77,7 @@ class Picture:
 
     def waits(self, reason: Reason, state: State, now: Now) -> list[Note]:
         """A person is waited for: not a failure, but said once a day."""
-        return self._failures.waiting(reason, self.since if state is self.state else now.wall, now)
+        return self._failures.waiting(reason, self.since if state is self.state else None, now)
 
     def failed(self, reason: Reason, detail: str, wait: float, now: Now) -> Note:
         """Something went wrong; the next attempt is `wait` seconds away."""

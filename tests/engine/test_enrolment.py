@@ -686,6 +686,30 @@ def test_the_journal_says_what_state_a_restart_goes_on_in() -> None:
         assert ("next_in" in first.data) is (state != "enrolled")
 
 
+def test_a_new_wait_for_a_person_is_no_long_one() -> None:
+    """Who was approved days ago and is to be approved anew waits since now, and is said after a day."""
+    world = World(server=Script(answer(202)))
+    world.settle()
+    world.server = accepting
+    world.until_due()
+    assert world.condition()[0] is State.ENROLLED
+    world.pass_time(3 * 86_400)
+    world.certificate += 1
+    world.entries.clear()
+    world.records.clear()
+    world.server = Script(answer(202))
+    world.notes.clear()
+    world.tell(world.examined())
+    world.settle()
+    assert world.condition()[0] is State.PENDING_APPROVAL
+    began = world.now.mono
+    assert "still-waiting" not in {note.event for note in world.notes}
+    while "still-waiting" not in {note.event for note in world.notes}:
+        assert world.now.mono < began + 90_000.0
+        world.until_due()
+    assert world.now.mono >= began + 86_400.0
+
+
 def test_a_long_wait_for_a_person_is_said_once_a_day() -> None:
     """A device that waits for approval for a week says so about seven times, with what to do."""
     world = World(server=Script(answer(202)))
