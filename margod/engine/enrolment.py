@@ -143,6 +143,9 @@ class Enrolment(Standing):
         resumed = self._is_new and self._picture.state is State.ENROLLED
         mended = old is None or old.obstacle is not None
         new_report = old is not None and new.enrolled and old.report != new.report
+        if self._resting:  # an interval may be another one by now
+            self._upkeep.plan(self.rules.upkeep, now)
+            self._due = self._upkeep.due()
         if self._due is None:
             self._due = max(now.mono, self._floor)
         if mended or old is None or old.key != new.key or old.trusted is not new.trusted or new_report:

@@ -275,3 +275,19 @@ def test_a_retry_after_holds_over_a_restart_of_an_enrolled_device() -> None:
     assert world.condition()[0] is State.ENROLLED
     assert len(world.asked) == asked
     assert 7_100 <= world.until_due() <= 7_140 + SPREAD
+
+
+def test_a_shorter_interval_counts_from_the_look_that_brings_it() -> None:
+    """A device that rests for a week more and is to ask every hour from now on asks within that."""
+    world = enrolled()
+    world.engine.rules = Policy(upkeep={Step.CONFIRM: HOUR})
+    world.tell(m.Reread())
+    world.settle()
+    assert steps(world) == []
+    assert world.engine.condition(world.now).next_attempt_at is None
+    assert world.until_due() <= HOUR
+    assert steps(world) == ["confirm"]
+    world.engine.rules = Policy()
+    world.tell(m.Reread())
+    world.settle()
+    assert world.engine.due is None
