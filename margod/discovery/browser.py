@@ -98,7 +98,11 @@ class Browser:
             if self.sightings.remove(instance):
                 self._tell()
             return
-        if not self._take(zeroconf, AsyncServiceInfo(self._type, name), from_cache=True):
+        try:
+            info = AsyncServiceInfo(self._type, name)
+        except ZeroconfError:  # `_sub._margo-wfm._tcp.local.`; raised from here, it would be for every later packet too
+            return
+        if not self._take(zeroconf, info, from_cache=True):
             self._wait_for(name)
         elif name not in self._later and len(self._later) < MOST_WAITING:
             self._later[name] = asyncio.get_running_loop().call_later(LATER, self._look_again, zeroconf, name)
