@@ -158,3 +158,12 @@ def test_the_error_is_for_a_person(tmp_path: Path) -> None:
     assert lines[0] == "configuration: 2 problems"
     assert lines[1] == f"  {tmp_path}/margod.yaml:1: wfm.url: is http, which is not protected (begin it with https://)"
     assert len(lines) == 3
+
+
+def test_a_secret_in_the_place_of_its_file_is_not_shown(tmp_path: Path) -> None:
+    """What is written where the file that holds it belongs gets into no message, and so into no journal."""
+    text = "wfm: {proxy_credentials_file: 'plant:s3cret'}\ndesired_state: {git: {token_file: ghp_s3cret}}"
+    found = problems(write(tmp_path, text))
+    assert len(found) == 2
+    assert all("expected an absolute path (begin it with a slash)" in each for each in found), found
+    assert "s3cret" not in str(found)
