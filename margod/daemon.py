@@ -96,6 +96,7 @@ class Daemon(Controls):
         self._watchdog = notify.watchdog_interval(options.env)
         self._said = ""
         self._reloading: asyncio.Task[dict[str, object]] | None = None
+        self._queued: asyncio.Task[dict[str, object]] | None = None
         self._server = LocalServer(loaded.config.local.directory, self, group=GROUP, agents=AGENTS)
 
     async def run(self) -> int:
@@ -118,10 +119,13 @@ class Daemon(Controls):
         return 0
 
     async def reload(self) -> dict[str, object]:
-        """Read the configuration again; what is broken leaves the one in force as it is."""
-        if self._reloading is None or self._reloading.done():
-            self._reloading = asyncio.ensure_future(self._reload())
-        return await asyncio.shield(self._reloading)  # a caller that leaves stops nothing; many share one
+        """Read the configuration again; what is broken leaves the one in force as it is.
+
+        Whoever asks while it is being read waits for the next reading, which has what he wrote before he asked.
+        """
+        if self._queued is None:
+            self._queued = asyncio.ensure_future(self._reload_after(self._reloading))
+        return await asyncio.shield(self._queued)  # a caller that leaves stops nothing; many share one
 
     def _mind_clock(self) -> None:
         """Notice that the clock was set, the device slept or a downtime ended; write what is to be kept of it."""
@@ -140,6 +144,12 @@ class Daemon(Controls):
         if self._keeper.wants_saving:
             self._keeper.wants_saving = False
             self._lane.start(self._disk.run(self._ground.save_floor))
+
+    async def _reload_after(self, before: asyncio.Task[dict[str, object]] | None) -> dict[str, object]:
+        if before is not None:
+            await asyncio.wait({before})
+        self._reloading, self._queued = self._queued, None
+        return await self._reload()
 
     async def _reload(self) -> dict[str, object]:
         self._notifier.reloading()
@@ -311,8 +321,9 @@ class Daemon(Controls):
         await asyncio.gather(*closing, return_exceptions=True)
         for lane in self._lanes():
             lane.end()
-        if self._reloading:
-            self._reloading.cancel()
+        for reloading in (self._reloading, self._queued):
+            if reloading is not None:
+                reloading.cancel()
         try:
             async with asyncio.timeout(PATIENCE):
                 self._keeper.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from margod.engine.enrolment import Enrolment
 from margod.engine.messages import Command, Event, Examined, Now, Reread
 from margod.shell import controls, lane
 from margod.shell.actions import Actions
-from margod.shell.settings import Options
+from margod.shell.settings import Options, Settings
 from tests.support.daemon import QUIET
 
 
@@ -92,5 +93,34 @@ async def test_a_look_that_does_not_end(tmp_path: Path, monkeypatch: pytest.Monk
         monkeypatch.setattr(controls, "STUCK", float("-inf"))
         assert not margod.healthy()
         go_on.set()
+        margod._stopping.set()
+        assert await running == 0
+
+
+async def test_a_reload_reads_what_was_written_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks while the files are being read gets a reading of his own; those who wait for one share the next."""
+    margod, loop, reading, go_on = made(tmp_path), asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+    right, read = Settings.load, []
+
+    def held(self: Settings) -> tuple[str, list[str]]:
+        read.append(right(self)[0])
+        loop.call_soon_threadsafe(reading.set)
+        assert go_on.wait(60)
+        return read[-1], []
+
+    monkeypatch.setattr(Settings, "load", held)
+    running = asyncio.ensure_future(margod.run())
+    async with asyncio.timeout(60):
+        while margod.status()["state"] != "discovering":
+            await asyncio.sleep(0.01)
+        first = asyncio.ensure_future(margod.reload())
+        await reading.wait()
+        (tmp_path / "margod.yaml").write_text(f"{QUIET}\ndevice: {{vendor: Another}}\n")
+        later = [asyncio.ensure_future(margod.reload()) for _ in range(3)]
+        await asyncio.sleep(0)
+        go_on.set()
+        assert (await first)["result"] == "unchanged"
+        assert [(await each)["result"] for each in later] == ["reloaded"] * 3
+        assert read == ["unchanged", "reloaded"]
         margod._stopping.set()
         assert await running == 0
