@@ -20,7 +20,16 @@ def parse(data: bytes, *, deepest: int, most: int) -> object:
         mark = error.problem_mark or error.context_mark
         where = "" if mark is None else f"line {mark.line + 1}: "
         raise ValueError(f"{where}{error.problem or error.context}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (
+        yaml.YAMLError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        LookupError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
+        # PyYAML makes no error of its own of what a tag promises and the text is not (`!!timestamp x`, `!!set [a]`).
         raise ValueError(str(error)) from None
 
 
@@ -49,4 +58,6 @@ class _Loader(yaml.SafeLoader):
         names = [name.value for name, _ in node.value if isinstance(name, yaml.ScalarNode)]
         if len(names) != len(node.value) or len(set(names)) != len(names):
             raise yaml.constructor.ConstructorError(None, None, "a name stands twice or is none", node.start_mark)
+        if any(name.tag == "tag:yaml.org,2002:merge" for name, _ in node.value):
+            raise yaml.constructor.ConstructorError(None, None, "has a merge (<<)", node.start_mark)
         return super().construct_mapping(node, deep)

@@ -59,6 +59,15 @@ def test_json_and_yaml_say_the_same(tmp_path: Path) -> None:
         ("a.yaml", "kind: x\n", "apiVersion: missing"),
         ("a.yaml", "on: 1\n", "has a name that is no text"),
         ("a.yaml", "when: 2026-01-01\n", "when: not a value that JSON has"),
+        ("a.yaml", "when: !!timestamp x\n", "is not YAML"),
+        ("a.yaml", f"at: 1{':00' * 300}.5\n", "is not YAML"),
+        ("a.yaml", "is: !!bool x\n", "is not YAML"),
+        ("a.yaml", "all: !!set [a]\n", "is not YAML"),
+        ("a.yaml", "a: 1\n<<: {b: 1}\n", "has a merge"),
+        ("a.yaml", "a: {<<: [{b: 1}]}\n", "has a merge"),
+        ("a.yaml", f"a: 0x{'f' * 5000}\n", "a: not a number"),
+        ("a.json", '{"x": ["\\ud800"]}', "x[0]: not text"),
+        ("a.json", '{"x": {"a\\udc00": 1}}', "x: has a name that is not text"),
     ],
 )
 def test_what_cannot_be_used(tmp_path: Path, name: str, text: str, says: str) -> None:

@@ -6,7 +6,6 @@ then said instead of being lost at the WFM. The tests hold this against the publ
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
@@ -20,6 +19,7 @@ from margod.model.capabilities import (
     RUNTIMES,
     Capabilities,
 )
+from margod.protocols.plain import join, shown, unplain
 
 VERSION: Final = "device.margo.org/v1alpha1"
 KIND: Final = "DeviceCapabilitiesManifest"
@@ -36,7 +36,7 @@ def problem(document: object) -> str:
     """Return what is wrong first with a parsed manifest, beginning with the field's path; "" if it may be sent."""
     if not isinstance(document, dict):
         return "is not a manifest but " + _kind(document)
-    if said := _plain(document, ""):
+    if said := unplain(document):
         return said
     for name, value in document.items():
         if _EXTENSION.fullmatch(name) and not isinstance(value, dict):
@@ -97,12 +97,12 @@ def identifier(document: Mapping[str, object]) -> str:
 def _members(found: Mapping[str, object], checks: Mapping[str, _Check], path: str, required: tuple[str, ...]) -> str:
     for name in found:
         if name not in checks and (path or not _EXTENSION.fullmatch(name)):
-            return f"{_join(path, _shown(name))}: no member of a manifest"
+            return f"{join(path, shown(name))}: no member of a manifest"
     for name in required:
         if name not in found:
-            return f"{_join(path, name)}: missing"
+            return f"{join(path, name)}: missing"
     return next(
-        (said for name in checks if name in found and (said := checks[name](found[name], _join(path, name)))), ""
+        (said for name in checks if name in found and (said := checks[name](found[name], join(path, name)))), ""
     )
 
 
@@ -150,34 +150,9 @@ def _list(item: _Check, *, least: int = 0) -> _Check:
     return check
 
 
-def _plain(value: object, path: str) -> str:
-    """Return what is not JSON's (YAML knows dates, and numbers that are none)."""
-    match value:
-        case dict():
-            if not all(isinstance(name, str) for name in value):
-                return f"{path or 'manifest'}: has a name that is no text; put it into quotes"
-            return next((said for name in value if (said := _plain(value[name], _join(path, _shown(name))))), "")
-        case list():
-            return next((said for at, each in enumerate(value) if (said := _plain(each, f"{path}[{at}]"))), "")
-        case float():
-            return "" if math.isfinite(value) else f"{path}: not a number that JSON has"
-        case str() | int() | None:
-            return ""
-        case _:
-            return f"{path}: not a value that JSON has; put it into quotes"
-
-
 def _kind(value: object) -> str:
     names = {dict: "an object", list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number"}
     return names.get(type(value), "nothing" if value is None else "something else")
-
-
-def _shown(name: str) -> str:
-    return "".join(each if each.isprintable() else "?" for each in name[:60])
-
-
-def _join(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
 
 
 _PROPERTIES: Final[Mapping[str, _Check]] = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from margod.model.capabilities import Capabilities, Peripheral
+from margod.protocols.plain import unplain
 
 VERSION: Final = "device.margo/v1"
 KIND: Final = "DeviceCapability"
@@ -69,6 +70,8 @@ def problem(document: object) -> str:
     """Return what is wrong first with a parsed manifest of a person, beginning with the field; "" if nothing."""
     if not isinstance(document, dict):
         return "is not a manifest but something else"
+    if said := unplain(document):
+        return said
     if document.get("kind") != KIND:
         return f"kind: not {KIND}"
     properties = document.get("properties")

@@ -145,6 +145,8 @@ def test_a_manifest_of_this_generation_is_sent_as_it_is() -> None:
         ({"kind": "DeviceCapability"}, "properties"),
         ({"kind": "DeviceCapability", "properties": {"id": ""}}, "properties.id"),
         ({"kind": "DeviceCapability", "properties": {"id": "d", "vendor": 1}}, "properties.vendor"),
+        ({"kind": "DeviceCapability", "properties": {"id": "d", "x": "\ud800"}}, "properties.x: not text"),
+        ({"kind": "DeviceCapability", "properties": {"id": "d", "x": {1, 2}}}, "properties.x: not a value"),
     ],
 )
 def test_a_wrong_manifest_is_named(document: object, begins: str) -> None:
