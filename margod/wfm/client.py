@@ -25,8 +25,6 @@ from margod.wfm.room import Room
 from margod.wfm.validity import NO_CHECK_TIME, OutsideValidity, leaf_period, require_valid
 
 if TYPE_CHECKING:
-    from types import SimpleNamespace
-
     from aiohttp.client_middlewares import ClientHandlerType
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
@@ -152,13 +150,15 @@ class WfmClient:
 
     async def _exchange(self, request: SignedRequest, progress: _Progress) -> Answer:
         url, headers = _verbatim(request)
-        async with self._opened().request(
+        session = self._opened()
+        assert self._connector is not None
+        self._connector.progress = progress
+        async with session.request(
             request.method,
             url,
             headers=headers,
             data=request.body or None,
             allow_redirects=False,
-            trace_request_ctx=progress,
             proxy=self._proxy.address if self._proxy else None,
             proxy_headers=self._proxy.headers if self._proxy else None,
         ) as response:
@@ -166,7 +166,7 @@ class WfmClient:
                 # 101: nobody asked to switch; other 1xx are skipped by aiohttp; below 100 there are no statuses.
                 raise AnswerMalformed(f"the server answered with the status {response.status}")
             body = await self._body(response, request.limit, progress)
-            valid = self._connector.valid if self._connector else None
+            valid = self._connector.valid
             return Answer(response.status, _headers(response), body, (self._clock or time.time)(), valid)
 
     async def _body(self, response: aiohttp.ClientResponse, limit: int, progress: _Progress) -> bytes:
@@ -208,9 +208,6 @@ class WfmClient:
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
-            trace = aiohttp.TraceConfig()
-            trace.on_connection_create_end.append(_connected)
-            trace.on_connection_reuseconn.append(_connected)
             self._connector = _Connector(
                 ssl=self._context,
                 resolver=self._resolver,
@@ -232,7 +229,6 @@ class WfmClient:
                 max_field_size=HEADER_LIMIT,
                 max_headers=HEADERS_LIMIT,
                 middlewares=(_once,),
-                trace_configs=[trace],
             )
         return self._session
 
@@ -262,6 +258,8 @@ class _Connector(Connector):
     And none whose certificates are not valid by `clock`, where there is one.
     """
 
+    progress: _Progress | None = None
+    """Of the exchange under way; there is one at a time."""
     clock: Callable[[], float] | None = None
     valid: tuple[float, float] | None = None
     """Of the connection that was handed out last: when the server's certificate is valid."""
@@ -286,6 +284,8 @@ class _Connector(Connector):
             except OutsideValidity:
                 connection.close()
                 raise
+        if self.progress is not None:
+            self.progress.sent = True  # from here on bytes of the request may reach the server
         return connection
 
 
@@ -295,11 +295,6 @@ class _Progress:
     def __init__(self, into: Sink | None, ends: float) -> None:
         self.into, self.ends = into, ends
         self.sent = False
-
-
-async def _connected(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
-    """From here on bytes of the request may reach the server."""
-    context.trace_request_ctx.sent = True
 
 
 async def _once(request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:

@@ -170,6 +170,10 @@ class RawServer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.sleep(0)
 
+    def listen_no_more(self) -> None:
+        """Let new connections be refused; those that are open stay."""
+        self._server.close()
+
     async def close_connections(self) -> None:
         """Close every open connection in order, and return when that is done on this side."""
         for writer in tuple(self._writers):

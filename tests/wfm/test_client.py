@@ -178,6 +178,27 @@ async def test_unasked_answer_is_not_the_next_one(certificates: Certificates) ->
         assert (answer.status, answer.body, server.connections) == (200, b"right", 2)
 
 
+async def test_nothing_is_sent_where_no_connection_can_replace_the_idle_one(certificates: Certificates) -> None:
+    """A server says goodbye on an idle connection and is gone: no byte of the request was sent, and so it is told."""
+    read, spoken = asyncio.Event(), asyncio.Event()
+
+    async def script(turn: Turn) -> None:
+        await turn.answer()
+        await read.wait()
+        await turn.answer(408, b"idle too long")
+        spoken.set()
+        await turn.hold()
+
+    async with RawServer(script, context=certificates.server()) as server, a_client(certificates) as client:
+        answered(await client.send(get(server.url + "/")))
+        server.listen_no_more()
+        read.set()
+        async with asyncio.timeout(60):
+            await spoken.wait()
+        assert failed(await client.send(post(server.url + "/x"))) == ("connect-refused", False)
+        assert len(server.requests) == 1
+
+
 async def test_recovers_after_a_failure(certificates: Certificates) -> None:
     """The next send after any failure opens a new connection and succeeds."""
 
