@@ -93,6 +93,8 @@ class Browser:
         instance = name.removesuffix(f".{self._type}")
         if not is_instance(instance) or instance == name:
             return
+        if (timer := self._later.pop(name, None)) is not None:
+            timer.cancel()
         if state_change is ServiceStateChange.Removed:
             self._waiting.pop(name, None)
             if self.sightings.remove(instance):
@@ -104,7 +106,7 @@ class Browser:
             return
         if not self._take(zeroconf, info, from_cache=True):
             self._wait_for(name)
-        elif name not in self._later and len(self._later) < MOST_WAITING:
+        elif len(self._later) < MOST_WAITING:
             self._later[name] = asyncio.get_running_loop().call_later(LATER, self._look_again, zeroconf, name)
 
     def _look_again(self, zeroconf: Zeroconf, name: str) -> None:

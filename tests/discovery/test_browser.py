@@ -69,3 +69,27 @@ async def test_a_name_that_is_none_ends_nothing() -> None:
             hear([pointer(f"{name}.{TYPE}")])
         hear(announced(WFM))
         assert seen(browser) == ["WFM"]
+
+
+async def test_one_that_said_goodbye_stays_gone() -> None:
+    """The look at what a change flushed is called off: what is left of the service in the cache would bring it back."""
+    async with browsing() as (browser, hear):
+        hear(announced(WFM))
+        later = browser._later[WFM]
+        gone = asyncio.Event()
+        browser._tell = gone.set
+        hear([pointer(WFM, ttl=0)])
+        await gone.wait()
+        assert seen(browser) == []
+        assert later.cancelled()
+        assert not browser._later
+
+
+async def test_it_is_looked_at_again_after_the_last_change() -> None:
+    """A look that was due after the first of two changes would be too early for what the second flushes."""
+    async with browsing() as (browser, hear):
+        hear(announced(WFM))
+        first = browser._later[WFM]
+        hear([address("wfm.local.", 2)])
+        assert first.cancelled()
+        assert browser._later[WFM].when() >= first.when()
