@@ -218,7 +218,7 @@ def test_git_is_fetched_inside(service: Service) -> None:
     assert found["files"] == {"pump.yaml": "kind: ApplicationDeployment\n"}, found["said"]
     child = found["child"]
     assert child["limits"] == {
-        "Max core file size": ["0", "0"],
+        "Max core file size": ["1", "1"],
         "Max file size": ["0", "0"],
         "Max open files": ["32", "32"],
         "Max data size": [str(144 << 20)] * 2,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from margod.service import cores
 from tests.system.installation import PROJECT
 
 UNITS = PROJECT / "systemd"
@@ -67,6 +68,12 @@ def test_what_the_daemon_needs_is_not_taken_away() -> None:
     assert "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK" in unit
     assert "NotifyAccess=main" in unit
     assert "OOMPolicy=continue" in unit
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_core_is_left_through_a_pipe_either(service: str) -> None:
+    """A limit of 0 is not heeded where core_pattern is a pipe, and a process cannot make 1 of it any more."""
+    assert f"LimitCORE={cores.LEAST}" in settings(service)
 
 
 def test_an_image_is_filled_without_asking_the_running_system(tmp_path: Path) -> None:
