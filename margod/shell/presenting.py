@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final
@@ -15,7 +16,7 @@ from margod.wfm import Resolver
 from margod.wfm.handshake import Shaken, Way, look, shake
 
 LIMIT: Final = 5.0
-"""Seconds for one handshake, connecting included."""
+"""Seconds for one handshake, connecting included; as many for the name lookup before it."""
 ADDRESSES: Final = 3
 """Addresses that are tried."""
 
@@ -55,7 +56,8 @@ async def _ways(situation: Situation, url: str) -> list[Way]:
         addresses, door, next_host = (), there.port or 80, there.hostname or ""
     if not addresses:
         resolver = Resolver()
-        with suppress(OSError):  # the failure of the request itself says it
-            addresses = tuple(each["host"] for each in await resolver.resolve(next_host, door))
+        with suppress(OSError):  # TimeoutError is one; the failure of the request itself says it
+            async with asyncio.timeout(LIMIT):
+                addresses = tuple(each["host"] for each in await resolver.resolve(next_host, door))
         await resolver.close()
     return [Way(host, port, address, door, proxy) for address in addresses[:ADDRESSES]]
