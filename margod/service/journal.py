@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import stat
 import sys
 import threading
 import time
@@ -98,6 +99,7 @@ class _Lines:
         self._journald = journald
         self._left_out = 0
         self._poll = _poll(stream)
+        self._is_pipe = self._poll is not None and stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode)
         self._turn = threading.Lock()  # the disk thread logs too, and a poll object bears one caller at a time
 
     def write(self, line: str) -> None:
@@ -108,10 +110,13 @@ class _Lines:
                 if self._poll is not None and not self._poll.poll(0):
                     self._left_out += 1
                     return
-                if self._left_out:
-                    line, self._left_out = f"{line} left_out={self._left_out}", 0
-                self._stream.write(line + "\n")
-                self._stream.flush()
+                end = f" left_out={self._left_out}\n" if self._left_out else "\n"
+                self._left_out = 0
+                if self._is_pipe:
+                    os.write(self._stream.fileno(), _for_pipe(line, end))
+                else:
+                    self._stream.write(line + end)
+                    self._stream.flush()
             except (OSError, ValueError):
                 return  # closed, full, or not encodable: there is nobody left to tell
 
@@ -185,6 +190,15 @@ def _poll(stream: TextIO) -> select.poll | None:
     except (OSError, ValueError, AttributeError):
         return None
     return poll
+
+
+def _for_pipe(line: str, end: str) -> bytes:
+    """Return what finds room in a pipe that can be written to, which means PIPE_BUF bytes and no more."""
+    data, last = line.encode(errors="backslashreplace"), end.encode()
+    if len(data) + len(last) > select.PIPE_BUF:
+        last = "…".encode() + last
+        data = data[: select.PIPE_BUF - len(last)].decode(errors="ignore").encode()  # no half of a letter
+    return data + last
 
 
 def _is_terminal(stream: TextIO) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import logging
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -225,6 +227,27 @@ def test_a_reader_that_stops_reading_costs_lines_and_not_the_daemon() -> None:
     written = seen.count(b"\n")
     assert 0 < written < 5_000
     assert last == f"<6>after left_out={5_000 - written}\n"
+
+
+def test_a_long_line_does_not_wait_for_the_reader_of_a_pipe() -> None:
+    """Pins that a line goes into the one page that a pipe has left, cut with a mark and with what was left out told."""
+    reader, writer = os.pipe()
+    size = fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ)
+    with os.fdopen(writer, "w") as stream, os.fdopen(reader, "rb") as reading:
+        journal.configure("info", "logfmt", stream, env={})
+        os.write(writer, b"x" * size)
+        log.info("left-out")
+        assert len(reading.read(4096)) == 4096
+        long = threading.Thread(target=lambda: log.info("long", **dict.fromkeys("abcdefghi", "ä" * 500)), daemon=True)
+        long.start()
+        long.join(60)
+        waited = long.is_alive()
+        reading.read(size - 4096)
+        line = reading.readline()
+    assert not waited
+    assert line.startswith(b"<6>long a=")
+    assert line.decode().endswith("ä… left_out=1\n")
+    assert len(line) <= select.PIPE_BUF
 
 
 def test_threads_may_log_at_the_same_time() -> None:
