@@ -43,6 +43,16 @@ _LISTS: Final = {"RECORD", "REQUESTED", "direct_url.json"}
 _UNUSED: Final = ("urllib3", "urllib3-*.dist-info")
 """What dulwich asks for and margod never imports (docs/decisions/0023-git.md): nobody has to keep it up to date."""
 
+_DOCUMENTS: Final = (
+    "README.md",
+    "docs/operations.md",
+    "docs/agent.md",
+    "docs/example_agent.py",
+    "docs/decisions/0011-clock.md",
+    "docs/decisions/0015-debian-package.md",
+)
+"""What hints name, and what these documents link."""
+
 
 @dataclass(frozen=True)
 class Debian:
@@ -192,14 +202,14 @@ def for_package(unit: str) -> str:
 
 
 def _put_documents(root: Path, package: str, epoch: int) -> None:
-    """Lay down copyright and changelog; for margod itself man pages, README and docs too."""
+    """Lay down copyright and changelog; for margod itself man pages, README and docs too, placed as they are here."""
     folder = root / "usr/share/doc" / package
     _put(PROJECT / "LICENSE", folder / "copyright", 0o644)
     _zip(PROJECT / "CHANGELOG.md", folder / "changelog.gz", epoch)
     if package != "margod":
         return
-    for name in ("README.md", "docs/operations.md"):
-        _put(PROJECT / name, folder / Path(name).name, 0o644)
+    for name in _DOCUMENTS:
+        _put(PROJECT / name, folder / name, 0o644)
     with tempfile.TemporaryDirectory() as pages:
         subprocess.run([sys.executable, PROJECT / "tools/manpages.py", pages], check=True, cwd=PROJECT)
         for page in Path(pages).iterdir():

@@ -55,6 +55,12 @@ def device(bare_box: Box) -> Iterator[Device]:
     assert "Traceback" not in fresh.service.journal()
 
 
+def _links(document: Path) -> list[Path]:
+    """Return the files that a document in Markdown links."""
+    named = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text())
+    return [(document.parent / name).resolve() for name in named]
+
+
 def contents(package: Path) -> dict[str, str]:
     """Return path -> rights and owner of what is in a package."""
     rows = (line.split(None, 5) for line in run("dpkg-deb", "--contents", package).splitlines())
@@ -87,7 +93,7 @@ def test_every_file_is_roots_and_compiled(packages: Packages) -> None:
         for path, rights in files.items():
             assert rights.endswith("root/root"), path
             assert rights[0] == "l" or (rights[8] != "w" and rights[5] != "w" and "s" not in rights[:10]), path
-        sources = [path for path in files if path.endswith(".py")]
+        sources = [path for path in files if path.endswith(".py") and not path.startswith("/usr/share/doc/")]
         assert sources
         tag = f"cpython-{re.findall(r'/python3.([0-9]+)/', sources[0])[0].zfill(2)}".replace("cpython-", "cpython-3")
         for path in sources:
@@ -96,6 +102,17 @@ def test_every_file_is_roots_and_compiled(packages: Packages) -> None:
     files = contents(packages.margod)
     assert {"/usr/share/man/man8/margod.8.gz", "/usr/share/man/man5/margod.yaml.5.gz"} <= files.keys()
     assert files["/etc/margod/margod.yaml"].startswith("-rw-r-----")
+
+
+def test_the_documents_lead_to_each_other(packages: Packages, tmp_path: Path) -> None:
+    """What a hint or the README calls docs/..., and what the documents there link, is in the package at that place."""
+    run("dpkg-deb", "--extract", packages.margod, tmp_path)
+    folder = tmp_path.resolve() / "usr/share/doc/margod"
+    readme = [link for link in _links(folder / "README.md") if link.is_relative_to(folder / "docs")]
+    assert {folder / "docs/operations.md", folder / "docs/agent.md"} <= set(folder.rglob("docs/*.md"))
+    found = [link for document in folder.rglob("docs/**/*.md") for link in _links(document)]
+    assert found
+    assert [link for link in readme + found if not link.is_file()] == []
 
 
 def test_the_interpreter_is_bound(packages: Packages) -> None:
