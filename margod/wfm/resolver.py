@@ -1,7 +1,7 @@
 """Host names to addresses in threads of our own, so that a name server that hangs never holds up a stop.
 
 asyncio's own `getaddrinfo` runs in the loop's executor, whose threads asyncio and the interpreter join at exit. The
-threads here are daemon threads that nobody waits for, at most one for each host name.
+threads here are daemon threads that nobody waits for, at most one for each host name that a resolver is asked for.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ class Resolver(AbstractResolver):
     """A resolver for aiohttp. One lookup at most is in flight for a host; who asks meanwhile waits for the same one.
 
     A cancelled or timed-out wait leaves its thread behind until the system's resolver returns; the next call for that
-    host joins it instead of starting another, so hanging name servers cost one thread, not one for each retry.
+    host joins it instead of starting another, so hanging name servers cost one thread, not one for each retry. That
+    holds for a resolver that lives as long as the retries do. One that is made for a single request (a first contact,
+    a look at who is presented) leaves a thread of its own behind, for as long as the system looks.
     """
 
     def __init__(self, lookup: Lookup = system_lookup) -> None:
