@@ -312,9 +312,9 @@ class Enrolment(Standing):
             self._former_asked = True  # it was an enrolment of another place: this WFM does not know it
             return self._proceed(now)
         if step is Step.REFRESH_TRUST and outcome.kind not in _NO_ANSWER:
-            return self._upkept(step, now)
+            return self._upkept(step, now, outcome.retry_after)
         if outcome.reason is reasons.NO_CONFIRM_ROUTE and not self._doubt.last:
-            return self._upkept(step, now)  # nothing to be learnt there, for the device or against it
+            return self._upkept(step, now, outcome.retry_after)  # nothing to be learnt there, for it or against it
         return self._wait_after(step, outcome, now)
 
     def _former_is_refused(self, outcome: Outcome) -> bool:
@@ -347,9 +347,13 @@ class Enrolment(Standing):
         self._due = max(now.mono + self._wait(policy.REJECTED, None, now), self._floor)
         return self._enter(State.ENROLLED, reasons.ENROLLED, "", now)
 
-    def _upkept(self, step: Step, now: m.Now) -> list[m.Command]:
-        """A step that leaves nothing to keep is done."""
+    def _upkept(self, step: Step, now: m.Now, retry_after: float | None = None) -> list[m.Command]:
+        """A step that leaves nothing to keep is done; nothing else is begun within a Retry-After, in seconds."""
         self._upkeep.done(step, now)
+        if policy.floor(retry_after) > 0.0:
+            self._wait(policy.CALLS, retry_after, now)
+            self._begin_step()
+            return []
         self._begin_step()
         return self._proceed(now)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from margod.engine import messages as m
-from margod.engine.policy import DAY, Policy
+from margod.engine.policy import DAY, SPREAD, Policy
 from margod.model import reasons
 from margod.model.capabilities import Capabilities
 from margod.model.outcome import Kind, Outcome, Step
@@ -152,6 +152,18 @@ def test_what_another_lane_heard() -> None:
     world.says(None)
     world.tell(m.Heard(FINE, 600.0))
     assert world.condition() == (State.ENROLLED, "enrolled")
+
+
+def test_a_route_that_is_missing_may_name_a_wait() -> None:
+    """Nothing is learnt there, and the Retry-After holds for whatever is to be asked next all the same."""
+    world = worded()
+    world.says(replace(MUTE, retry_after=7_200.0), Step.CONFIRM)
+    world.until_due()
+    changed(world)
+    assert steps(world) == ["confirm"]
+    assert world.engine.condition(world.now).last_error is None
+    assert 7_200.0 <= world.until_due() <= 7_200.0 + SPREAD
+    assert steps(world) == ["confirm", "report"]
 
 
 def test_a_good_word_is_no_reason_to_come_too_early() -> None:

@@ -291,3 +291,28 @@ def test_a_shorter_interval_counts_from_the_look_that_brings_it() -> None:
     world.tell(m.Reread())
     world.settle()
     assert world.engine.due is None
+
+
+@pytest.mark.parametrize("retry_after", [None, "7200"])
+def test_a_retry_after_of_an_upkeep_that_is_refused_holds_for_the_next(retry_after: str | None) -> None:
+    """A WFM without the route of the root CA says how long to wait: nothing is asked before, and nothing is wrong."""
+    world = World(policy=Policy(upkeep={Step.REFRESH_TRUST: DAY, Step.CONFIRM: 2 * DAY}))
+    world.settle()
+    world.asked.clear()
+    refusal = answer(404) if retry_after is None else answer(404, retry_after=retry_after)
+    world.server = lambda step, request: refusal if step is Step.REFRESH_TRUST else accepting(step, request)
+    world.pass_time(3 * DAY)  # both are overdue
+    world.tell(m.Due())
+    world.settle()
+    if retry_after is None:
+        assert steps(world) == ["refresh-trust", "confirm"]
+        return
+    assert steps(world) == ["refresh-trust"]
+    condition = world.engine.condition(world.now)
+    assert (condition.state, condition.last_error) == (State.ENROLLED, None)
+    world.tell(m.Woken(m.Cause.OPERATOR))
+    world.settle()
+    assert 7_200.0 <= world.until_due() <= 7_200.0 + SPREAD
+    assert steps(world) == ["refresh-trust", "confirm"]
+    let_pass(world, 0.5 * DAY)
+    assert steps(world) == ["refresh-trust", "confirm"], "and it rests, until a day has passed"
