@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -48,17 +49,22 @@ async def test_a_fault_of_the_engine_does_not_end_the_daemon(tmp_path: Path, mon
     assert faults
 
 
-async def test_a_retry_before_the_first_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who asks while margod reads what is stored is not told that nothing waits, and is heard once it has read."""
-    margod, looking, go_on = made(tmp_path), asyncio.Event(), asyncio.Event()
+def held(looking: asyncio.Event, go_on: asyncio.Event) -> Callable[[Actions], Awaitable[Examined]]:
+    """Return a look that says that it has begun, and waits."""
     right = Actions.examine
 
-    async def held(self: Actions) -> Examined:
+    async def look(self: Actions) -> Examined:
         looking.set()
         await go_on.wait()
         return await right(self)
 
-    monkeypatch.setattr(Actions, "examine", held)
+    return look
+
+
+async def test_a_retry_before_the_first_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks while margod reads what is stored is not told that nothing waits, and is heard once it has read."""
+    margod, looking, go_on = made(tmp_path), asyncio.Event(), asyncio.Event()
+    monkeypatch.setattr(Actions, "examine", held(looking, go_on))
     running = asyncio.ensure_future(margod.run())
     async with asyncio.timeout(60):
         await looking.wait()
@@ -74,18 +80,11 @@ async def test_a_retry_before_the_first_look(tmp_path: Path, monkeypatch: pytest
 async def test_a_look_that_does_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The loop waits for it, whatever was due meanwhile, and after a while the daemon says that it is not well."""
     margod, looking, go_on = made(tmp_path), asyncio.Event(), asyncio.Event()
-    right = Actions.examine
-
-    async def held(self: Actions) -> Examined:
-        looking.set()
-        await go_on.wait()
-        return await right(self)
-
     running = asyncio.ensure_future(margod.run())
     async with asyncio.timeout(60):
         while margod.status()["state"] != "discovering":
             await asyncio.sleep(0.01)
-        monkeypatch.setattr(Actions, "examine", held)
+        monkeypatch.setattr(Actions, "examine", held(looking, go_on))
         margod._lane.post(Reread())
         await looking.wait()
         assert margod._patience() is None
