@@ -35,7 +35,6 @@ from margod.wfm.handshake import Way
 
 REQUEST_LIMIT: Final = 5.0
 """Seconds for each GET."""
-SOCKET_LIMIT: Final = 2.0
 BROWSE_LIMIT: Final = 4.0
 """Seconds of looking for the WFM on the network; no name server is asked then."""
 

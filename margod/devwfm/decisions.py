@@ -27,7 +27,6 @@ from margod.devwfm.statuses import BACK
 from margod.devwfm.verifier import DigestRefused, Message, Refused, field_value, verify
 from margod.model.capabilities import DEVICE_ID
 
-APPROVALS: Final = ("auto", "manual", "deny")
 PENDING: Final = (202, 403)
 
 _DEPLOYMENTS: Final = re.compile(r"/api/v1/clients/([^/]+)/deployments")

@@ -69,8 +69,8 @@ class Ground:
         self.directory = config.state.directory
         """The state directory of this process: a reload does not move it, the lock is on this one."""
         self.vault: Vault | None = None
-        self._unopened: list[MargodError] = []
-        """Why it could not be opened till now, where no look has said so."""
+        self._unopened: list[tuple[str, str]] = []
+        """Why it could not be opened till now, where no look has said so: codes and messages."""
         self.sightings: tuple[Candidate, ...] = ()
         """The WFMs that announce themselves and count; what is not browsed for is not in it."""
         self.keeper = keeper or Timekeeper(clock)
@@ -104,11 +104,11 @@ class Ground:
             try:
                 self.vault, self.seen = Vault.open(self.directory), capabilities.hardware()
             except (StateUnusable, StateNotWritable) as error:
-                self._unopened.append(error)
+                self._unopened.append((error.code, error.message))  # not the error: its frames have what was read
                 raise
             if self._unopened:
-                why = self._unopened[-1]
-                log.warning("state-read-again", code=why.code, message=why.message, failed=len(self._unopened))
+                code, message = self._unopened[-1]
+                log.warning("state-read-again", code=code, message=message, failed=len(self._unopened))
                 self._unopened.clear()
             self.keeper.load(self.directory)
             self.keeper.downtime.load(self.directory)

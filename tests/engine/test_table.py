@@ -13,7 +13,7 @@ from margod.model.reasons import Reason
 from margod.model.wire import Answer, Request, TransportFailure
 from tests.engine.world import World, accepting, answer
 
-MINUTE, HOUR = 60.0, 3_600.0
+HOUR = 3_600.0
 TRYING, PENDING, REJECTED, BLOCKED, UNTRUSTED = (0.1, 1), (1, 10), (6, 60), (5.4 * HOUR, 6 * HOUR), (6, 60)
 
 ENROL = [

@@ -18,7 +18,6 @@ from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import quote, urlsplit
 
-from margod.cli import COMMANDS
 from margod.devwfm.control import call
 from tests.support.zygote import Child, margod
 
@@ -29,17 +28,10 @@ STOP_TIMEOUT: Final = 60.0
 
 _FOREIGN: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO")
 
-_WITHOUT_MAIN: Final = (
-    "import argparse, sys; from margod.cli.devwfm import add_parser; p = argparse.ArgumentParser(prog='margod');"
-    "add_parser(p.add_subparsers(required=True)); a = p.parse_args(); sys.exit(a.run(a))"
-)
-
 
 def command(*arguments: str) -> list[str]:
     """Return the command line of `margod devwfm ARGUMENTS`."""
-    if "devwfm" in COMMANDS:
-        return [sys.executable, "-m", "margod", "devwfm", *arguments]
-    return [sys.executable, "-c", _WITHOUT_MAIN, "devwfm", *arguments]
+    return [sys.executable, "-m", "margod", "devwfm", *arguments]
 
 
 def environment() -> dict[str, str]:
